@@ -1,0 +1,329 @@
+// Package cims gives a program the three things of a CRM that every company
+// wants to change without a programmer, and the figure that shows whether they
+// work:
+//
+//   - the statuses that customers move through, created, edited and deleted
+//     while the program runs;
+//   - the roles that its people hold, with permissions;
+//   - the rotation that gives each new lead its sales manager at once, fairly;
+//   - the conversion rate: of the last 100 leads, how many reached a status.
+//
+// A [Manager] holds all rules. It works over a [Storage]: the packages
+// storage/sqlite and storage/postgres have one each, and storage/storagetest
+// proves any other. The package httpapi mounts the Manager's methods as routes
+// on a router of yours.
+//
+//	store, err := sqlite.Open(ctx, "crm.db")
+//	…
+//	err = store.Migrate(ctx)
+//	…
+//	crm, err := cims.New(store, nil)
+//	…
+//	lead, err := crm.AddCustomer(ctx, cims.System("web form"), cims.NewCustomer{FullName: "Aziza Karimova"})
+//	fmt.Println(lead.SalesManager.Name)
+//
+// # Who is asking
+//
+// Each method takes the [Actor] on whose behalf it works: a user with the
+// permissions of its role ([Manager.ActorByEmail], [Manager.ActorByID]), or
+// [System] for code that you trust. There is no anonymous default: the zero
+// Actor may do nothing.
+//
+// # Errors
+//
+// Refusals are an [*Error] and wrap one of the Err variables. Everything is
+// done wholly or not at all.
+package cims
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+)
+
+// Names that the library itself relies on. They exist from the first
+// migration, as system entries, and can't be deleted or deactivated.
+const (
+	StatusContacted      = "contacted"       // the initial status, unless Config says otherwise
+	StatusProjectStarted = "project_started" // the target of the conversion rate, unless asked otherwise
+
+	RoleCEO          = "ceo"
+	RoleSalesManager = "sales_manager"
+)
+
+// Config has what can be different from one program to the next. The zero
+// value of each field stands for its default.
+type Config struct {
+	// InitialStatus is the name of the status that a new customer gets when
+	// its input names none. Default: "contacted". While it is inactive or
+	// absent, the first active status by order is taken.
+	InitialStatus string
+
+	// ManualTakesTurn makes a manual assignment count as the manager's turn in
+	// the rotation. By default it does not: who is handed a lead by hand still
+	// gets the next one that is due.
+	ManualTakesTurn bool
+
+	// WaitingInterval is how often waiting leads are looked for: leads that
+	// came while no sales manager was active. Default: half a second, so that
+	// they are assigned within a second of somebody becoming active, whichever
+	// program made it so.
+	WaitingInterval time.Duration
+
+	// Clock tells the time. Default: time.Now.
+	Clock func() time.Time
+
+	// Logger gets what happens in the background. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+func (c *Config) withDefaults() (Config, error) {
+	var filled Config
+	if c != nil {
+		filled = *c
+	}
+	if filled.InitialStatus == "" {
+		filled.InitialStatus = StatusContacted
+	}
+	if filled.WaitingInterval == 0 {
+		filled.WaitingInterval = time.Second / 2
+	}
+	if filled.Clock == nil {
+		filled.Clock = time.Now
+	}
+	if filled.Logger == nil {
+		filled.Logger = slog.Default()
+	}
+	var check checks
+	filled.InitialStatus = check.name("InitialStatus", filled.InitialStatus)
+	check.between("WaitingInterval", int(filled.WaitingInterval), 0, math.MaxInt)
+	return filled, check.err()
+}
+
+// Manager does everything that the library offers, under its rules. It is safe
+// for concurrent use. Several Managers, in one process or in many, may work on
+// one database: the guarantees hold across them.
+type Manager struct {
+	storage Storage
+	config  Config
+
+	gather *gatherer
+	wake   chan struct{} // somebody has become eligible: look for waiting leads now
+	stop   context.CancelFunc
+	closed chan struct{}
+	once   sync.Once
+}
+
+// New makes a Manager over storage, whose tables have to be there already (see
+// Storage.Migrate). It does no I/O but starts one goroutine, which assigns
+// waiting leads; Close ends it. It returns ErrInvalid for a config that makes
+// no sense.
+func New(storage Storage, config *Config) (*Manager, error) {
+	if storage == nil {
+		return nil, errors.New("cims: New needs a storage")
+	}
+	filled, err := config.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	m := &Manager{
+		storage: storage,
+		config:  filled,
+		wake:    make(chan struct{}, 1),
+		stop:    stop,
+		closed:  make(chan struct{}),
+	}
+	m.gather = &gatherer{run: m.takeIn}
+	go m.work(ctx)
+	return m, nil
+}
+
+// Close ends the Manager's background work, lets the leads that are under way
+// be stored, and waits for both, at most until ctx ends, whose error it then
+// returns. It leaves the Storage open. A closed Manager takes no new leads in
+// (ErrClosed) and assigns no waiting ones; Close may be called again.
+func (m *Manager) Close(ctx context.Context) error {
+	m.once.Do(m.stop)
+	if err := m.gather.close(ctx); err != nil {
+		return err
+	}
+	select {
+	case <-m.closed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Ready tells whether the database answers and its schema is current. It
+// returns ErrUnavailable or what else is wrong.
+func (m *Manager) Ready(ctx context.Context) error { return m.storage.Ready(ctx) }
+
+// now is the time in the precision that both databases keep, so that what is
+// returned equals what is read later.
+func (m *Manager) now() time.Time { return m.config.Clock().UTC().Truncate(time.Microsecond) }
+
+// after is the time now, and later than what is recorded already, so that the
+// order of events stays true when the clock is set back.
+func (m *Manager) after(recorded time.Time) time.Time {
+	now := m.now()
+	if !now.After(recorded) {
+		now = recorded.UTC().Add(time.Microsecond)
+	}
+	return now
+}
+
+// Actor is who asks for something: a user with the permissions of its role, or
+// trusted code. The zero value may do nothing.
+type Actor struct {
+	user   User
+	role   Role
+	system string
+}
+
+// System is an actor for trusted code, without a user behind it. It may do
+// everything; what it does is recorded with no user id. Why names the code in
+// up to 100 printable characters (others are left out), such as "web form", and
+// keeps its idempotency keys apart from others'.
+func System(why string) Actor {
+	runes := []rune(strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return -1
+	}, strings.ToValidUTF8(why, "")))
+	if len(runes) == 0 {
+		runes = []rune("system")
+	}
+	return Actor{system: string(runes[:min(len(runes), 100)])}
+}
+
+// ActorByEmail finds the active user with this email, as identified by a
+// token. An exact match wins over one in another case. It returns
+// ErrUnauthenticated for an unknown or ambiguous email, and ErrForbidden where
+// the user or its role is inactive.
+func (m *Manager) ActorByEmail(ctx context.Context, email string) (Actor, error) {
+	var check checks
+	if check.email(email); check.err() != nil { // no user has such an email, and no database need be asked
+		return Actor{}, &Error{Kind: ErrUnauthenticated, Entity: EntityUser, Err: check.err()}
+	}
+	accounts, err := m.storage.AccountsByEmail(ctx, email)
+	if err != nil {
+		return Actor{}, err
+	}
+	if len(accounts) != 1 {
+		return Actor{}, &Error{Kind: ErrUnauthenticated, Entity: EntityUser, Name: email}
+	}
+	return actor(accounts[0])
+}
+
+// ActorByID is ActorByEmail for a user's id.
+func (m *Manager) ActorByID(ctx context.Context, id int64) (Actor, error) {
+	account, err := m.storage.Account(ctx, id)
+	if err != nil {
+		return Actor{}, unknown(err, id)
+	}
+	return actor(account)
+}
+
+func actor(account Account) (Actor, error) {
+	user, role := account.User, account.Role
+	switch {
+	case !user.Active:
+		return Actor{}, &Error{Kind: ErrForbidden, Reason: ReasonInactiveUser, Entity: EntityUser, Name: user.Email}
+	case !role.Active:
+		return Actor{}, &Error{Kind: ErrForbidden, Reason: ReasonInactiveRole, Entity: EntityRole, Name: user.RoleName}
+	}
+	return Actor{user: user, role: role}, nil
+}
+
+// User is the acting user; the zero User for System.
+func (a Actor) User() User { return a.user }
+
+// Permissions lists what the actor may do, in the order of AllPermissions.
+func (a Actor) Permissions() []Permission {
+	if a.system != "" {
+		return AllPermissions()
+	}
+	return a.role.Permissions.list()
+}
+
+// Can tells whether the actor holds a permission. A plain permission includes
+// its ":own" form.
+func (a Actor) Can(p Permission) bool {
+	return a.system != "" || a.role.Permissions.has(p)
+}
+
+func (a Actor) isCEO() bool { return a.system != "" || a.role.Name == RoleCEO }
+
+// id is what history records as "by whom": nil for System.
+func (a Actor) id() *int64 {
+	if a.system != "" || a.user.ID == 0 {
+		return nil
+	}
+	return new(a.user.ID)
+}
+
+// scope keeps idempotency keys of different actors apart.
+func (a Actor) scope() string {
+	if a.system != "" {
+		return "system:" + a.system
+	}
+	return fmt.Sprintf("user:%d", a.user.ID)
+}
+
+func (a Actor) need(permissions ...Permission) error {
+	for _, p := range permissions {
+		if !a.Can(p) {
+			return &Error{Kind: ErrForbidden, Reason: ReasonPermission, Permission: p}
+		}
+	}
+	return nil
+}
+
+// reach says which leads an actor may touch: all, or only those of one manager.
+type reach struct{ own *int64 }
+
+// leads is the reach that a permission with an ":own" form gives.
+func (a Actor) leads(all, own Permission) (reach, error) {
+	switch {
+	case a.Can(all):
+		return reach{}, nil
+	case a.Can(own):
+		return reach{own: a.id()}, nil
+	default:
+		return reach{}, a.need(all)
+	}
+}
+
+func (r reach) covers(c Customer) bool {
+	return r.own == nil || (c.SalesManager != nil && c.SalesManager.ID == *r.own)
+}
+
+// reload reads the actor again inside a transaction under the rotation's lock, so
+// that of two people who take each other's rights at the same moment one fails.
+func (a Actor) reload(ctx context.Context, tx Tx) (Actor, error) {
+	if a.system != "" {
+		return a, nil
+	}
+	account, err := tx.Account(ctx, a.user.ID)
+	if err != nil {
+		return Actor{}, unknown(err, a.user.ID)
+	}
+	return actor(account)
+}
+
+// unknown makes an identity without a user out of a user that was not found.
+func unknown(err error, id int64) error {
+	if errors.Is(err, ErrNotFound) {
+		return &Error{Kind: ErrUnauthenticated, Entity: EntityUser, Name: fmt.Sprint(id)}
+	}
+	return err
+}

@@ -1,0 +1,302 @@
+package cims
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The kinds of refusal and failure. Every error that a Manager returns for a
+// reason that a caller can act on wraps exactly one of them, so that
+//
+//	errors.Is(err, cims.ErrInUse)
+//
+// works, and is an *Error that says which entry, which field, how many.
+// Whatever wraps none of them is unexpected.
+var (
+	// ErrNotFound: no such status, role, user, customer or assignment; or, for
+	// an actor limited to its own leads, somebody else's.
+	ErrNotFound = errors.New("cims: not found")
+	// ErrExists: the name or email is taken.
+	ErrExists = errors.New("cims: exists already")
+	// ErrInUse: a status that customers are in, or a role that users have, is
+	// to be deleted. Error.Count says how many.
+	ErrInUse = errors.New("cims: in use")
+	// ErrInvalid: the input breaks a rule. Error.Fields says which.
+	ErrInvalid = errors.New("cims: invalid input")
+	// ErrForbidden: the actor may not do this. Error.Reason says why.
+	ErrForbidden = errors.New("cims: forbidden")
+	// ErrUnauthenticated: nobody, or nobody unambiguous, is behind the identity.
+	ErrUnauthenticated = errors.New("cims: unauthenticated")
+	// ErrLastCEO: the last active CEO would be gone.
+	ErrLastCEO = errors.New("cims: the last active CEO has to stay")
+	// ErrKeyReused: the idempotency key was used before with other input.
+	ErrKeyReused = errors.New("cims: idempotency key used before with other input")
+	// ErrUnavailable: the database is down, too slow, or out of connections.
+	// Nothing was stored; trying again later may work.
+	ErrUnavailable = errors.New("cims: database unavailable")
+	// ErrOutcomeUnknown: the connection died while the transaction was being
+	// committed, so that it may or may not be stored. With an idempotency key
+	// the same call can safely be made again.
+	ErrOutcomeUnknown = errors.New("cims: outcome unknown")
+	// ErrClosed: the Manager was closed.
+	ErrClosed = errors.New("cims: manager is closed")
+)
+
+// Entity names what an Error is about.
+type Entity string
+
+// The entities that errors speak of.
+const (
+	EntityStatus       Entity = "status"
+	EntityRole         Entity = "role"
+	EntityUser         Entity = "user"
+	EntityCustomer     Entity = "customer"
+	EntitySalesManager Entity = "sales_manager"
+	EntityAssignment   Entity = "assignment"
+)
+
+// Reason tells apart what shares one kind, for those who word messages.
+type Reason string
+
+// The reasons, each with the kind that it belongs to.
+const (
+	ReasonPermission     Reason = "permission"       // ErrForbidden: Error.Permission is missing
+	ReasonInactiveUser   Reason = "inactive_user"    // ErrForbidden: the acting user is inactive
+	ReasonInactiveRole   Reason = "inactive_role"    // ErrForbidden: the acting user's role is missing or inactive
+	ReasonSystemEntry    Reason = "system_entry"     // ErrForbidden: a system status or role stays and stays active
+	ReasonCEOPermissions Reason = "ceo_permissions"  // ErrForbidden: the CEO's role keeps every permission
+	ReasonBeyondOwn      Reason = "beyond_own"       // ErrForbidden: the actor would hand out or change what it does not hold
+	ReasonOnlyCEO        Reason = "only_ceo"         // ErrForbidden: only a CEO may
+	ReasonNoSalesManager Reason = "no_sales_manager" // ErrNotFound: the customer has none
+	ReasonTooMany        Reason = "too_many"         // ErrUnavailable: too many callers wait already
+)
+
+// Error is a refusal with its particulars. Use errors.As to read them.
+type Error struct {
+	Kind       error  // one of the Err… variables
+	Reason     Reason // which of the cases of Kind, where there are several
+	Entity     Entity // what it is about
+	Name       string // the name, email or id that was given
+	Permission Permission
+	// Count is how many customers or users an entry in use has: exact up to
+	// 1,000, and with CountIsMinimum "1,000 or more".
+	Count          int
+	CountIsMinimum bool
+	Fields         []FieldError // for ErrInvalid
+	Err            error        // the cause, for logs; never shown to a client
+}
+
+// Error words it in English, for logs and developers.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString(e.Kind.Error())
+	if e.Entity != "" {
+		fmt.Fprintf(&b, ": %s", e.Entity)
+	}
+	if e.Name != "" {
+		fmt.Fprintf(&b, " %q", e.Name)
+	}
+	if e.Reason != "" {
+		fmt.Fprintf(&b, " (%s)", e.Reason)
+	}
+	if e.Permission != "" {
+		fmt.Fprintf(&b, ": %s is needed", e.Permission)
+	}
+	if e.Count > 0 {
+		least := ""
+		if e.CountIsMinimum {
+			least = " or more"
+		}
+		fmt.Fprintf(&b, ": by %d%s", e.Count, least)
+	}
+	for i, f := range e.Fields {
+		b.WriteString([]string{"; ", ": "}[b2i(i == 0)])
+		b.WriteString(f.String())
+	}
+	if e.Err != nil {
+		fmt.Fprintf(&b, ": %v", e.Err)
+	}
+	return b.String()
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Unwrap gives errors.Is the kind and the cause.
+func (e *Error) Unwrap() []error {
+	if e.Err == nil {
+		return []error{e.Kind}
+	}
+	return []error{e.Kind, e.Err}
+}
+
+// FieldError says what is wrong with one field of the input.
+type FieldError struct {
+	Field    string    // as the HTTP contract spells it: "display_name"
+	Rule     FieldRule // which rule it breaks
+	Min, Max int       // the bounds, for RuleLength and RuleRange
+}
+
+// FieldRule is a rule that a field can break.
+type FieldRule string
+
+// The rules.
+const (
+	RuleRequired    FieldRule = "required"     // must be there and not empty
+	RuleLength      FieldRule = "length"       // between Min and Max characters
+	RuleRange       FieldRule = "range"        // between Min and Max
+	RuleName        FieldRule = "name"         // letters of any script, digits and _
+	RuleColor       FieldRule = "color"        // #RGB or #RRGGBB
+	RuleEmail       FieldRule = "email"        // something@something
+	RuleText        FieldRule = "text"         // valid UTF-8 without control characters
+	RuleReadOnly    FieldRule = "read_only"    // the library sets it
+	RuleUnknown     FieldRule = "unknown"      // no such entry, or an inactive one
+	RuleChoice      FieldRule = "choice"       // none of the allowed values
+	RuleFormat      FieldRule = "format"       // malformed
+	RuleNeverChange FieldRule = "never_change" // set once
+	RuleNoField     FieldRule = "no_field"     // an update without any field
+)
+
+func (f FieldError) String() string {
+	switch f.Rule {
+	case RuleRequired:
+		return f.Field + " is required"
+	case RuleLength:
+		return fmt.Sprintf("%s must have %d to %d characters", f.Field, f.Min, f.Max)
+	case RuleRange:
+		return fmt.Sprintf("%s must be from %d to %d", f.Field, f.Min, f.Max)
+	case RuleName:
+		return f.Field + " may hold letters, digits and _ only"
+	case RuleColor:
+		return f.Field + " must be #RGB or #RRGGBB"
+	case RuleEmail:
+		return f.Field + " must be an email address"
+	case RuleText:
+		return f.Field + " must be valid text without control characters"
+	case RuleReadOnly:
+		return f.Field + " can't be set"
+	case RuleUnknown:
+		return f.Field + " names nothing that exists and is active"
+	case RuleChoice:
+		return f.Field + " is none of the allowed values"
+	case RuleFormat:
+		return f.Field + " is malformed"
+	case RuleNeverChange:
+		return f.Field + " can't be changed"
+	case RuleNoField:
+		return "no field to change"
+	default:
+		return f.Field + ": " + string(f.Rule)
+	}
+}
+
+func invalid(fields ...FieldError) error {
+	return &Error{Kind: ErrInvalid, Fields: fields}
+}
+
+func notFound(entity Entity, id any) error {
+	return &Error{Kind: ErrNotFound, Entity: entity, Name: fmt.Sprint(id)}
+}
+
+// checks gathers what is wrong with an input, so that a caller learns of all
+// of it at once.
+type checks []FieldError
+
+func (c *checks) add(field string, rule FieldRule) {
+	*c = append(*c, FieldError{Field: field, Rule: rule})
+}
+
+func (c checks) err() error {
+	if len(c) == 0 {
+		return nil
+	}
+	return invalid(c...)
+}
+
+// line returns a trimmed text of one line with min to max characters.
+func (c *checks) line(field, text string, minLen, maxLen int) string {
+	return c.text(field, strings.TrimSpace(text), minLen, maxLen, nil)
+}
+
+// lines is line for texts that may have line breaks and tabs.
+func (c *checks) lines(field, text string, maxLen int) string {
+	return c.text(field, text, 0, maxLen, []rune{'\n', '\r', '\t'})
+}
+
+func (c *checks) text(field, text string, minLen, maxLen int, allowed []rune) string {
+	bad := func(r rune) bool { return unicode.IsControl(r) && !slices.Contains(allowed, r) }
+	n := utf8.RuneCountInString(text)
+	switch {
+	case minLen > 0 && n == 0:
+		c.add(field, RuleRequired)
+	case !utf8.ValidString(text) || strings.ContainsFunc(text, bad):
+		c.add(field, RuleText)
+	case n < minLen || n > maxLen:
+		*c = append(*c, FieldError{Field: field, Rule: RuleLength, Min: minLen, Max: maxLen})
+	}
+	return text
+}
+
+func (c *checks) between(field string, n, lowest, highest int) {
+	if n < lowest || n > highest {
+		*c = append(*c, FieldError{Field: field, Rule: RuleRange, Min: lowest, Max: highest})
+	}
+}
+
+const maxNameLen = 100
+
+// name checks the name of a status or role and brings it into the one form in
+// which it is stored: trimmed, lower case, spaces as _. Letters and digits of
+// every script are welcome; what can't be seen (control and zero-width
+// characters) is not, since two names that look alike must be the same.
+func (c *checks) name(field, text string) string {
+	if strings.ContainsFunc(text, func(r rune) bool { return unicode.Is(unicode.C, r) }) || !utf8.ValidString(text) {
+		c.add(field, RuleName)
+		return text
+	}
+	name := normalName(text)
+	n := utf8.RuneCountInString(name)
+	switch {
+	case n == 0:
+		c.add(field, RuleRequired)
+	case n > maxNameLen:
+		*c = append(*c, FieldError{Field: field, Rule: RuleLength, Min: 1, Max: maxNameLen})
+	case strings.ContainsFunc(name, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsNumber(r) }):
+		c.add(field, RuleName)
+	}
+	return name
+}
+
+// possibleName tells whether anything can have this name.
+func possibleName(name string) bool {
+	var check checks
+	return check.name("", name) == name && len(check) == 0
+}
+
+func normalName(text string) string {
+	return strings.ReplaceAll(strings.ToLower(strings.TrimSpace(text)), " ", "_")
+}
+
+func (c *checks) displayName(text string) string { return c.line("display_name", text, 1, 255) }
+
+func (c *checks) description(text string) string { return c.lines("description", text, 2000) }
+
+func (c *checks) color(field, text string) string {
+	if text == "" {
+		return text
+	}
+	digits, found := strings.CutPrefix(text, "#")
+	hex := func(r rune) bool { return !strings.ContainsRune("0123456789abcdefABCDEF", r) }
+	if !found || (len(digits) != 3 && len(digits) != 6) || strings.ContainsFunc(digits, hex) {
+		c.add(field, RuleColor)
+	}
+	return text
+}

@@ -1,0 +1,346 @@
+package cims
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// Permission is a right that a role can carry. The plain form of one includes
+// its ":own" form, which is limited to leads whose present sales manager the
+// acting user is.
+type Permission string
+
+// The permissions; there are no others.
+const (
+	StatusesRead  Permission = "statuses:read"
+	StatusesWrite Permission = "statuses:write"
+	RolesRead     Permission = "roles:read"
+	RolesWrite    Permission = "roles:write"
+	UsersRead     Permission = "users:read"
+	UsersWrite    Permission = "users:write"
+	LeadsRead     Permission = "leads:read"
+	LeadsReadOwn  Permission = "leads:read:own"
+	LeadsWrite    Permission = "leads:write"
+	LeadsWriteOwn Permission = "leads:write:own"
+	LeadsAssign   Permission = "leads:assign"
+	AnalyticsRead Permission = "analytics:read"
+	AuditRead     Permission = "audit:read"
+)
+
+var allPermissions = Permissions{
+	StatusesRead, StatusesWrite, RolesRead, RolesWrite, UsersRead, UsersWrite,
+	LeadsRead, LeadsReadOwn, LeadsWrite, LeadsWriteOwn, LeadsAssign, AnalyticsRead, AuditRead,
+}
+
+// AllPermissions lists every permission.
+func AllPermissions() []Permission { return slices.Clone(allPermissions) }
+
+// Permissions is a set of permissions. A Manager keeps it without duplicates,
+// in the order of AllPermissions.
+type Permissions []Permission
+
+func (ps Permissions) list() []Permission { return append([]Permission{}, ps...) }
+
+func (ps Permissions) has(p Permission) bool {
+	return slices.Contains(ps, p) ||
+		(p == LeadsReadOwn && slices.Contains(ps, LeadsRead)) ||
+		(p == LeadsWriteOwn && slices.Contains(ps, LeadsWrite))
+}
+
+// covers tells whether all of others are held.
+func (ps Permissions) covers(others Permissions) bool {
+	return !slices.ContainsFunc(others, func(p Permission) bool { return !ps.has(p) })
+}
+
+func (ps Permissions) normal() Permissions {
+	sorted := Permissions{}
+	for _, p := range allPermissions {
+		if slices.Contains(ps, p) {
+			sorted = append(sorted, p)
+		}
+	}
+	return sorted
+}
+
+func (c *checks) permissions(field string, ps Permissions) Permissions {
+	if slices.ContainsFunc(ps, func(p Permission) bool { return !slices.Contains(allPermissions, p) }) {
+		c.add(field, RuleChoice)
+	}
+	return ps.normal()
+}
+
+// Role is what a user is to the company, with the permissions that go with it.
+type Role struct {
+	ID          int64
+	Name        string // the key that users hold; never changes
+	DisplayName string
+	Description string // empty for none
+	Permissions Permissions
+	Active      bool // users of an inactive role can do nothing
+	System      bool // made by the library: stays, and stays active
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
+// NewRole is the input of CreateRole. Name and DisplayName are required.
+type NewRole struct {
+	Name        string // 1 to 100 letters, digits and _; made lower case, spaces become _
+	DisplayName string // 1 to 255 characters
+	Description string // up to 2000
+	Permissions []Permission
+	Inactive    bool
+}
+
+// RoleUpdate is the input of UpdateRole. A nil field stays as it is; a pointer
+// to an empty Description clears it.
+type RoleUpdate struct {
+	DisplayName *string
+	Description *string
+	Permissions *[]Permission
+	Active      *bool
+}
+
+// Roles lists all roles, or only the active or inactive ones, by display name
+// (code points), then id. It needs roles:read.
+func (m *Manager) Roles(ctx context.Context, actor Actor, active *bool) ([]Role, error) {
+	if err := actor.need(RolesRead); err != nil {
+		return nil, err
+	}
+	roles, err := m.storage.Roles(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(roles, func(a, b Role) int {
+		return cmp.Or(cmp.Compare(a.DisplayName, b.DisplayName), cmp.Compare(a.ID, b.ID))
+	})
+	return slices.DeleteFunc(roles, func(r Role) bool { return active != nil && r.Active != *active }), nil
+}
+
+// CreateRole adds a role. It needs roles:write and, so that nobody hands out
+// what he doesn't hold, every permission of the new role. It returns ErrInvalid
+// or ErrExists.
+func (m *Manager) CreateRole(ctx context.Context, actor Actor, in NewRole) (Role, error) {
+	if err := actor.need(RolesWrite); err != nil {
+		return Role{}, err
+	}
+	var check checks
+	role := Role{
+		Name:        check.name("name", in.Name),
+		DisplayName: check.displayName(in.DisplayName),
+		Description: check.description(in.Description),
+		Permissions: check.permissions("permissions", in.Permissions),
+		Active:      !in.Inactive,
+	}
+	if err := check.err(); err != nil {
+		return Role{}, err
+	}
+	err := m.underLock(ctx, func(ctx context.Context, tx Tx) error {
+		if _, err := actor.mayHandOut(ctx, tx, RolesWrite, role.Permissions); err != nil {
+			return err
+		}
+		role.CreatedAt = m.now()
+		role.UpdatedAt = role.CreatedAt
+		var err error
+		role.ID, err = tx.InsertRole(ctx, role)
+		return err
+	})
+	return role, err
+}
+
+// underLock runs a transaction that changes who may do what or who gets leads.
+// It holds the rotation's lock from the start, so that what it reads of users
+// and roles stays true until it commits: who is in the rotation, who is a CEO,
+// and what the actor itself may do.
+func (m *Manager) underLock(ctx context.Context, do func(ctx context.Context, tx Tx) error) error {
+	return m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
+		if _, err := tx.LockRotation(ctx); err != nil {
+			return err
+		}
+		return do(ctx, tx)
+	})
+}
+
+// mayHandOut checks, on the actor's rights of this moment, that it has the
+// permission to act and all that the touched role or user has before and after.
+func (a Actor) mayHandOut(ctx context.Context, tx Tx, act Permission, touched ...Permissions) (Actor, error) {
+	a, err := a.reload(ctx, tx)
+	if err != nil {
+		return a, err
+	}
+	if err := a.need(act); err != nil {
+		return a, err
+	}
+	for _, ps := range touched {
+		if !Permissions(a.Permissions()).covers(ps) {
+			return a, &Error{Kind: ErrForbidden, Reason: ReasonBeyondOwn}
+		}
+	}
+	return a, nil
+}
+
+// UpdateRole changes what is set in update; values that equal the present ones
+// change nothing. It needs roles:write and every permission that the role has
+// before and after. It returns ErrNotFound, ErrInvalid, or ErrForbidden for the
+// deactivation of a system role and for taking permissions from the CEO.
+func (m *Manager) UpdateRole(ctx context.Context, actor Actor, id int64, update RoleUpdate) (Role, error) {
+	if err := actor.need(RolesWrite); err != nil {
+		return Role{}, err
+	}
+	var check checks
+	if update == (RoleUpdate{}) {
+		check.add("body", RuleNoField)
+	}
+	update.DisplayName = sent(update.DisplayName, check.displayName)
+	update.Description = sent(update.Description, check.description)
+	update.Permissions = sent(update.Permissions, func(ps []Permission) []Permission { return check.permissions("permissions", ps) })
+	if err := check.err(); err != nil {
+		return Role{}, err
+	}
+	var role Role
+	err := m.underLock(ctx, func(ctx context.Context, tx Tx) error {
+		before, err := tx.LockRole(ctx, id)
+		if err != nil {
+			return err
+		}
+		role = before
+		role.DisplayName = or(update.DisplayName, role.DisplayName)
+		role.Description = or(update.Description, role.Description)
+		role.Permissions = or((*Permissions)(update.Permissions), role.Permissions)
+		role.Active = or(update.Active, role.Active)
+		if _, err := actor.mayHandOut(ctx, tx, RolesWrite, before.Permissions, role.Permissions); err != nil {
+			return err
+		}
+		switch {
+		case role.System && !role.Active:
+			return &Error{Kind: ErrForbidden, Reason: ReasonSystemEntry, Entity: EntityRole, Name: role.Name}
+		case role.Name == RoleCEO && !slices.Equal(role.Permissions, before.Permissions):
+			return &Error{Kind: ErrForbidden, Reason: ReasonCEOPermissions, Entity: EntityRole, Name: role.Name}
+		case role.equal(before):
+			return nil
+		}
+		role.UpdatedAt = m.after(before.UpdatedAt)
+		return tx.UpdateRole(ctx, role)
+	})
+	return role, err
+}
+
+func (r Role) equal(other Role) bool {
+	permissions := slices.Equal(r.Permissions, other.Permissions)
+	return permissions && r.DisplayName == other.DisplayName && r.Description == other.Description && r.Active == other.Active
+}
+
+// Deletion says how a status or role is to be deleted.
+type Deletion struct {
+	// MoveTo, if not empty, names the active entry that customers or users of
+	// the deleted one go to, in the same transaction.
+	MoveTo string
+}
+
+// DeleteRole deletes a role that nobody has, or whose users are moved by the
+// same call. It needs roles:write and every permission of the role; a move also
+// users:write and every permission of the target. It returns ErrNotFound,
+// ErrForbidden for a system role, ErrInUse with the number of users, or
+// ErrInvalid for an unknown target.
+func (m *Manager) DeleteRole(ctx context.Context, actor Actor, id int64, how Deletion) error {
+	if err := actor.need(RolesWrite); err != nil {
+		return err
+	}
+	if how.MoveTo != "" {
+		if err := actor.need(UsersWrite); err != nil {
+			return err
+		}
+	}
+	return m.underLock(ctx, func(ctx context.Context, tx Tx) error {
+		role, err := tx.LockRole(ctx, id)
+		if err != nil {
+			return err
+		}
+		if _, err := actor.mayHandOut(ctx, tx, RolesWrite, role.Permissions); err != nil {
+			return err
+		}
+		if role.System {
+			return &Error{Kind: ErrForbidden, Reason: ReasonSystemEntry, Entity: EntityRole, Name: role.Name}
+		}
+		if how.MoveTo != "" {
+			if err := m.moveUsers(ctx, tx, actor, role, normalName(how.MoveTo)); err != nil {
+				return err
+			}
+		}
+		count, err := tx.CountUsers(ctx, role.Name, countLimit+1)
+		if err != nil {
+			return err
+		}
+		if err := inUse(EntityRole, role.Name, count); err != nil {
+			return err
+		}
+		return tx.DeleteRole(ctx, id)
+	})
+}
+
+func (m *Manager) moveUsers(ctx context.Context, tx Tx, actor Actor, role Role, to string) error {
+	target, err := m.useRole(ctx, tx, to, "move_to")
+	if err != nil {
+		return err
+	}
+	if target.ID == role.ID {
+		return invalid(FieldError{Field: "move_to", Rule: RuleChoice})
+	}
+	actor, err = actor.mayHandOut(ctx, tx, UsersWrite, target.Permissions)
+	if err != nil {
+		return err
+	}
+	if target.Name == RoleCEO && !actor.isCEO() {
+		return &Error{Kind: ErrForbidden, Reason: ReasonOnlyCEO, Entity: EntityRole, Name: target.Name}
+	}
+	return tx.MoveUsers(ctx, role.Name, target.Name)
+}
+
+// useRole reads an active role and keeps it from being deleted until the
+// transaction ends. An absent or inactive one is a fault of the named field.
+func (m *Manager) useRole(ctx context.Context, tx Tx, name, field string) (Role, error) {
+	if !possibleName(name) {
+		return Role{}, invalid(FieldError{Field: field, Rule: RuleUnknown})
+	}
+	role, err := tx.UseRole(ctx, name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Role{}, err
+	}
+	if err != nil || !role.Active {
+		return Role{}, invalid(FieldError{Field: field, Rule: RuleUnknown})
+	}
+	return role, nil
+}
+
+// countLimit is up to where users of an entry are counted exactly; what is
+// above costs more than anyone gains by it.
+const countLimit = 1000
+
+// inUse is nil for a count of 0.
+func inUse(entity Entity, name string, count int) error {
+	if count == 0 {
+		return nil
+	}
+	return &Error{
+		Kind: ErrInUse, Entity: entity, Name: name,
+		Count: min(count, countLimit), CountIsMinimum: count > countLimit,
+	}
+}
+
+// or is the value that an optional field of an update brings, or the present one.
+func or[T any](update *T, present T) T {
+	if update != nil {
+		return *update
+	}
+	return present
+}
+
+// sent applies a check to a field of an update, if it was sent at all.
+func sent[T any](update *T, check func(T) T) *T {
+	if update == nil {
+		return nil
+	}
+	return new(check(*update))
+}

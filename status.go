@@ -1,0 +1,249 @@
+package cims
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+)
+
+// Status is a step of the pipeline that customers move through.
+type Status struct {
+	ID          int64
+	Name        string // the key that customers hold; never changes
+	DisplayName string
+	Description string // empty for none
+	Color       string // #RGB or #RRGGBB, empty for none
+	Order       int    // statuses are listed by order, then id
+	Active      bool   // customers can be put into active statuses only
+	System      bool   // made by the library: stays, and stays active
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
+const maxOrder = 1_000_000
+
+// NewStatus is the input of CreateStatus. Name and DisplayName are required.
+type NewStatus struct {
+	Name        string // 1 to 100 letters, digits and _; made lower case, spaces become _
+	DisplayName string // 1 to 255 characters
+	Description string // up to 2000 characters
+	Color       string
+	Order       int // 0 to 1,000,000
+	Inactive    bool
+}
+
+// StatusUpdate is the input of UpdateStatus. A nil field stays as it is; a
+// pointer to an empty Description or Color clears it.
+type StatusUpdate struct {
+	DisplayName *string
+	Description *string
+	Color       *string
+	Order       *int
+	Active      *bool
+}
+
+// Statuses lists all statuses, or only the active or inactive ones, by order,
+// then id. It needs statuses:read.
+func (m *Manager) Statuses(ctx context.Context, actor Actor, active *bool) ([]Status, error) {
+	if err := actor.need(StatusesRead); err != nil {
+		return nil, err
+	}
+	statuses, err := m.storage.Statuses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(statuses, byOrder)
+	return slices.DeleteFunc(statuses, func(s Status) bool { return active != nil && s.Active != *active }), nil
+}
+
+func byOrder(a, b Status) int { return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID)) }
+
+// CreateStatus adds a status. It needs statuses:write. It returns ErrInvalid or
+// ErrExists.
+func (m *Manager) CreateStatus(ctx context.Context, actor Actor, in NewStatus) (Status, error) {
+	if err := actor.need(StatusesWrite); err != nil {
+		return Status{}, err
+	}
+	var check checks
+	status := Status{
+		Name:        check.name("name", in.Name),
+		DisplayName: check.displayName(in.DisplayName),
+		Description: check.description(in.Description),
+		Color:       check.color("color", in.Color),
+		Order:       check.order(in.Order),
+		Active:      !in.Inactive,
+	}
+	if err := check.err(); err != nil {
+		return Status{}, err
+	}
+	err := m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
+		status.CreatedAt = m.now()
+		status.UpdatedAt = status.CreatedAt
+		var err error
+		status.ID, err = tx.InsertStatus(ctx, status)
+		return err
+	})
+	return status, err
+}
+
+func (c *checks) order(n int) int {
+	c.between("order", n, 0, maxOrder)
+	return n
+}
+
+// UpdateStatus changes what is set in update; values that equal the present
+// ones change nothing. It needs statuses:write. It returns ErrNotFound,
+// ErrInvalid, or ErrForbidden for the deactivation of a system status.
+func (m *Manager) UpdateStatus(ctx context.Context, actor Actor, id int64, update StatusUpdate) (Status, error) {
+	if err := actor.need(StatusesWrite); err != nil {
+		return Status{}, err
+	}
+	var check checks
+	if update == (StatusUpdate{}) {
+		check.add("body", RuleNoField)
+	}
+	update.DisplayName = sent(update.DisplayName, check.displayName)
+	update.Description = sent(update.Description, check.description)
+	update.Color = sent(update.Color, func(text string) string { return check.color("color", text) })
+	update.Order = sent(update.Order, check.order)
+	if err := check.err(); err != nil {
+		return Status{}, err
+	}
+	var status Status
+	err := m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
+		before, err := tx.LockStatus(ctx, id)
+		if err != nil {
+			return err
+		}
+		status = before
+		status.DisplayName = or(update.DisplayName, status.DisplayName)
+		status.Description = or(update.Description, status.Description)
+		status.Color = or(update.Color, status.Color)
+		status.Order = or(update.Order, status.Order)
+		status.Active = or(update.Active, status.Active)
+		switch {
+		case status.System && !status.Active:
+			return &Error{Kind: ErrForbidden, Reason: ReasonSystemEntry, Entity: EntityStatus, Name: status.Name}
+		case status == before:
+			return nil
+		}
+		status.UpdatedAt = m.after(before.UpdatedAt)
+		return tx.UpdateStatus(ctx, status)
+	})
+	return status, err
+}
+
+// DeleteStatus deletes a status that no customer is in, or whose customers are
+// moved, with history, by the same call. It needs statuses:write, a move also
+// leads:write. It returns ErrNotFound, ErrForbidden for a system status,
+// ErrInUse with the number of customers, or ErrInvalid for an unknown target.
+func (m *Manager) DeleteStatus(ctx context.Context, actor Actor, id int64, how Deletion) error {
+	if err := actor.need(StatusesWrite); err != nil {
+		return err
+	}
+	if how.MoveTo != "" {
+		if err := actor.need(LeadsWrite); err != nil {
+			return err
+		}
+	}
+	return m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
+		status, err := tx.LockStatus(ctx, id)
+		if err != nil {
+			return err
+		}
+		if status.System {
+			return &Error{Kind: ErrForbidden, Reason: ReasonSystemEntry, Entity: EntityStatus, Name: status.Name}
+		}
+		if how.MoveTo != "" {
+			target, err := m.useStatus(ctx, tx, normalName(how.MoveTo), "move_to")
+			if err != nil {
+				return err
+			}
+			if target.ID == status.ID {
+				return invalid(FieldError{Field: "move_to", Rule: RuleChoice})
+			}
+			if err := m.moveCustomers(ctx, tx, actor, status.Name, target.Name); err != nil {
+				return err
+			}
+		}
+		count, err := tx.CountCustomers(ctx, status.Name, countLimit+1)
+		if err != nil {
+			return err
+		}
+		if err := inUse(EntityStatus, status.Name, count); err != nil {
+			return err
+		}
+		return tx.DeleteStatus(ctx, id)
+	})
+}
+
+// moveCustomers puts all customers of one status into another. Nobody can be
+// put into the first meanwhile: it is locked.
+func (m *Manager) moveCustomers(ctx context.Context, tx Tx, actor Actor, from, to string) error {
+	for {
+		listed, err := tx.Customers(ctx, CustomerQuery{Status: from, Limit: batch})
+		if err != nil || len(listed) == 0 {
+			return err
+		}
+		customers, err := tx.LockCustomers(ctx, customerIDs(listed))
+		if err != nil {
+			return err
+		}
+		var changes []StatusChange
+		for _, c := range customers {
+			if c.StatusName == from { // and has not been moved on by somebody else
+				changes = append(changes, StatusChange{
+					CustomerID: c.ID, From: from, To: to, Cause: CauseMoved, By: actor.id(), Owner: c.owner(), At: m.after(c.UpdatedAt),
+				})
+			}
+		}
+		if err := tx.ChangeStatuses(ctx, changes); err != nil {
+			return err
+		}
+	}
+}
+
+func customerIDs(customers []Customer) []int64 {
+	ids := make([]int64, len(customers))
+	for i, c := range customers {
+		ids[i] = c.ID
+	}
+	return ids
+}
+
+// useStatus reads an active status and keeps it from being deleted until the
+// transaction ends. An absent or inactive one is a fault of the named field.
+func (m *Manager) useStatus(ctx context.Context, tx Tx, name, field string) (Status, error) {
+	if !possibleName(name) {
+		return Status{}, invalid(FieldError{Field: field, Rule: RuleUnknown})
+	}
+	status, err := tx.UseStatus(ctx, name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Status{}, err
+	}
+	if err != nil || !status.Active {
+		return Status{}, invalid(FieldError{Field: field, Rule: RuleUnknown})
+	}
+	return status, nil
+}
+
+// initialStatus is the status of a customer whose input names none: the
+// configured one while it is active, else the first active one.
+func (m *Manager) initialStatus(ctx context.Context, tx Tx) (Status, error) {
+	status, err := m.useStatus(ctx, tx, m.config.InitialStatus, "status_name")
+	if !errors.Is(err, ErrInvalid) {
+		return status, err
+	}
+	statuses, err := tx.Statuses(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	slices.SortFunc(statuses, byOrder)
+	first := slices.IndexFunc(statuses, func(s Status) bool { return s.Active })
+	if first < 0 {
+		return Status{}, invalid(FieldError{Field: "status_name", Rule: RuleUnknown})
+	}
+	return m.useStatus(ctx, tx, statuses[first].Name, "status_name")
+}

@@ -1,0 +1,267 @@
+package cims
+
+import (
+	"context"
+	"time"
+)
+
+// Storage keeps what a Manager works on. It knows no rules: those are the
+// Manager's. The packages storage/sqlite and storage/postgres have one each;
+// whoever writes another proves it with storage/storagetest.
+//
+// Methods return errors that wrap ErrNotFound, ErrExists and so on exactly
+// where their comment says so, ErrUnavailable where the database can't be
+// reached in time, and never take a failure for an absence. Times are in UTC
+// with microseconds.
+type Storage interface {
+	Reader
+
+	// Update runs do in a transaction and commits it when do returns nil;
+	// otherwise, also when do panics, nothing of it stays, and do's error is
+	// returned. Statements
+	// see what was committed before they began (read committed), or more. On
+	// a conflict with another transaction that a repetition can solve, do is
+	// run again from the start, so it must not keep anything from a run that
+	// failed. It uses the ctx and the Tx it is given, and nothing else of the
+	// Storage. ErrOutcomeUnknown: the connection died in the commit.
+	Update(ctx context.Context, do func(ctx context.Context, tx Tx) error) error
+
+	// Migrate brings the schema up to date and creates the system statuses
+	// and roles. It may be interrupted anywhere, run again, and run by several
+	// processes at once. It changes and drops nothing that it did not add.
+	Migrate(ctx context.Context) error
+
+	// Ready returns nil when the database answers and its schema is current.
+	Ready(ctx context.Context) error
+
+	// Close frees what the Storage opened itself.
+	Close() error
+}
+
+// Reader is what can be read, in and outside of a transaction. Lists of
+// statuses, roles and rotation members are short and come whole, in any order.
+type Reader interface {
+	// Statuses returns all statuses.
+	Statuses(ctx context.Context) ([]Status, error)
+	// Roles returns all roles.
+	Roles(ctx context.Context) ([]Role, error)
+
+	// Account returns a user with its role; the zero Role when it has none.
+	// ErrNotFound.
+	Account(ctx context.Context, id int64) (Account, error)
+	// AccountsByEmail returns the user whose email is exactly this, or, if
+	// there is none, all whose email is this in another case. None is no error.
+	AccountsByEmail(ctx context.Context, email string) ([]Account, error)
+	// Users returns users by id.
+	Users(ctx context.Context, query UserQuery) ([]User, error)
+	// CountUsers counts those who hold a role, and stops at limit.
+	CountUsers(ctx context.Context, role string, limit int) (int, error)
+
+	// Customer returns a customer with its present sales manager and
+	// assignment. ErrNotFound.
+	Customer(ctx context.Context, id int64) (Customer, error)
+	// Customers returns customers with their sales managers, newest first (by
+	// time of creation, then id).
+	Customers(ctx context.Context, query CustomerQuery) ([]Customer, error)
+	// CountCustomers counts those in a status, and stops at limit.
+	CountCustomers(ctx context.Context, status string, limit int) (int, error)
+	// Unassigned returns the ids of customers without a sales manager, oldest
+	// first: those that wait for one, or those that were left without.
+	Unassigned(ctx context.Context, waiting bool, limit int) ([]int64, error)
+	// History returns what happened to a customer, oldest first (by time, a
+	// status before an assignment, then id).
+	History(ctx context.Context, query HistoryQuery) ([]Event, error)
+	// Conversion measures; the query is complete and valid.
+	Conversion(ctx context.Context, query ConversionQuery) (Conversion, error)
+
+	// Rotation returns the rotation's state: all active users whose role is
+	// the active role sales_manager are its members, paused ones too. It is
+	// read from the users themselves, never from a copy.
+	Rotation(ctx context.Context) (Rotation, error)
+}
+
+// Tx is a transaction.
+type Tx interface {
+	Reader
+
+	// LockStatus reads a status and keeps others from changing it, deleting it
+	// and putting customers into it until the transaction ends. ErrNotFound.
+	LockStatus(ctx context.Context, id int64) (Status, error)
+	// UseStatus reads a status by name and keeps it from being deleted until
+	// the transaction ends; others may use it too. ErrNotFound.
+	UseStatus(ctx context.Context, name string) (Status, error)
+	// InsertStatus stores a new status and returns its id. ErrExists.
+	InsertStatus(ctx context.Context, status Status) (int64, error)
+	// UpdateStatus stores all fields of a locked status.
+	UpdateStatus(ctx context.Context, status Status) error
+	// DeleteStatus deletes a locked status. ErrInUse while a customer is in it,
+	// whoever put it there.
+	DeleteStatus(ctx context.Context, id int64) error
+
+	// LockRole, UseRole, InsertRole, UpdateRole and DeleteRole are to roles
+	// and users what their namesakes are to statuses and customers.
+	LockRole(ctx context.Context, id int64) (Role, error)
+	UseRole(ctx context.Context, name string) (Role, error)
+	InsertRole(ctx context.Context, role Role) (int64, error)
+	UpdateRole(ctx context.Context, role Role) error
+	DeleteRole(ctx context.Context, id int64) error
+	// MoveUsers gives all users of one role another.
+	MoveUsers(ctx context.Context, from, to string) error
+
+	// InsertUser stores a new user and returns its id. ErrExists for an email
+	// that is taken exactly.
+	InsertUser(ctx context.Context, user User) (int64, error)
+	// UpdateUser stores all fields of a user. ErrExists as InsertUser.
+	UpdateUser(ctx context.Context, user User) error
+
+	// LockRotation takes the rotation's lock, which one transaction at a time
+	// holds, to its end, and returns the state as Rotation does, read after
+	// the lock was taken.
+	LockRotation(ctx context.Context) (Rotation, error)
+	// SaveRotation stores the floor, the turn and those members that state
+	// lists, and carries out the changes of owners: the assignment, its history
+	// row if the owner differs, the managers' numbers of leads, whether the
+	// customer waits and the time of its update. A customer has one change at
+	// most. It returns each change's assignment, in order; the zero
+	// Assignment where nobody owns the lead now. The lock is held.
+	SaveRotation(ctx context.Context, state Rotation, changes []OwnerChange) ([]Assignment, error)
+
+	// Intake stores new customers with their first history row, whose cause is
+	// CauseCreated and which says who their first sales manager is, and with
+	// that sales manager and the state of the rotation as SaveRotation does. It
+	// fills in each lead's ids; they ascend. The lock is held.
+	Intake(ctx context.Context, state Rotation, leads []*Lead) error
+	// LockCustomers reads those of the customers that exist, by id, and keeps
+	// others from changing their status and owner until the transaction ends.
+	LockCustomers(ctx context.Context, ids []int64) ([]Customer, error)
+	// ChangeStatuses carries out changes and records them in the history: one
+	// for each customer at most.
+	ChangeStatuses(ctx context.Context, changes []StatusChange) error
+
+	// ClaimKey claims an idempotency key. It returns nil if the key is new, or
+	// older than expired: then it is claimed until the transaction ends, and
+	// kept if that commits. Otherwise it returns what was kept; while another
+	// transaction is about to keep it, it waits for that.
+	ClaimKey(ctx context.Context, key Key, expired time.Time) (*Key, error)
+	// SaveKey keeps a claimed key's result.
+	SaveKey(ctx context.Context, key Key) error
+	// ForgetKeys deletes at most limit keys older than expired and returns how
+	// many it deleted.
+	ForgetKeys(ctx context.Context, expired time.Time, limit int) (int, error)
+}
+
+// Intaker is a Storage that can take in new customers faster than through
+// Update. A Storage need not be one.
+type Intaker interface {
+	// Intake is Tx.Intake in a transaction of its own, under the rotation's
+	// lock. decide gets the rotation's state, as it is under the lock, sets
+	// who gets each lead, and returns the state after; it may be called more
+	// than once. Intake stores nothing and returns false where it can't do it
+	// this way, such as when a status is not active: Update can, or finds out
+	// why not.
+	Intake(ctx context.Context, leads []*Lead, decide func(Rotation) Rotation) (bool, error)
+}
+
+// Lead is a customer on its way in.
+type Lead struct {
+	Customer Customer // with its SalesManager, if it has one already
+	Waiting  bool     // without one: it waits, rather than being left without
+	By       *int64
+}
+
+// Account is a user with its role.
+type Account struct {
+	User User
+	Role Role
+}
+
+// UserQuery selects users. Zero fields select nothing away.
+type UserQuery struct {
+	Role    string
+	Active  *bool
+	Prefix  string // of name, surname or email, in any case
+	AfterID int64
+	Limit   int
+}
+
+// CustomerQuery selects customers. Zero fields select nothing away.
+type CustomerQuery struct {
+	Status         string
+	SalesManagerID *int64
+	Unassigned     bool
+	Prefix         string // of the name or phone number, in any case
+	After          *CustomerPosition
+	Limit          int
+}
+
+// CustomerPosition is a customer's place in a list.
+type CustomerPosition struct {
+	CreatedAt time.Time
+	ID        int64
+}
+
+// HistoryQuery selects events of one customer.
+type HistoryQuery struct {
+	CustomerID int64
+	After      *EventPosition
+	Limit      int
+}
+
+// EventPosition is an event's place in a history.
+type EventPosition struct {
+	At   time.Time
+	Kind EventKind
+	ID   int64
+}
+
+// StatusChange is a change of a customer's status.
+type StatusChange struct {
+	CustomerID int64
+	From, To   string
+	Cause      Cause
+	By         *int64
+	Reason     string
+	Owner      *int64 // the sales manager at that moment
+	At         time.Time
+}
+
+// OwnerChange is a change of a customer's sales manager.
+type OwnerChange struct {
+	CustomerID        int64
+	CustomerCreatedAt time.Time
+	From, To          *int64 // nil for none; a customer without a To waits for one
+	Cause             Cause
+	By                *int64
+	At                time.Time // later than what happened to the customer before
+}
+
+// Key is an idempotency key with what is kept under it.
+type Key struct {
+	Scope       string // who used it and for what
+	Key         string
+	Fingerprint string // of the input
+	Result      []byte
+	At          time.Time
+}
+
+// Rotation is the state that decides who gets the next lead.
+type Rotation struct {
+	// Floor is the lowest virtual time of the pool. It only rises, also while
+	// the pool is empty.
+	Floor int64
+	// Turn counts the turns ever taken.
+	Turn    int64
+	Members []Member
+}
+
+// Member is a sales manager's place in the rotation.
+type Member struct {
+	Person
+	// VirtualTime rises by 1/Weight, in units of 1/720,720,000, with each turn.
+	VirtualTime int64
+	// LastTurn is the number of the member's latest turn, 0 before the first.
+	LastTurn int64
+	Weight   int
+	Paused   bool
+	Leads    int // whose present sales manager this is; kept by SaveRotation
+}

@@ -1,0 +1,261 @@
+package cims
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"unicode"
+)
+
+// User is somebody who works with the CRM. How users log in, and what else is
+// known of them, is the host's.
+type User struct {
+	ID       int64
+	Email    string
+	Name     string
+	Surname  string
+	RoleName string // empty for none, which an older program may have left
+	Active   bool
+}
+
+// Person is as much of a user as those who meet it on a lead need.
+type Person struct {
+	ID      int64
+	Email   string
+	Name    string
+	Surname string
+}
+
+// NewUser is the input of CreateUser. All but Inactive is required.
+type NewUser struct {
+	Email    string // with an @, up to 255 characters, unique without regard to case
+	Name     string // 1 to 255 characters
+	Surname  string // 1 to 255 characters
+	RoleName string
+	Inactive bool
+}
+
+// UserUpdate is the input of UpdateUser. A nil field stays as it is.
+type UserUpdate struct {
+	Email    *string
+	Name     *string
+	Surname  *string
+	RoleName *string
+	Active   *bool
+
+	// Leads says what becomes of the leads of somebody who, after this
+	// update, is no active sales manager: KeepLeads, the default, or
+	// RedistributeLeads.
+	Leads LeadsChoice
+}
+
+// LeadsChoice says what becomes of a leaving sales manager's leads.
+type LeadsChoice string
+
+// The choices.
+const (
+	KeepLeads         LeadsChoice = "keep"
+	RedistributeLeads LeadsChoice = "redistribute"
+)
+
+// UserFilter selects users; zero fields select nothing away.
+type UserFilter struct {
+	Role   string
+	Active *bool
+	Prefix string // of name, surname or email, in any case
+}
+
+// Users lists users by id. It needs users:read. It returns ErrInvalid for a
+// malformed page request, or a role that does not exist.
+func (m *Manager) Users(ctx context.Context, actor Actor, filter UserFilter, page PageRequest) (Page[User], error) {
+	if err := actor.need(UsersRead); err != nil {
+		return Page[User]{}, err
+	}
+	var check checks
+	query := UserQuery{Role: filter.Role, Active: filter.Active, Prefix: check.line("q", filter.Prefix, 0, 255)}
+	cursor := check.page(page, 'u', 1)
+	if err := check.err(); err != nil {
+		return Page[User]{}, err
+	}
+	if cursor != nil {
+		query.AfterID = cursor[0]
+	}
+	if filter.Role != "" {
+		roles, err := m.storage.Roles(ctx)
+		if err != nil {
+			return Page[User]{}, err
+		}
+		if !slices.ContainsFunc(roles, func(r Role) bool { return r.Name == filter.Role }) {
+			return Page[User]{}, invalid(FieldError{Field: "role", Rule: RuleUnknown})
+		}
+	}
+	return paginate(page, func(limit int) ([]User, error) {
+		query.Limit = limit
+		return m.storage.Users(ctx, query)
+	}, func(u User) string { return encodeCursor('u', u.ID) })
+}
+
+// CreateUser adds a user. It needs users:write and every permission of the
+// user's role; only a CEO makes a CEO. It returns ErrInvalid or ErrExists.
+func (m *Manager) CreateUser(ctx context.Context, actor Actor, in NewUser) (User, error) {
+	if err := actor.need(UsersWrite); err != nil {
+		return User{}, err
+	}
+	var check checks
+	user := User{
+		Email:    check.email(in.Email),
+		Name:     check.line("name", in.Name, 1, 255),
+		Surname:  check.line("surname", in.Surname, 1, 255),
+		RoleName: check.roleName(in.RoleName),
+		Active:   !in.Inactive,
+	}
+	if err := check.err(); err != nil {
+		return User{}, err
+	}
+	err := m.underLock(ctx, func(ctx context.Context, tx Tx) error {
+		if err := m.mayChangeUser(ctx, tx, actor, Account{}, user); err != nil {
+			return err
+		}
+		var err error
+		user.ID, err = tx.InsertUser(ctx, user)
+		return err
+	})
+	if err != nil {
+		return User{}, err
+	}
+	m.lookForWaiting()
+	return user, nil
+}
+
+// UpdateUser changes what is set in update; values that equal the present ones
+// change nothing. It needs users:write and every permission of the user's role
+// before and after; only a CEO changes a CEO, or anyone's email. Once it has
+// returned, a user that it deactivated, or that is no sales manager any more,
+// gets no lead. It returns ErrNotFound, ErrInvalid, ErrExists, or ErrLastCEO.
+// RedistributeLeads needs leads:assign as well.
+func (m *Manager) UpdateUser(ctx context.Context, actor Actor, id int64, update UserUpdate) (User, error) {
+	if err := actor.need(UsersWrite); err != nil {
+		return User{}, err
+	}
+	if update.Leads == RedistributeLeads {
+		if err := actor.need(LeadsAssign); err != nil {
+			return User{}, err
+		}
+	}
+	var check checks
+	if update == (UserUpdate{Leads: update.Leads}) {
+		check.add("body", RuleNoField)
+	}
+	if !slices.Contains([]LeadsChoice{"", KeepLeads, RedistributeLeads}, update.Leads) {
+		check.add("leads", RuleChoice)
+	}
+	update.Email = sent(update.Email, check.email)
+	update.Name = sent(update.Name, func(text string) string { return check.line("name", text, 1, 255) })
+	update.Surname = sent(update.Surname, func(text string) string { return check.line("surname", text, 1, 255) })
+	update.RoleName = sent(update.RoleName, check.roleName)
+	if err := check.err(); err != nil {
+		return User{}, err
+	}
+	var user User
+	err := m.underLock(ctx, func(ctx context.Context, tx Tx) error {
+		before, err := tx.Account(ctx, id)
+		if err != nil {
+			return err
+		}
+		user = before.User
+		user.Email = or(update.Email, user.Email)
+		user.Name = or(update.Name, user.Name)
+		user.Surname = or(update.Surname, user.Surname)
+		user.RoleName = or(update.RoleName, user.RoleName)
+		user.Active = or(update.Active, user.Active)
+		if err := m.mayChangeUser(ctx, tx, actor, before, user); err != nil {
+			return err
+		}
+		if user != before.User {
+			if err := tx.UpdateUser(ctx, user); err != nil {
+				return err
+			}
+		}
+		if update.Leads != RedistributeLeads {
+			return nil
+		}
+		return m.redistribute(ctx, tx, actor, user)
+	})
+	if err != nil {
+		return User{}, err
+	}
+	m.lookForWaiting()
+	return user, nil
+}
+
+// mayChangeUser holds every rule of who may make or change whom. For a new
+// user, before is zero.
+func (m *Manager) mayChangeUser(ctx context.Context, tx Tx, actor Actor, before Account, after User) error {
+	role := before.Role
+	if after.RoleName != before.User.RoleName {
+		var err error
+		if role, err = m.useRole(ctx, tx, after.RoleName, "role_name"); err != nil {
+			return err
+		}
+	}
+	actor, err := actor.mayHandOut(ctx, tx, UsersWrite, before.Role.Permissions, role.Permissions)
+	if err != nil {
+		return err
+	}
+	wasCEO, isCEO := before.User.RoleName == RoleCEO, after.RoleName == RoleCEO
+	newEmail := after.Email != before.User.Email
+	if (wasCEO || isCEO || (newEmail && before.User.ID != 0)) && !actor.isCEO() {
+		return &Error{Kind: ErrForbidden, Reason: ReasonOnlyCEO, Entity: EntityUser, Name: before.User.Email}
+	}
+	if newEmail {
+		if err := emailIsFree(ctx, tx, after); err != nil {
+			return err
+		}
+	}
+	if wasCEO && before.User.Active && !(isCEO && after.Active) {
+		return anotherCEO(ctx, tx, before.User)
+	}
+	return nil
+}
+
+func emailIsFree(ctx context.Context, tx Tx, user User) error {
+	taken, err := tx.AccountsByEmail(ctx, user.Email)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(taken, func(a Account) bool { return a.User.ID != user.ID }) {
+		return &Error{Kind: ErrExists, Entity: EntityUser, Name: user.Email}
+	}
+	return nil
+}
+
+// anotherCEO checks that there is an active CEO beside this one.
+func anotherCEO(ctx context.Context, tx Tx, user User) error {
+	ceos, err := tx.Users(ctx, UserQuery{Role: RoleCEO, Active: new(true), Limit: 2})
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(ceos, func(u User) bool { return u.ID != user.ID }) {
+		return &Error{Kind: ErrLastCEO, Entity: EntityUser, Name: user.Email}
+	}
+	return nil
+}
+
+func (c *checks) email(text string) string {
+	before := len(*c)
+	email := c.line("email", text, 1, 255)
+	local, domain, found := strings.Cut(email, "@")
+	if len(*c) == before && (!found || local == "" || domain == "" || strings.ContainsFunc(email, unicode.IsSpace)) {
+		c.add("email", RuleEmail)
+	}
+	return email
+}
+
+// roleName checks that a role was named at all; whether it exists is for the
+// transaction to find out.
+func (c *checks) roleName(name string) string {
+	if name = normalName(name); name == "" {
+		c.add("role_name", RuleRequired)
+	}
+	return name
+}
