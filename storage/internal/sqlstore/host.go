@@ -1,0 +1,130 @@
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Column is a column of a host's table, as its database describes it.
+type Column struct {
+	Name       string
+	Type       string // its base type in lower case: "text", "bigint", "enum" …
+	NotNull    bool
+	HasDefault bool
+	Label      string // the first label of an enum
+}
+
+// hostTables remembers what was read of the two tables that may be the host's.
+type hostTables struct {
+	mu     sync.Mutex
+	tables map[string]filling
+}
+
+// ours are the columns that this library fills itself, or by a trigger.
+var ours = map[string][]string{
+	"customer": {"id", "full_name", "phone_number", "platform", "username", "notes", "status_name", "created_at", "updated_at"},
+	"user":     {"id", "email", "name", "surname", "role_name", "is_active"},
+}
+
+// enums are the older program's columns that a trigger keeps in step.
+var enums = map[string]string{"customer": "status", "user": "role"}
+
+// filling is what an insert into a host's table has to add: harmless legal
+// values for NOT NULL columns that this library does not know.
+type filling struct {
+	columns []string
+	values  []any
+	known   map[string]Column
+}
+
+func (f filling) appendTo(t *table) {
+	t.columns = append(t.columns, f.columns...)
+	for i := range t.rows {
+		t.rows[i] = append(t.rows[i], f.values...)
+	}
+}
+
+// Host is what a driver's own statements have to know of a host's table.
+type Host struct {
+	Fill    map[string]string // columns to be filled, with a literal for each
+	Columns map[string]Column
+}
+
+// Host describes a table to a driver's own statements.
+func (s *Store) Host(ctx context.Context, table string) (Host, error) {
+	f, err := s.fill(ctx, table)
+	if err != nil {
+		return Host{}, err
+	}
+	host := Host{Fill: map[string]string{}, Columns: f.known}
+	for i, column := range f.columns {
+		host.Fill[column] = s.db.NewRaw("?", f.values[i]).String()
+	}
+	return host, nil
+}
+
+// text is an optional text: NULL when it is empty, where the column allows it.
+func (f filling) text(column, text string) any {
+	if f.known[column].NotNull {
+		return text
+	}
+	return null(text)
+}
+
+// fill reads a host's table once, the first time that something is inserted.
+func (q *queries) fill(ctx context.Context, table string) (filling, error) {
+	q.hosts.mu.Lock()
+	defer q.hosts.mu.Unlock()
+	if known, ok := q.hosts.tables[table]; ok {
+		return known, nil
+	}
+	columns, err := q.dialect.Columns(ctx, q.conn, table)
+	if err != nil {
+		return filling{}, q.explain(err)
+	}
+	f := filling{known: map[string]Column{}}
+	for _, c := range columns {
+		f.known[c.Name] = c
+		known := slices.Contains(ours[table], c.Name) || (c.Type == "enum" && c.Name == enums[table])
+		if known || !c.NotNull || c.HasDefault {
+			continue
+		}
+		value, err := harmless(c)
+		if err != nil {
+			return filling{}, fmt.Errorf("cims: table %q: %w", table, err)
+		}
+		f.columns = append(f.columns, c.Name)
+		f.values = append(f.values, value)
+	}
+	if q.hosts.tables == nil {
+		q.hosts.tables = map[string]filling{}
+	}
+	q.hosts.tables[table] = f
+	return f, nil
+}
+
+// harmless is a legal value that means nothing.
+func harmless(c Column) (any, error) {
+	switch {
+	case c.Name == "password":
+		return noPassword, nil
+	case c.Type == "enum":
+		return c.Label, nil
+	case strings.Contains(c.Type, "char"), c.Type == "text", c.Type == "bytea", c.Type == "blob":
+		return "", nil
+	case strings.Contains(c.Type, "int"), c.Type == "numeric", c.Type == "decimal", c.Type == "real", strings.HasPrefix(c.Type, "double"), strings.HasPrefix(c.Type, "float"):
+		return 0, nil
+	case strings.HasPrefix(c.Type, "bool"):
+		return false, nil
+	case strings.HasPrefix(c.Type, "timestamp"), c.Type == "date", c.Type == "datetime":
+		return time.Now().UTC(), nil
+	case c.Type == "json", c.Type == "jsonb":
+		return "{}", nil
+	default:
+		return nil, fmt.Errorf("column %q is NOT NULL without a default, and there is no harmless value of type %s: give it a default", c.Name, c.Type)
+	}
+}

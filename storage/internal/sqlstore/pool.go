@@ -1,0 +1,91 @@
+package sqlstore
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/cimskit/cims"
+)
+
+// SQL that both databases understand.
+const (
+	// TheCounter is the condition of the one row of sales_manager_counter that
+	// counts: the rotation's lock and its floor. An older program may have
+	// left several.
+	TheCounter = "id = (SELECT min(id) FROM sales_manager_counter)"
+
+	// Lock takes the rotation's lock, and leaves a trace of it.
+	Lock = "UPDATE sales_manager_counter SET version = version + 1 WHERE " + TheCounter
+
+	members = `user_role AS r JOIN "user" AS u ON u.role_name = r.name AND u.is_active
+		LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.id
+		WHERE r.name = '` + cims.RoleSalesManager + `' AND r.is_active`
+
+	// ReadRotation reads the floor, the turn and, if there are any, the members.
+	ReadRotation = `SELECT k.floor, k.turn, s.* FROM (SELECT floor, turn FROM sales_manager_counter WHERE ` + TheCounter + `) AS k
+		LEFT JOIN (SELECT u.id, u.email, u.name, u.surname, COALESCE(m.virtual_time, 0) AS virtual_time, COALESCE(m.last_turn, 0) AS last_turn,
+			COALESCE(m.weight, 1) AS weight, COALESCE(m.paused, FALSE) AS paused, COALESCE(m.assigned_leads_count, 0) AS leads
+			FROM ` + members + `) AS s ON TRUE`
+
+	// Version is how often the lock was taken.
+	Version = "SELECT version FROM sales_manager_counter WHERE " + TheCounter
+
+	// Pool tells the rotation's members apart from any others, in a text. With
+	// the version it says whether the state is what it was: a host may change
+	// its users without the lock.
+	Pool = `SELECT COALESCE(string_agg(concat_ws(' ', u.id, COALESCE(m.weight, 1), COALESCE(m.paused, FALSE), u.email, u.name, u.surname), ',' ORDER BY u.id), '')
+		FROM ` + members
+)
+
+// State is the rotation with what tells whether it still is so.
+type State struct {
+	cims.Rotation
+	Version int64
+	Pool    string
+}
+
+// Remembered is the state as a storage left it, to be tried again: it saves
+// reading it while nobody else has moved it.
+type Remembered struct {
+	mu        sync.Mutex
+	state     State
+	known     bool
+	contended bool // somebody else is at work too: it will not hold
+}
+
+// Guess returns what is remembered, if it is likely to hold.
+func (r *Remembered) Guess() (State, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state, r.known && !r.contended
+}
+
+// Read takes note of what was read under the lock: whether somebody else has
+// held it since.
+func (r *Remembered) Read(state State) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.contended = r.known && state.Version != r.state.Version+1
+}
+
+// Lost takes note that what was remembered did not hold.
+func (r *Remembered) Lost() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.contended = true
+}
+
+// Left takes note of what a state was changed to, and committed.
+func (r *Remembered) Left(before State, changed cims.Rotation, version int64) {
+	after := before
+	after.Version, after.Floor, after.Turn = version, changed.Floor, changed.Turn
+	after.Members = slices.Clone(before.Members)
+	for i, m := range after.Members {
+		if j := slices.IndexFunc(changed.Members, func(c cims.Member) bool { return c.ID == m.ID }); j >= 0 {
+			after.Members[i] = changed.Members[j]
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.state, r.known = after, true
+}

@@ -1,0 +1,341 @@
+// Package sqlstore is what the SQLite and the PostgreSQL storage share: the
+// queries, the transactions and the migration runner. What a database does
+// differently stands in its Dialect.
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/schema"
+
+	"github.com/cimskit/cims"
+)
+
+// Dialect is what a database does differently.
+type Dialect struct {
+	Bun schema.Dialect
+
+	// Begin starts a transaction that sees what was committed before each of
+	// its statements, and on SQLite one that may write at once.
+	Begin func(ctx context.Context, db *sql.DB) (Transaction, error)
+
+	// Wrap, if set, makes what reads run on out of the pool.
+	Wrap func(db *sql.DB) bun.IConn
+
+	// ForUpdate and ForKeyShare are the locking clauses of a SELECT: the rows
+	// are kept from all changes, or from deletion. Empty where a transaction
+	// has the database to itself.
+	ForUpdate, ForKeyShare string
+
+	// Lower is the function that makes a text lower case in queries.
+	Lower string
+	// NameColumn, if not empty, is a column that holds a customer's name in
+	// lower case, where the database can't work that out by itself.
+	NameColumn string
+	// StartsWith is the condition that a column starts with prefix, in any
+	// case; for a customer's full_name and phone_number, served by an index.
+	StartsWith func(column, prefix string) schema.QueryWithArgs
+
+	// Classify says what kind of failure a driver's error is.
+	Classify func(err error) Failure
+
+	// Columns reads the columns of a host's table.
+	Columns func(ctx context.Context, conn bun.IConn, table string) ([]Column, error)
+
+	Steps []Step
+	// TryLock takes the migration's lock to the end of the transaction, or
+	// says that another process has it.
+	TryLock func(ctx context.Context, conn bun.IConn) (bool, error)
+}
+
+// Transaction is a connection inside a transaction.
+type Transaction interface {
+	bun.IConn
+	Commit(ctx context.Context) error
+	Rollback() error
+}
+
+// Failure is a kind of database error.
+type Failure int
+
+// The kinds of failure.
+const (
+	Other       Failure = iota
+	Unique              // a unique key is taken
+	ForeignKey          // a reference is broken, or would be
+	Conflict            // with another transaction: running again solves it
+	Unavailable         // the database can't be reached, or not in time
+)
+
+// Store implements cims.Storage on two pools of connections: one that writes
+// and one that reads, which may be the same.
+type Store struct {
+	*queries
+	write *sql.DB
+	close func() error
+}
+
+// queries runs statements on one connection or pool: it is the Reader of a
+// Store and the Tx of a transaction.
+type queries struct {
+	dialect Dialect
+	db      *bun.DB // formats; conn runs
+	conn    bun.IConn
+	hosts   *hostTables
+}
+
+var (
+	_ cims.Storage = (*Store)(nil)
+	_ cims.Tx      = (*queries)(nil)
+)
+
+// New makes a Store. Close calls closing, if it is not nil.
+func New(dialect Dialect, write, read *sql.DB, closing func() error) *Store {
+	var conn bun.IConn = read
+	if dialect.Wrap != nil {
+		conn = dialect.Wrap(read)
+	}
+	return &Store{
+		queries: &queries{
+			dialect: dialect,
+			db:      bun.NewDB(read, dialect.Bun, bun.WithDiscardUnknownColumns()),
+			conn:    conn,
+			hosts:   new(hostTables),
+		},
+		write: write,
+		close: closing,
+	}
+}
+
+// Close implements cims.Storage.
+func (s *Store) Close() error {
+	if s.close == nil {
+		return nil
+	}
+	return s.close()
+}
+
+const (
+	maxAttempts = 10
+	minBackoff  = 5 * time.Millisecond
+	maxBackoff  = 200 * time.Millisecond
+)
+
+// Update implements cims.Storage.
+func (s *Store) Update(ctx context.Context, do func(context.Context, cims.Tx) error) error {
+	return s.Retry(ctx, func() error { return s.attempt(ctx, do) })
+}
+
+// Retry runs a transaction of a driver's own as Update runs its: again on a
+// conflict that a repetition can solve.
+func (s *Store) Retry(ctx context.Context, attempt func() error) error {
+	for n := 1; ; n++ {
+		err := attempt()
+		if err == nil || n == maxAttempts || s.dialect.Classify(err) != Conflict {
+			return s.explain(err)
+		}
+		if err := sleep(ctx, n); err != nil {
+			return s.explain(err)
+		}
+	}
+}
+
+// sleep waits before another attempt: longer each time, and never for the same
+// time as somebody else, or the two would meet again.
+func sleep(ctx context.Context, attempt int) error {
+	limit := min(minBackoff<<attempt, maxBackoff)
+	select {
+	case <-time.After(minBackoff + rand.N(limit)): //nolint:gosec // no secret
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (s *Store) attempt(ctx context.Context, do func(context.Context, cims.Tx) error) error {
+	transaction, err := s.dialect.Begin(ctx, s.write)
+	if err != nil {
+		return err
+	}
+	finished := false
+	defer func() {
+		if !finished { // an error, or a panic in do
+			_ = transaction.Rollback() // the connection is discarded if this fails
+		}
+	}()
+	tx := *s.queries
+	tx.conn = transaction
+	if err := do(ctx, &tx); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	finished = true
+	return s.commit(ctx, transaction)
+}
+
+// commit tells a commit that was refused from one that nobody knows the end of.
+func (s *Store) commit(ctx context.Context, transaction Transaction) error {
+	err := transaction.Commit(ctx)
+	if err == nil {
+		return nil
+	}
+	if failure := s.dialect.Classify(err); failure == Unavailable || ctx.Err() != nil {
+		return &cims.Error{Kind: cims.ErrOutcomeUnknown, Err: err}
+	}
+	return fmt.Errorf("commit: %w", err)
+}
+
+// explain turns a driver's error into one of ours, where there is one for it.
+func (q *queries) explain(err error) error {
+	var known *cims.Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	if errors.Is(err, context.DeadlineExceeded) || q.dialect.Classify(err) == Unavailable {
+		return &cims.Error{Kind: cims.ErrUnavailable, Err: err}
+	}
+	return err
+}
+
+// Ready implements cims.Storage.
+func (s *Store) Ready(ctx context.Context) error {
+	applied, err := s.applied(ctx)
+	if err != nil {
+		return s.explain(fmt.Errorf("schema: %w", err))
+	}
+	if applied < len(s.dialect.Steps) {
+		return fmt.Errorf("cims: the schema is at step %d of %d: run Migrate", applied, len(s.dialect.Steps))
+	}
+	return nil
+}
+
+// rows reads all rows of a statement.
+func rows[T any](ctx context.Context, q *queries, query string, args ...any) ([]T, error) {
+	list := []T{}
+	err := q.db.NewRaw(query, args...).Conn(q.conn).Scan(ctx, &list)
+	return list, q.explain(err)
+}
+
+// row reads the first row of a statement, or nil if there is none.
+func row[T any](ctx context.Context, q *queries, query string, args ...any) (*T, error) {
+	list, err := rows[T](ctx, q, query, args...)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return &list[0], nil
+}
+
+// exec runs a statement and returns how many rows it touched.
+func (q *queries) exec(ctx context.Context, query string, args ...any) (int, error) {
+	result, err := q.db.NewRaw(query, args...).Conn(q.conn).Exec(ctx)
+	if err != nil {
+		return 0, q.explain(err)
+	}
+	count, err := result.RowsAffected()
+	return int(count), err
+}
+
+// guarded runs a statement that may be refused for what it would break, and
+// leaves the transaction usable if it is: PostgreSQL would abort it.
+func (q *queries) guarded(ctx context.Context, do func() error) error {
+	if _, err := q.exec(ctx, "SAVEPOINT cims_guarded"); err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		if _, undo := q.exec(ctx, "ROLLBACK TO SAVEPOINT cims_guarded"); undo != nil {
+			return errors.Join(err, undo)
+		}
+		return err
+	}
+	_, err := q.exec(ctx, "RELEASE SAVEPOINT cims_guarded")
+	return err
+}
+
+// table is a list of rows to be inserted.
+type table struct {
+	name    string
+	columns []string
+	rows    [][]any
+}
+
+func (t *table) add(values ...any) { t.rows = append(t.rows, values) }
+
+// insert formats INSERT INTO name (columns) VALUES (…), (…) and what follows.
+func (q *queries) insert(t table, then string) (string, []any) {
+	query, all := "INSERT INTO ? (", []any{bun.Ident(t.name)}
+	for i, column := range t.columns {
+		query += comma(i) + "?"
+		all = append(all, bun.Ident(column))
+	}
+	query += ") VALUES "
+	for i, values := range t.rows {
+		query += comma(i) + "("
+		for j := range values {
+			query += comma(j) + "?"
+		}
+		query += ")"
+		all = append(all, values...)
+	}
+	return query + " " + then, all
+}
+
+func comma(i int) string {
+	if i == 0 {
+		return ""
+	}
+	return ", "
+}
+
+func (q *queries) execInsert(ctx context.Context, t table) error {
+	if len(t.rows) == 0 {
+		return nil
+	}
+	query, args := q.insert(t, "")
+	_, err := q.exec(ctx, query, args...)
+	return err
+}
+
+// insertID inserts one row, unless it would violate a unique key, and returns
+// its id. ErrExists: it would have.
+func (q *queries) insertID(ctx context.Context, t table, entity cims.Entity, name string) (int64, error) {
+	query, args := q.insert(t, "ON CONFLICT DO NOTHING RETURNING id")
+	id, err := row[int64](ctx, q, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	if id == nil {
+		return 0, &cims.Error{Kind: cims.ErrExists, Entity: entity, Name: name}
+	}
+	return *id, nil
+}
+
+// count counts the rows of a condition and stops at limit. The limit inside
+// also keeps PostgreSQL from a plan that scans the table for a rare value.
+func (q *queries) count(ctx context.Context, table, column, value string, limit int) (int, error) {
+	n, err := row[int](ctx, q, "SELECT count(*) FROM (SELECT 1 FROM ? WHERE ? = ? LIMIT ?) AS used",
+		bun.Ident(table), bun.Ident(column), value, limit)
+	if err != nil {
+		return 0, err
+	}
+	return *n, nil
+}
+
+func notFound(entity cims.Entity, id any) error {
+	return &cims.Error{Kind: cims.ErrNotFound, Entity: entity, Name: fmt.Sprint(id)}
+}
+
+// null stores an empty text as NULL.
+func null(text string) any {
+	if text == "" {
+		return nil
+	}
+	return text
+}

@@ -1,0 +1,156 @@
+package sqlstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/cimskit/cims"
+)
+
+// A NULL is_active means inactive: who is let in has to have been let in.
+const userColumns = `u.id, u.email, u.name, u.surname, COALESCE(u.role_name, '') AS role_name, COALESCE(u.is_active, FALSE) AS active`
+
+type userRow struct {
+	ID       int64
+	Email    string
+	Name     string
+	Surname  string
+	RoleName string
+	Active   bool
+}
+
+func (r userRow) user() cims.User { return cims.User(r) }
+
+type accountRow struct {
+	userRow
+	RoleID      *int64
+	DisplayName string
+	Description string
+	Permissions string
+	RoleActive  bool
+	System      bool
+	CreatedAt   *time.Time
+	UpdatedAt   *time.Time
+}
+
+func (r accountRow) account() cims.Account {
+	account := cims.Account{User: r.user()}
+	if r.RoleID != nil {
+		account.Role = cims.Role{
+			ID: *r.RoleID, Name: r.RoleName, DisplayName: r.DisplayName, Description: r.Description,
+			Permissions: parsePermissions(r.Permissions), Active: r.RoleActive, System: r.System,
+			CreatedAt: utc(r.CreatedAt), UpdatedAt: utc(r.UpdatedAt),
+		}
+	}
+	return account
+}
+
+const accounts = "SELECT " + userColumns + `, r.id AS role_id, COALESCE(r.display_name, '') AS display_name,
+	COALESCE(r.description, '') AS description, COALESCE(r.permissions, '') AS permissions,
+	COALESCE(r.is_active, FALSE) AS role_active, COALESCE(r.is_system, FALSE) AS system, r.created_at, r.updated_at
+	FROM "user" AS u LEFT JOIN user_role AS r ON r.name = u.role_name WHERE `
+
+// Account implements cims.Reader.
+func (q *queries) Account(ctx context.Context, id int64) (cims.Account, error) {
+	found, err := row[accountRow](ctx, q, accounts+"u.id = ?", id)
+	if err != nil {
+		return cims.Account{}, err
+	}
+	if found == nil {
+		return cims.Account{}, notFound(cims.EntityUser, id)
+	}
+	return found.account(), nil
+}
+
+// AccountsByEmail implements cims.Reader.
+func (q *queries) AccountsByEmail(ctx context.Context, email string) ([]cims.Account, error) {
+	list, err := rows[accountRow](ctx, q, accounts+"u.email = ?", email)
+	if err == nil && len(list) == 0 {
+		lower := bun.Safe(q.dialect.Lower)
+		list, err = rows[accountRow](ctx, q, accounts+"?(u.email) = ?(?) ORDER BY u.id", lower, lower, email)
+	}
+	return convert(list, accountRow.account), err
+}
+
+// Users implements cims.Reader.
+func (q *queries) Users(ctx context.Context, query cims.UserQuery) ([]cims.User, error) {
+	list := []userRow{}
+	sel := q.db.NewSelect().Conn(q.conn).TableExpr(`"user" AS u`).ColumnExpr(userColumns).
+		Where("u.id > ?", query.AfterID).OrderExpr("u.id").Limit(int64(query.Limit))
+	if query.Role != "" {
+		sel.Where("u.role_name = ?", query.Role)
+	}
+	if query.Active != nil {
+		sel.Where("COALESCE(u.is_active, FALSE) = ?", *query.Active)
+	}
+	if query.Prefix != "" {
+		sel.WhereGroup(" AND ", func(sel *bun.SelectQuery) *bun.SelectQuery {
+			for _, column := range []string{"name", "surname", "email"} {
+				sel.WhereOr("?", q.dialect.StartsWith("u."+column, query.Prefix))
+			}
+			return sel
+		})
+	}
+	err := sel.Scan(ctx, &list)
+	return convert(list, userRow.user), q.explain(err)
+}
+
+// CountUsers implements cims.Reader.
+func (q *queries) CountUsers(ctx context.Context, role string, limit int) (int, error) {
+	return q.count(ctx, "user", "role_name", role, limit)
+}
+
+// MoveUsers implements cims.Tx.
+func (q *queries) MoveUsers(ctx context.Context, from, to string) error {
+	_, err := q.exec(ctx, `UPDATE "user" SET role_name = ? WHERE role_name = ?`, to, from)
+	return err
+}
+
+// noPassword is what a host's NOT NULL password column gets: nothing hashes to it.
+const noPassword = "!"
+
+// InsertUser implements cims.Tx.
+func (q *queries) InsertUser(ctx context.Context, u cims.User) (int64, error) {
+	extra, err := q.fill(ctx, "user")
+	if err != nil {
+		return 0, err
+	}
+	t := table{name: "user", columns: []string{"email", "name", "surname", "role_name", "is_active"}}
+	t.add(u.Email, u.Name, u.Surname, null(u.RoleName), u.Active)
+	extra.appendTo(&t)
+	return q.insertID(ctx, t, cims.EntityUser, u.Email)
+}
+
+// UpdateUser implements cims.Tx.
+func (q *queries) UpdateUser(ctx context.Context, u cims.User) error {
+	// Only what differs is written: a host's triggers and the older program's
+	// enum column go by what a statement sets.
+	before, err := q.Account(ctx, u.ID)
+	if err != nil {
+		return err
+	}
+	update := q.db.NewUpdate().Conn(q.conn).TableExpr(`"user"`).Where("id = ?", u.ID)
+	set := func(column string, value any, changed bool) {
+		if changed {
+			update.Set("? = ?", bun.Ident(column), value)
+		}
+	}
+	set("email", u.Email, u.Email != before.User.Email)
+	set("name", u.Name, u.Name != before.User.Name)
+	set("surname", u.Surname, u.Surname != before.User.Surname)
+	set("role_name", null(u.RoleName), u.RoleName != before.User.RoleName)
+	set("is_active", u.Active, u.Active != before.User.Active)
+	if u == before.User {
+		return nil
+	}
+	err = q.guarded(ctx, func() error {
+		_, err := update.Exec(ctx)
+		return err
+	})
+	if q.dialect.Classify(err) == Unique {
+		return &cims.Error{Kind: cims.ErrExists, Entity: cims.EntityUser, Name: u.Email, Err: err}
+	}
+	return q.explain(err)
+}

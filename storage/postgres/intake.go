@@ -1,0 +1,254 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/storage/internal/sqlstore"
+)
+
+var _ cims.Intaker = (*Storage)(nil)
+
+// Intake implements cims.Intaker. It is one statement where what is remembered
+// of the rotation still holds, and two round trips where it has to be read
+// under the lock first.
+func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(cims.Rotation) cims.Rotation) (stored bool, err error) {
+	statement, err := s.intakeStatement(ctx)
+	if err != nil {
+		return false, err
+	}
+	err = s.Retry(ctx, func() error {
+		stored = false
+		return s.onConn(ctx, func(conn *pgx.Conn) error {
+			var err error
+			if before, ok := s.remembered.Guess(); ok {
+				if stored, err = s.tryIntake(ctx, conn, statement, before, decide(before.Rotation), leads); stored || err != nil {
+					return err
+				}
+				s.remembered.Lost()
+			}
+			before, err := lockAndRead(ctx, conn)
+			if err != nil {
+				return err
+			}
+			s.remembered.Read(before)
+			stored, err = s.tryIntake(ctx, conn, statement, before, decide(before.Rotation), leads)
+			return err
+		})
+	})
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.Code == foreignKey {
+		return false, nil // a status was deleted just now: Update says so properly
+	}
+	return stored, err
+}
+
+// onConn runs do on a connection of the pool, and leaves no transaction open.
+func (s *Storage) onConn(ctx context.Context, do func(conn *pgx.Conn) error) error {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	err = conn.Raw(func(driver any) error {
+		std, ok := driver.(*stdlib.Conn)
+		if !ok {
+			return fmt.Errorf("cims: want connections of pgx's stdlib, got %T", driver)
+		}
+		c := std.Conn()
+		err := do(c)
+		if c.PgConn().TxStatus() != 'I' && !c.IsClosed() {
+			_, undo := c.Exec(context.WithoutCancel(ctx), "ROLLBACK")
+			err = errors.Join(err, undo)
+		}
+		return err
+	})
+	return errors.Join(err, conn.Close())
+}
+
+const beginning = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+// lockAndRead begins a transaction, takes the rotation's lock and reads what it
+// guards.
+func lockAndRead(ctx context.Context, conn *pgx.Conn) (sqlstore.State, error) {
+	var state sqlstore.State
+	batch := &pgx.Batch{}
+	batch.Queue(beginning)
+	batch.Queue(sqlstore.Lock)
+	batch.Queue(sqlstore.Version).QueryRow(func(row pgx.Row) error { return row.Scan(&state.Version) })
+	batch.Queue(sqlstore.Pool).QueryRow(func(row pgx.Row) error { return row.Scan(&state.Pool) })
+	batch.Queue(sqlstore.ReadRotation).Query(func(rows pgx.Rows) error {
+		var err error
+		state.Rotation, err = sqlstore.ScanRotation(rows)
+		return err
+	})
+	return state, conn.SendBatch(ctx, batch).Close()
+}
+
+// tryIntake stores the leads on condition that the rotation is in the state
+// before. It ends the transaction that is under way, or else is one by itself:
+// the statement takes the lock by raising the version, and whoever held it in
+// between has raised it too.
+func (s *Storage) tryIntake(
+	ctx context.Context, conn *pgx.Conn, statement string, before sqlstore.State, after cims.Rotation, leads []*cims.Lead,
+) (bool, error) {
+	alone := conn.PgConn().TxStatus() == 'I'
+	batch := &pgx.Batch{}
+	if alone && !s.readCommitted {
+		batch.Queue(beginning)
+	}
+	stored := 0
+	batch.Queue(statement, intakeArguments(before, after, leads)...).Query(func(rows pgx.Rows) error {
+		for ; rows.Next() && stored < len(leads); stored++ {
+			var assignment *int64
+			if err := rows.Scan(&leads[stored].Customer.ID, &assignment); err != nil {
+				return err
+			}
+			if assignment != nil {
+				sqlstore.SetFirst(leads[stored], *assignment)
+			}
+		}
+		return rows.Err()
+	})
+	if !alone || !s.readCommitted {
+		batch.Queue("COMMIT")
+	}
+	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
+		if _, refused := errors.AsType[*pgconn.PgError](err); !refused && !pgconn.SafeToRetry(err) {
+			// The commit was on its way too.
+			return false, &cims.Error{Kind: cims.ErrOutcomeUnknown, Err: err}
+		}
+		return false, err
+	}
+	if stored == len(leads) {
+		s.remembered.Left(before, after, before.Version+1)
+	}
+	return stored == len(leads), nil
+}
+
+func intakeArguments(before sqlstore.State, after cims.Rotation, leads []*cims.Lead) []any {
+	n := len(leads)
+	names, phones, platforms := make([]string, n), make([]string, n), make([]string, n)
+	usernames, notes, statuses := make([]string, n), make([]string, n), make([]string, n)
+	managers, by, waiting := make([]*int64, n), make([]*int64, n), make([]bool, n)
+	won := map[int64]int64{}
+	for i, lead := range leads {
+		c := &lead.Customer
+		names[i], phones[i], platforms[i] = c.FullName, c.PhoneNumber, c.Platform
+		usernames[i], notes[i], statuses[i] = c.Username, c.Notes, c.StatusName
+		by[i], waiting[i] = lead.By, lead.Waiting
+		if c.SalesManager != nil {
+			managers[i] = &c.SalesManager.ID
+			won[c.SalesManager.ID]++
+		}
+	}
+	m := len(after.Members)
+	ids, virtual, last, counts := make([]int64, m), make([]int64, m), make([]int64, m), make([]int64, m)
+	for i, member := range after.Members {
+		ids[i], virtual[i], last[i], counts[i] = member.ID, member.VirtualTime, member.LastTurn, won[member.ID]
+	}
+	return []any{
+		before.Version, before.Pool, names, phones, platforms, usernames, notes, statuses, managers, by, waiting, leads[0].Customer.CreatedAt.UTC(),
+		after.Turn, after.Floor, ids, virtual, last, counts,
+	}
+}
+
+// intakeStatement makes the statement that stores new leads, for the host's
+// tables as they are. It is one data-modifying CTE: nothing of it happens
+// unless "holds" has a row. Ids are given out in the order of the rows.
+func (s *Storage) intakeStatement(ctx context.Context) (string, error) {
+	if statement := s.statement.Load(); statement != nil {
+		return *statement, nil
+	}
+	customer, err := s.Host(ctx, "customer")
+	if err != nil {
+		return "", err
+	}
+	assignment, err := s.Host(ctx, "sales_manager_assignment")
+	if err != nil {
+		return "", err
+	}
+	columns := []string{"full_name", "phone_number", "platform", "username", "notes", "status_name", "created_at", "updated_at"}
+	values := []string{"i.full_name"}
+	for _, column := range []string{"phone_number", "platform", "username", "notes"} {
+		if customer.Columns[column].NotNull {
+			values = append(values, "i."+column)
+		} else {
+			values = append(values, "NULLIF(i."+column+", '')")
+		}
+	}
+	values = append(values, "i.status_name", at(customer, "created_at"), at(customer, "updated_at"))
+	for _, column := range slices.Sorted(maps.Keys(customer.Fill)) {
+		columns = append(columns, pgx.Identifier{column}.Sanitize())
+		values = append(values, customer.Fill[column])
+	}
+	statement := `WITH input AS (
+		SELECT * FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::boolean[])
+			WITH ORDINALITY AS i (full_name, phone_number, platform, username, notes, status_name, manager_id, by_id, waiting, place)
+	), holds AS (
+		UPDATE sales_manager_counter SET version = version + 1, turn = $13, floor = $14
+		WHERE ` + sqlstore.TheCounter + ` AND version = $1 AND (` + sqlstore.Pool + `) = $2
+		AND NOT EXISTS (SELECT 1 FROM input AS i WHERE NOT EXISTS (SELECT 1 FROM customer_status AS s WHERE s.name = i.status_name AND s.is_active))
+		RETURNING 1
+	), members AS (
+		INSERT INTO sales_manager_rotation AS r (sales_manager_id, virtual_time, last_turn, assigned_leads_count)
+		SELECT m.id, m.virtual_time, m.last_turn, m.leads
+		FROM unnest($15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[]) AS m (id, virtual_time, last_turn, leads), holds
+		ON CONFLICT (sales_manager_id) DO UPDATE SET virtual_time = excluded.virtual_time, last_turn = excluded.last_turn,
+			assigned_leads_count = r.assigned_leads_count + excluded.assigned_leads_count
+	), stored AS (
+		INSERT INTO customer (` + strings.Join(columns, ", ") + `) SELECT ` + strings.Join(values, ", ") + ` FROM input AS i, holds ORDER BY i.place RETURNING id
+	), lead AS (
+		SELECT n.id, i.* FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM stored) AS n JOIN input AS i USING (place)
+	), history AS (
+		INSERT INTO customer_status_history (customer_id, to_status, cause, changed_by, owner_id, changed_at)
+		SELECT id, status_name, '` + string(cims.CauseCreated) + `', by_id, manager_id, $12 FROM lead
+	), unassigned AS (
+		INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting) SELECT id, $12, waiting FROM lead WHERE manager_id IS NULL
+	), assignment AS (
+		INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at)
+		SELECT id, manager_id, ` + at(assignment, "assigned_at") + `, TRUE, $12 FROM lead WHERE manager_id IS NOT NULL ORDER BY place
+		RETURNING id, customer_id
+	) SELECT lead.id, assignment.id FROM lead LEFT JOIN assignment ON assignment.customer_id = lead.id ORDER BY lead.place`
+	s.statement.Store(&statement)
+	return statement, nil
+}
+
+// at is the time of the intake as a column of a host's table takes it: one
+// without a zone holds UTC.
+func at(host sqlstore.Host, column string) string {
+	if strings.HasSuffix(host.Columns[column].Type, "without time zone") {
+		return "$12::timestamptz AT TIME ZONE 'UTC'"
+	}
+	return "$12::timestamptz"
+}
+
+// simple has bun's statements sent as they are, by the simple protocol: their
+// arguments are part of their text, and a cache would prepare each one anew.
+type simple struct{ conn }
+
+type conn interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+func (s simple) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return s.conn.QueryContext(ctx, query, append([]any{pgx.QueryExecModeSimpleProtocol}, args...)...)
+}
+
+func (s simple) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	return s.conn.QueryRowContext(ctx, query, append([]any{pgx.QueryExecModeSimpleProtocol}, args...)...)
+}
+
+func (s simple) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	return s.conn.ExecContext(ctx, query, append([]any{pgx.QueryExecModeSimpleProtocol}, args...)...)
+}

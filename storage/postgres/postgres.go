@@ -1,0 +1,222 @@
+// Package postgres keeps a CRM in PostgreSQL 13 or newer, through pgx.
+//
+// It starts from an empty database, beside a host's own "user" and customer
+// tables, or on the database of the older CIMS program: [Storage.Migrate] adds
+// what is missing and changes nothing else.
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/pgdialect"
+	"github.com/uptrace/bun/schema"
+
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/storage/internal/sqlstore"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Storage is a cims.Storage in PostgreSQL.
+type Storage struct {
+	*sqlstore.Store
+	db            *sql.DB
+	readCommitted bool // is what a statement by itself runs at
+	remembered    sqlstore.Remembered
+	statement     atomic.Pointer[string] // of Intake
+}
+
+var _ cims.Storage = (*Storage)(nil)
+
+// Migrate brings the schema up to date: call it once before the first use, and
+// after an update of this library. It adds what is missing, changes and drops
+// nothing that it did not add, and may be interrupted anywhere, run again, and
+// run by several processes at once.
+func (s *Storage) Migrate(ctx context.Context) error { return s.Store.Migrate(ctx) }
+
+// Ready returns nil when the database answers and its schema is current.
+func (s *Storage) Ready(ctx context.Context) error { return s.Store.Ready(ctx) }
+
+// Close closes what Open opened.
+func (s *Storage) Close() error { return s.Store.Close() }
+
+// Open connects to the database of a URL such as
+// postgres://user:password@host/database?sslmode=require, with the parameters
+// of pgxpool (pool_max_conns and so on). It returns cims.ErrUnavailable if the
+// database can't be reached. Close closes the connections.
+func Open(ctx context.Context, url string) (*Storage, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("cims: database URL: %w", withoutURL(err))
+	}
+	// bun writes arguments into the text of its statements: escapes have to
+	// mean what it takes them to mean.
+	config.ConnConfig.RuntimeParams["standard_conforming_strings"] = "on"
+	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	config.ConnConfig.RuntimeParams["default_transaction_isolation"] = "read committed"
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("cims: database: %w", err)
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, &cims.Error{Kind: cims.ErrUnavailable, Err: err}
+	}
+	db := stdlib.OpenDBFromPool(pool)
+	store, err := newStorage(db, func() error {
+		err := db.Close()
+		pool.Close()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	store.readCommitted = true
+	return store, nil
+}
+
+// withoutURL leaves out what pgx repeats of the URL, which may hold a password.
+func withoutURL(err error) error {
+	if parse := new(pgconn.ParseConfigError); errors.As(err, &parse) {
+		if cause := errors.Unwrap(parse); cause != nil {
+			return cause
+		}
+		return errors.New("malformed")
+	}
+	return err
+}
+
+// New works on connections that the host has opened with pgx's stdlib, and that
+// stay the host's: Close does not close them. It refuses a server on which a
+// backslash in a text is an escape.
+func New(db *sql.DB) (*Storage, error) {
+	var conforming string
+	if err := db.QueryRowContext(context.Background(), "SHOW standard_conforming_strings").Scan(&conforming); err != nil {
+		return nil, &cims.Error{Kind: cims.ErrUnavailable, Err: err}
+	}
+	if conforming != "on" {
+		return nil, errors.New("cims: standard_conforming_strings has to be on")
+	}
+	return newStorage(db, nil)
+}
+
+func newStorage(db *sql.DB, closing func() error) (*Storage, error) {
+	steps, err := sqlstore.Steps(migrations)
+	if err != nil {
+		return nil, err
+	}
+	return &Storage{Store: sqlstore.New(dialect(steps), db, db, closing), db: db}, nil
+}
+
+func dialect(steps []sqlstore.Step) sqlstore.Dialect {
+	return sqlstore.Dialect{
+		Bun:         pgdialect.New(),
+		Begin:       begin,
+		Wrap:        func(db *sql.DB) bun.IConn { return simple{db} },
+		ForUpdate:   " FOR UPDATE",
+		ForKeyShare: " FOR KEY SHARE",
+		Lower:       "lower",
+		StartsWith:  startsWith,
+		Classify:    classify,
+		Columns:     columns,
+		Steps:       steps,
+		TryLock:     tryLock,
+	}
+}
+
+// startsWith lets the server make the prefix lower case, by the same rules as
+// the index.
+func startsWith(column, prefix string) schema.QueryWithArgs {
+	escaped := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(prefix)
+	return schema.SafeQuery("lower("+column+") LIKE lower(?)", []any{escaped + "%"})
+}
+
+type transaction struct {
+	simple
+	tx *sql.Tx
+}
+
+func (t transaction) Commit(context.Context) error { return t.tx.Commit() }
+func (t transaction) Rollback() error              { return t.tx.Rollback() }
+
+// begin asks for read committed whatever the server's default is: under a
+// snapshot the rotation would be read as it was before the lock was taken.
+func begin(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		return nil, err
+	}
+	return transaction{simple{tx}, tx}, nil
+}
+
+const foreignKey = "23503"
+
+// classify reads SQLSTATE codes, and what else can be wrong with a connection.
+func classify(err error) sqlstore.Failure {
+	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch code := server.Code; {
+		case code == "23505":
+			return sqlstore.Unique
+		case code == foreignKey:
+			return sqlstore.ForeignKey
+		case code == "40001", code == "40P01":
+			return sqlstore.Conflict
+		case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57P"), code == "57014":
+			return sqlstore.Unavailable
+		}
+		return sqlstore.Other
+	}
+	var network net.Error
+	var connect *pgconn.ConnectError
+	switch {
+	case err == nil:
+		return sqlstore.Other
+	case errors.As(err, &network), errors.As(err, &connect),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, sql.ErrConnDone), pgconn.SafeToRetry(err), strings.Contains(err.Error(), "conn closed"):
+		return sqlstore.Unavailable
+	}
+	return sqlstore.Other
+}
+
+func columns(ctx context.Context, conn bun.IConn, table string) ([]sqlstore.Column, error) {
+	rows, err := conn.QueryContext(ctx, `SELECT a.attname,
+		CASE t.typtype WHEN 'e' THEN 'enum' ELSE format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, NULL) END,
+		a.attnotnull, a.atthasdef OR a.attidentity <> '',
+		COALESCE((SELECT e.enumlabel FROM pg_enum AS e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder LIMIT 1), '')
+		FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+		WHERE a.attrelid = to_regclass(quote_ident('`+table+`')) AND a.attnum > 0 AND NOT a.attisdropped`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // Err below tells
+	var list []sqlstore.Column
+	for rows.Next() {
+		var c sqlstore.Column
+		if err := rows.Scan(&c.Name, &c.Type, &c.NotNull, &c.HasDefault, &c.Label); err != nil {
+			return nil, err
+		}
+		list = append(list, c)
+	}
+	return list, rows.Err()
+}
+
+// The lock's key is the schema's own, so that CRMs in several schemas of a
+// database do not wait for each other.
+func tryLock(ctx context.Context, conn bun.IConn) (locked bool, err error) {
+	err = conn.QueryRowContext(ctx, "SELECT pg_try_advisory_xact_lock(hashtext('cims.migrate.' || current_schema()))").Scan(&locked)
+	return locked, err
+}

@@ -1,0 +1,75 @@
+package postgres_test
+
+import (
+	"database/sql"
+	"testing"
+
+	_ "github.com/jackc/pgx/v5/stdlib"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/internal/pgtest"
+	"github.com/cimskit/cims/storage/postgres"
+	"github.com/cimskit/cims/storage/storagetest"
+)
+
+func TestStorage(t *testing.T) {
+	t.Parallel()
+	pgtest.Need(t)
+	storagetest.Run(t, func(t *testing.T) storagetest.Open {
+		url := pgtest.URL(t)
+		return func(t *testing.T) cims.Storage { return open(t, url) }
+	})
+}
+
+func open(t *testing.T, url string) *postgres.Storage {
+	t.Helper()
+	store, err := postgres.Open(t.Context(), url)
+	require.NoError(t, err)
+	return store
+}
+
+// TestStorageOnHostConnections runs on what a host has opened, with its own
+// settings: serializable by default, in a zone of its own.
+func TestStorageOnHostConnections(t *testing.T) {
+	t.Parallel()
+	pgtest.Need(t)
+	storagetest.Run(t, func(t *testing.T) storagetest.Open {
+		url := pgtest.URL(t)
+		return func(t *testing.T) cims.Storage {
+			db := host(t, url+"&default_transaction_isolation=serializable&timezone=Asia/Kolkata&default_query_exec_mode=exec")
+			store, err := postgres.New(db)
+			require.NoError(t, err)
+			return store
+		}
+	})
+}
+
+func host(t *testing.T, url string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("pgx", url)
+	require.NoError(t, err)
+	db.SetMaxOpenConns(20)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	return db
+}
+
+func TestNewRefusesBackslashEscapes(t *testing.T) {
+	t.Parallel()
+	_, err := postgres.New(host(t, pgtest.URL(t)+"&standard_conforming_strings=off"))
+	require.ErrorContains(t, err, "standard_conforming_strings")
+}
+
+func TestOpenTellsWhatIsWrongWithoutThePassword(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{
+		"postgres://cims:secret-word@127.0.0.1:notaport/crm",
+		"postgres://cims:secret-word@127.0.0.1:1/crm?connect_timeout=1",
+	} {
+		_, err := postgres.Open(t.Context(), url)
+		require.Error(t, err)
+		require.NotContains(t, err.Error(), "secret-word")
+	}
+	_, err := postgres.Open(t.Context(), "postgres://127.0.0.1:1/crm?connect_timeout=1")
+	require.ErrorIs(t, err, cims.ErrUnavailable)
+}

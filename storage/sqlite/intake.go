@@ -1,0 +1,216 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/storage/internal/sqlstore"
+)
+
+var _ cims.Intaker = (*Storage)(nil)
+
+// timeFormat is how bun writes a time: the text sorts as the time does.
+const timeFormat = "2006-01-02 15:04:05.999999-07:00"
+
+// statements of Intake, prepared once: a file has no round trips, but parsing
+// costs as much as the work.
+type statements struct {
+	once sync.Once
+	err  error
+
+	state, members, status                       *sql.Stmt
+	customer, assignment, history, waiting       *sql.Stmt
+	member, counter                              *sql.Stmt
+	phoneNull, platformNull, userNull, notesNull bool
+}
+
+// Intake implements cims.Intaker, on the file's one writing connection. On a
+// host's connections, whose transactions may begin in another way, it leaves the
+// work to Update.
+func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(cims.Rotation) cims.Rotation) (stored bool, err error) {
+	if s.write == nil {
+		return false, nil
+	}
+	s.intake.once.Do(func() { s.intake.err = s.prepare(ctx) })
+	if s.intake.err != nil {
+		return false, s.intake.err
+	}
+	err = s.Retry(ctx, func() error {
+		var err error
+		stored, err = s.tryIntake(ctx, leads, decide)
+		return err
+	})
+	return stored, err
+}
+
+func (s *Storage) prepare(ctx context.Context) error {
+	customer, err := s.Host(ctx, "customer")
+	if err != nil {
+		return err
+	}
+	columns := []string{"full_name", "phone_number", "platform", "username", "notes", "status_name", "created_at", "updated_at", nameColumn}
+	values := []string{"?1", "?2", "?3", "?4", "?5", "?6", "?7", "?7", "?8"}
+	for _, column := range slices.Sorted(maps.Keys(customer.Fill)) {
+		columns = append(columns, `"`+strings.ReplaceAll(column, `"`, `""`)+`"`)
+		values = append(values, customer.Fill[column])
+	}
+	in := &s.intake
+	in.phoneNull, in.platformNull = !customer.Columns["phone_number"].NotNull, !customer.Columns["platform"].NotNull
+	in.userNull, in.notesNull = !customer.Columns["username"].NotNull, !customer.Columns["notes"].NotNull
+	for _, p := range []struct {
+		stmt  **sql.Stmt
+		query string
+	}{
+		{&in.state, "SELECT version, (" + sqlstore.Pool + ") FROM sales_manager_counter WHERE " + sqlstore.TheCounter},
+		{&in.members, sqlstore.ReadRotation},
+		{&in.status, "SELECT count(*) FROM customer_status WHERE name = ? AND is_active"},
+		{&in.customer, "INSERT INTO customer (" + strings.Join(columns, ", ") + ") VALUES (" + strings.Join(values, ", ") + ")"},
+		{&in.assignment, `INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at)
+			VALUES (?1, ?2, ?3, TRUE, ?3)`},
+		{&in.history, `INSERT INTO customer_status_history (customer_id, to_status, cause, changed_by, owner_id, changed_at)
+			VALUES (?1, ?2, '` + string(cims.CauseCreated) + `', ?3, ?4, ?5)`},
+		{&in.waiting, "INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting) VALUES (?1, ?2, ?3)"},
+		{&in.member, `INSERT INTO sales_manager_rotation (sales_manager_id, virtual_time, last_turn, assigned_leads_count) VALUES (?1, ?2, ?3, ?4)
+			ON CONFLICT (sales_manager_id) DO UPDATE SET virtual_time = excluded.virtual_time, last_turn = excluded.last_turn,
+			assigned_leads_count = assigned_leads_count + excluded.assigned_leads_count`},
+		{&in.counter, "UPDATE sales_manager_counter SET version = version + 1, turn = ?1, floor = ?2 WHERE " + sqlstore.TheCounter},
+	} {
+		if *p.stmt, err = s.write.PrepareContext(ctx, p.query); err != nil { //nolint:sqlclosecheck // closed with the database
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Storage) tryIntake(ctx context.Context, leads []*cims.Lead, decide func(cims.Rotation) cims.Rotation) (stored bool, err error) {
+	// A context that can end costs a goroutine for each statement. Once begun,
+	// all is over in a moment.
+	tx, err := s.write.BeginTx(context.WithoutCancel(ctx), nil)
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		if !stored {
+			err = errors.Join(err, tx.Rollback())
+		}
+	}()
+	ctx = context.WithoutCancel(ctx)
+	if active, err := s.allActive(ctx, tx, leads); err != nil || !active {
+		return false, err
+	}
+	before, err := s.readState(ctx, tx)
+	if err != nil {
+		return false, err
+	}
+	after := decide(before.Rotation)
+	won := map[int64]int64{}
+	for _, lead := range leads {
+		if err := s.insertLead(ctx, tx, lead); err != nil {
+			return false, err
+		}
+		if owner := lead.Customer.SalesManager; owner != nil {
+			won[owner.ID]++
+		}
+	}
+	for _, m := range after.Members {
+		if _, err := exec(ctx, tx, s.intake.member, m.ID, m.VirtualTime, m.LastTurn, won[m.ID]); err != nil {
+			return false, err
+		}
+	}
+	if _, err := exec(ctx, tx, s.intake.counter, after.Turn, after.Floor); err != nil {
+		return false, err
+	}
+	stored = true // or not, but there is nothing left to be rolled back
+	if err := tx.Commit(); err != nil {
+		return false, err
+	}
+	s.remembered.Left(before, after, before.Version+1)
+	return true, nil
+}
+
+func (s *Storage) allActive(ctx context.Context, tx *sql.Tx, leads []*cims.Lead) (bool, error) {
+	seen := ""
+	for _, lead := range leads {
+		if lead.Customer.StatusName == seen { // nearly always
+			continue
+		}
+		seen = lead.Customer.StatusName
+		var active bool
+		if err := queryRow(ctx, tx, s.intake.status, seen).Scan(&active); err != nil || !active {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// readState reads the rotation only if what is remembered of it does not hold.
+func (s *Storage) readState(ctx context.Context, tx *sql.Tx) (state sqlstore.State, err error) {
+	if err := queryRow(ctx, tx, s.intake.state).Scan(&state.Version, &state.Pool); err != nil {
+		return state, err
+	}
+	if known, ok := s.remembered.Guess(); ok && known.Version == state.Version && known.Pool == state.Pool {
+		return known, nil
+	}
+	rows, err := tx.StmtContext(ctx, s.intake.members).QueryContext(ctx) //nolint:sqlclosecheck // closed with tx
+	if err != nil {
+		return state, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	state.Rotation, err = sqlstore.ScanRotation(rows)
+	return state, errors.Join(err, rows.Err())
+}
+
+// A statement in a transaction is closed when that ends.
+func exec(ctx context.Context, tx *sql.Tx, stmt *sql.Stmt, args ...any) (sql.Result, error) {
+	return tx.StmtContext(ctx, stmt).ExecContext(ctx, args...) //nolint:sqlclosecheck // closed with tx
+}
+
+func queryRow(ctx context.Context, tx *sql.Tx, stmt *sql.Stmt, args ...any) *sql.Row {
+	return tx.StmtContext(ctx, stmt).QueryRowContext(ctx, args...) //nolint:sqlclosecheck // closed with tx
+}
+
+func (s *Storage) insertLead(ctx context.Context, tx *sql.Tx, lead *cims.Lead) error {
+	c, in := &lead.Customer, &s.intake
+	at := c.CreatedAt.Format(timeFormat)
+	result, err := exec(ctx, tx, in.customer, c.FullName, textOrNull(c.PhoneNumber, in.phoneNull), textOrNull(c.Platform, in.platformNull),
+		textOrNull(c.Username, in.userNull), textOrNull(c.Notes, in.notesNull), c.StatusName, at, strings.ToLower(c.FullName))
+	if err != nil {
+		return err
+	}
+	if c.ID, err = result.LastInsertId(); err != nil {
+		return err
+	}
+	var owner any
+	if c.SalesManager == nil {
+		_, err = exec(ctx, tx, in.waiting, c.ID, at, lead.Waiting)
+	} else {
+		owner = c.SalesManager.ID
+		if result, err = exec(ctx, tx, in.assignment, c.ID, owner, at); err == nil {
+			var id int64
+			id, err = result.LastInsertId()
+			sqlstore.SetFirst(lead, id)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	var by any
+	if lead.By != nil {
+		by = *lead.By
+	}
+	_, err = exec(ctx, tx, in.history, c.ID, c.StatusName, by, owner, at)
+	return err
+}
+
+func textOrNull(text string, nullable bool) any {
+	if text == "" && nullable {
+		return nil
+	}
+	return text
+}

@@ -1,0 +1,258 @@
+// Package sqlite keeps a CRM in an SQLite file, through modernc.org/sqlite,
+// which is pure Go: nothing has to be installed. It is the default.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"embed"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/dialect/sqlitedialect"
+	"github.com/uptrace/bun/schema"
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/storage/internal/sqlstore"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// lower makes text of any script lower case; SQLite's own lower knows ASCII
+// only. It is used in queries alone: an index or a trigger with it would lock
+// other programs out of the file.
+const lower = "cims_lower"
+
+func init() {
+	sqlite.MustRegisterDeterministicScalarFunction(lower, 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+		if text, ok := args[0].(string); ok {
+			return strings.ToLower(text), nil
+		}
+		return args[0], nil
+	})
+}
+
+// Storage is a cims.Storage in an SQLite file.
+type Storage struct {
+	*sqlstore.Store
+	write      *sql.DB // nil on a host's connections
+	remembered sqlstore.Remembered
+	intake     statements
+}
+
+var _ cims.Storage = (*Storage)(nil)
+
+// Migrate brings the schema up to date: call it once before the first use, and
+// after an update of this library. It adds what is missing, changes and drops
+// nothing that it did not add, and may be interrupted anywhere, run again, and
+// run by several processes at once.
+func (s *Storage) Migrate(ctx context.Context) error { return s.Store.Migrate(ctx) }
+
+// Ready returns nil when the database answers and its schema is current.
+func (s *Storage) Ready(ctx context.Context) error { return s.Store.Ready(ctx) }
+
+// Close closes what Open opened.
+func (s *Storage) Close() error { return s.Store.Close() }
+
+// Option is a choice that Open leaves to the host.
+type Option string
+
+const (
+	// SynchronousFull makes what was acknowledged survive a power cut. It is
+	// the default.
+	SynchronousFull Option = "synchronous(FULL)"
+	// SynchronousNormal is faster. The crash of a program loses nothing, but a
+	// power cut may take the last moments back; the file stays sound.
+	SynchronousNormal Option = "synchronous(NORMAL)"
+)
+
+// Open opens the file at path, and makes it if there is none. One connection
+// writes, others read beside it (WAL); what was acknowledged survives a power
+// cut (synchronous=FULL). Several processes may have the same file open. Close
+// closes it.
+func Open(ctx context.Context, path string, options ...Option) (*Storage, error) {
+	if path == "" || strings.Contains(path, ":memory:") {
+		return nil, errors.New("cims: SQLite needs a file: each connection to :memory: would have a database of its own")
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("cims: database file: %w", err)
+	}
+	pragmas := []string{"busy_timeout(5000)", "journal_mode(WAL)", string(SynchronousFull), "foreign_keys(1)"}
+	for _, option := range options {
+		pragmas = append(pragmas, string(option)) // the last one of a kind counts
+	}
+	write, err := open(path, url.Values{"_txlock": {"immediate"}}, pragmas...)
+	if err != nil {
+		return nil, err
+	}
+	write.SetMaxOpenConns(1)
+	if err := write.PingContext(ctx); err != nil {
+		_ = write.Close() // the ping's error says more
+		return nil, fmt.Errorf("cims: database file %s: %w", path, err)
+	}
+	read, err := open(path, url.Values{}, "busy_timeout(5000)", "foreign_keys(1)", "query_only(1)")
+	if err != nil {
+		_ = write.Close()
+		return nil, err
+	}
+	read.SetMaxOpenConns(readers)
+	read.SetMaxIdleConns(readers)
+	store, err := newStorage(write, read, func() error { return errors.Join(read.Close(), write.Close()) })
+	if err != nil {
+		return nil, err
+	}
+	store.write = write
+	return store, nil
+}
+
+const readers = 8
+
+func open(path string, query url.Values, pragmas ...string) (*sql.DB, error) {
+	query["_pragma"] = pragmas
+	query.Set("_time_format", "sqlite")
+	query.Set("_timezone", "UTC")
+	return sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}).String())
+}
+
+// New works on connections that the host has opened with modernc.org/sqlite,
+// and that stay the host's: Close does not close them. It refuses connections
+// that do not check foreign keys, since those guard statuses and roles in use:
+// open with _pragma=foreign_keys(1).
+func New(db *sql.DB) (*Storage, error) {
+	var checked bool
+	if err := db.QueryRowContext(context.Background(), "PRAGMA foreign_keys").Scan(&checked); err != nil {
+		return nil, fmt.Errorf("cims: database: %w", err)
+	}
+	if !checked {
+		return nil, errors.New("cims: foreign keys are off: open the database with _pragma=foreign_keys(1)")
+	}
+	return newStorage(db, db, nil)
+}
+
+func newStorage(write, read *sql.DB, closing func() error) (*Storage, error) {
+	steps, err := sqlstore.Steps(migrations)
+	if err != nil {
+		return nil, err
+	}
+	return &Storage{Store: sqlstore.New(dialect(steps), write, read, closing)}, nil
+}
+
+func dialect(steps []sqlstore.Step) sqlstore.Dialect {
+	return sqlstore.Dialect{
+		Bun:        sqlitedialect.New(),
+		Begin:      begin,
+		Lower:      lower,
+		NameColumn: nameColumn,
+		StartsWith: startsWith,
+		Classify:   classify,
+		Columns:    columns,
+		Steps:      steps,
+		// The transaction has the file to itself already.
+		TryLock: func(context.Context, bun.IConn) (bool, error) { return true, nil },
+	}
+}
+
+// nameColumn holds a customer's name in lower case.
+const nameColumn = "search_name"
+
+// startsWith is a range, which an index serves whatever characters the prefix
+// has. A phone number's index is over SQLite's own lower, which leaves all but
+// ASCII as it is.
+func startsWith(column, prefix string) schema.QueryWithArgs {
+	expr := lower + "(" + column + ")"
+	switch column {
+	case "phone_number":
+		expr, prefix = "lower(phone_number)", strings.Map(lowerASCII, prefix)
+	case "full_name":
+		expr, prefix = nameColumn, strings.ToLower(prefix)
+	default:
+		prefix = strings.ToLower(prefix)
+	}
+	return schema.SafeQuery("("+expr+" >= ? AND "+expr+" < ?)", []any{prefix, prefix + "\U0010FFFF"})
+}
+
+func lowerASCII(r rune) rune {
+	if 'A' <= r && r <= 'Z' {
+		return r + 'a' - 'A'
+	}
+	return r
+}
+
+// transaction is a connection between BEGIN IMMEDIATE and its end. A deferred
+// transaction that reads before it writes would fail as soon as two do it.
+type transaction struct{ *sql.Conn }
+
+func begin(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return transaction{conn}, nil
+}
+
+// Commit is not interrupted: it is short, and half of one would be nothing.
+func (t transaction) Commit(ctx context.Context) error {
+	_, err := t.ExecContext(context.WithoutCancel(ctx), "COMMIT")
+	if err != nil {
+		return errors.Join(err, t.Rollback())
+	}
+	return t.Close()
+}
+
+func (t transaction) Rollback() error {
+	_, err := t.ExecContext(context.Background(), "ROLLBACK")
+	if err != nil && !strings.Contains(err.Error(), "no transaction is active") {
+		// Nobody must get a connection that is still in a transaction.
+		_ = t.Raw(func(any) error { return driver.ErrBadConn })
+		return errors.Join(err, t.Close())
+	}
+	return t.Close()
+}
+
+// classify reads SQLite's result codes: https://www.sqlite.org/rescode.html
+func classify(err error) sqlstore.Failure {
+	var failed *sqlite.Error
+	if !errors.As(err, &failed) {
+		return sqlstore.Other
+	}
+	switch code := failed.Code(); {
+	case code == sqlite3.SQLITE_CONSTRAINT_UNIQUE, code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+		return sqlstore.Unique
+	case code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY, code == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+		return sqlstore.ForeignKey
+	case code&0xff == sqlite3.SQLITE_BUSY, code&0xff == sqlite3.SQLITE_LOCKED:
+		return sqlstore.Conflict
+	case code&0xff == sqlite3.SQLITE_IOERR, code&0xff == sqlite3.SQLITE_FULL, code&0xff == sqlite3.SQLITE_CANTOPEN, code&0xff == sqlite3.SQLITE_INTERRUPT:
+		return sqlstore.Unavailable
+	}
+	return sqlstore.Other
+}
+
+func columns(ctx context.Context, conn bun.IConn, table string) ([]sqlstore.Column, error) {
+	rows, err := conn.QueryContext(ctx, "SELECT name, lower(type), \"notnull\", dflt_value IS NOT NULL OR pk > 0 FROM pragma_table_info('"+table+"')")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }() // Err below tells
+	var list []sqlstore.Column
+	for rows.Next() {
+		var c sqlstore.Column
+		if err := rows.Scan(&c.Name, &c.Type, &c.NotNull, &c.HasDefault); err != nil {
+			return nil, err
+		}
+		list = append(list, c)
+	}
+	return list, rows.Err()
+}

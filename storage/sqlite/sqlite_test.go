@@ -1,0 +1,75 @@
+package sqlite_test
+
+import (
+	"database/sql"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/storage/sqlite"
+	"github.com/cimskit/cims/storage/storagetest"
+)
+
+func TestStorage(t *testing.T) {
+	t.Parallel()
+	storagetest.Run(t, func(t *testing.T) storagetest.Open {
+		path := filepath.Join(t.TempDir(), "crm 100%.db")
+		return func(t *testing.T) cims.Storage {
+			store, err := sqlite.Open(t.Context(), path)
+			require.NoError(t, err)
+			return store
+		}
+	})
+}
+
+// TestStorageOnOneConnection shows that nothing is read beside a transaction
+// that is under way: it would wait for itself.
+func TestStorageOnOneConnection(t *testing.T) {
+	t.Parallel()
+	storagetest.Run(t, func(t *testing.T) storagetest.Open {
+		path := filepath.Join(t.TempDir(), "crm.db")
+		return func(t *testing.T) cims.Storage {
+			db := openFile(t, path, "?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)")
+			db.SetMaxOpenConns(1)
+			store, err := sqlite.New(db)
+			require.NoError(t, err)
+			return store
+		}
+	})
+}
+
+func openFile(t *testing.T, path, parameters string) *sql.DB {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+path+parameters)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	return db
+}
+
+func TestNewRefusesConnectionsThatDoNotCheckForeignKeys(t *testing.T) {
+	t.Parallel()
+	_, err := sqlite.New(openFile(t, filepath.Join(t.TempDir(), "crm.db"), ""))
+	require.ErrorContains(t, err, "foreign_keys(1)")
+}
+
+func TestOpenRefusesWhatIsNoFile(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"", ":memory:", "file::memory:?cache=shared"} {
+		_, err := sqlite.Open(t.Context(), path)
+		require.ErrorContains(t, err, "file", path)
+	}
+	_, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "no such folder", "crm.db"))
+	require.ErrorContains(t, err, "no such folder")
+}
+
+func TestReadyBeforeMigrate(t *testing.T) {
+	t.Parallel()
+	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "crm.db"))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	require.Error(t, store.Ready(t.Context()))
+	require.NoError(t, store.Migrate(t.Context()))
+	require.NoError(t, store.Ready(t.Context()))
+}

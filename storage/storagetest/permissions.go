@@ -1,0 +1,436 @@
+package storagetest
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cimskit/cims"
+)
+
+var permissionTests = []test{
+	{"Permissions_EveryOperation", everyOperation},
+	{"Permissions_DefaultRoles", defaultRoleOperations},
+	{"Permissions_SecondPermissions", secondPermissions},
+	{"Permissions_HandOut", handOut},
+	{"Permissions_OnlyCEO", onlyCEO},
+	{"Permissions_TakenAwayMeanwhile", takenAwayMeanwhile},
+	{"Permissions_OwnLeads", ownLeads},
+}
+
+// operation is one thing that an actor can try. What it acts on need not exist:
+// whether the actor may is told first.
+type operation struct {
+	name  string
+	needs []cims.Permission // any one of them
+	try   func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error
+}
+
+const absent = 1 << 40
+
+var operations = []operation{
+	{"Statuses", []cims.Permission{cims.StatusesRead}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.Statuses(ctx, actor, nil)
+		return err
+	}},
+	{"CreateStatus", []cims.Permission{cims.StatusesWrite}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.CreateStatus(ctx, actor, cims.NewStatus{Name: "contacted", DisplayName: "A"})
+		return err
+	}},
+	{"UpdateStatus", []cims.Permission{cims.StatusesWrite}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.UpdateStatus(ctx, actor, absent, cims.StatusUpdate{Order: new(1)})
+		return err
+	}},
+	{"DeleteStatus", []cims.Permission{cims.StatusesWrite}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		return crm.DeleteStatus(ctx, actor, absent, cims.Deletion{})
+	}},
+	{"Roles", []cims.Permission{cims.RolesRead}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.Roles(ctx, actor, nil)
+		return err
+	}},
+	{"CreateRole", []cims.Permission{cims.RolesWrite}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.CreateRole(ctx, actor, cims.NewRole{Name: "ceo", DisplayName: "A"})
+		return err
+	}},
+	{"UpdateRole", []cims.Permission{cims.RolesWrite}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.UpdateRole(ctx, actor, absent, cims.RoleUpdate{DisplayName: new("A")})
+		return err
+	}},
+	{"DeleteRole", []cims.Permission{cims.RolesWrite}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		return crm.DeleteRole(ctx, actor, absent, cims.Deletion{})
+	}},
+	{"Users", []cims.Permission{cims.UsersRead}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.Users(ctx, actor, cims.UserFilter{}, cims.PageRequest{})
+		return err
+	}},
+	{"CreateUser", []cims.Permission{cims.UsersWrite}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.CreateUser(ctx, actor, cims.NewUser{Email: "a@b", Name: "A", Surname: "B", RoleName: "nobody"})
+		return err
+	}},
+	{"UpdateUser", []cims.Permission{cims.UsersWrite}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.UpdateUser(ctx, actor, absent, cims.UserUpdate{Name: new("A")})
+		return err
+	}},
+	{"AddCustomer", []cims.Permission{cims.LeadsWrite, cims.LeadsWriteOwn}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.AddCustomer(ctx, actor, cims.NewCustomer{FullName: "A"})
+		return err
+	}},
+	{"Customer", []cims.Permission{cims.LeadsRead, cims.LeadsReadOwn}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.Customer(ctx, actor, absent)
+		return err
+	}},
+	{"Customers", []cims.Permission{cims.LeadsRead, cims.LeadsReadOwn}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.Customers(ctx, actor, cims.CustomerFilter{}, cims.PageRequest{})
+		return err
+	}},
+	{"History", []cims.Permission{cims.LeadsRead, cims.LeadsReadOwn}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.History(ctx, actor, absent, cims.PageRequest{})
+		return err
+	}},
+	{"Assignment", []cims.Permission{cims.LeadsRead, cims.LeadsReadOwn}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, _, err := crm.Assignment(ctx, actor, absent)
+		return err
+	}},
+	{"SetStatus", []cims.Permission{cims.LeadsWrite, cims.LeadsWriteOwn}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.SetStatus(ctx, actor, absent, "finished", "")
+		return err
+	}},
+	{"SalesManagers", []cims.Permission{cims.LeadsRead, cims.LeadsReadOwn}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.SalesManagers(ctx, actor)
+		return err
+	}},
+	{"NextSalesManagers", []cims.Permission{cims.LeadsRead}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.NextSalesManagers(ctx, actor, 1)
+		return err
+	}},
+	{"SetSalesManager", []cims.Permission{cims.LeadsAssign}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.SetSalesManager(ctx, actor, absent, cims.SalesManagerUpdate{Paused: new(true)})
+		return err
+	}},
+	{"Assign", []cims.Permission{cims.LeadsAssign}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.Assign(ctx, actor, absent, absent)
+		return err
+	}},
+	{"AutoAssign", []cims.Permission{cims.LeadsAssign}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.AutoAssign(ctx, actor, absent)
+		return err
+	}},
+	{"AssignBacklog", []cims.Permission{cims.LeadsAssign}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.AssignBacklog(ctx, actor)
+		return err
+	}},
+	{"ConversionRate", []cims.Permission{cims.AnalyticsRead}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
+		_, err := crm.ConversionRate(ctx, actor, cims.ConversionQuery{})
+		return err
+	}},
+}
+
+// requireMay checks that an operation is refused for want of a permission, or
+// for anything else but that.
+func requireMay(t *testing.T, d *database, op operation, actor cims.Actor, may bool, why string) {
+	t.Helper()
+	err := op.try(t.Context(), d.crm, actor)
+	if may {
+		require.NotErrorIs(t, err, cims.ErrForbidden, "%s, %s", op.name, why)
+		return
+	}
+	var refusal *cims.Error
+	require.ErrorAs(t, err, &refusal, "%s, %s", op.name, why)
+	require.ErrorIs(t, err, cims.ErrForbidden, "%s, %s", op.name, why)
+	require.Equal(t, cims.ReasonPermission, refusal.Reason, "%s, %s", op.name, why)
+	require.Contains(t, op.needs, refusal.Permission, "%s, %s", op.name, why)
+}
+
+// everyOperation: with each single permission, exactly what it opens.
+func everyOperation(t *testing.T, d *database) {
+	var nobody cims.Actor
+	for _, permission := range cims.AllPermissions() {
+		actor := d.holder(t, strings.ReplaceAll(string(permission), ":", "_"), permission)
+		for _, op := range operations {
+			requireMay(t, d, op, actor, slices.Contains(op.needs, permission), string(permission))
+		}
+	}
+	for _, op := range operations {
+		requireMay(t, d, op, nobody, false, "the zero Actor")
+		requireMay(t, d, op, system, true, "System")
+	}
+}
+
+func defaultRoleOperations(t *testing.T, d *database) {
+	all := func(operation) bool { return true }
+	reads := func(op operation) bool {
+		return slices.Contains([]string{
+			"Statuses", "Roles", "Customer", "Customers", "History", "Assignment", "SalesManagers", "NextSalesManagers", "ConversionRate",
+		}, op.name)
+	}
+	sells := func(op operation) bool {
+		return slices.Contains([]string{
+			"Statuses", "AddCustomer", "Customer", "Customers", "History", "Assignment", "SetStatus", "SalesManagers", "ConversionRate",
+		}, op.name)
+	}
+	for role, may := range map[string]func(operation) bool{
+		"ceo": all, "financial_director": reads, "member": reads, "sales_manager": sells,
+		"customer": func(operation) bool { return false },
+	} {
+		actor := d.actor(t, role, "Some "+role)
+		for _, op := range operations {
+			requireMay(t, d, op, actor, may(op), role)
+		}
+	}
+}
+
+// secondPermissions: what an option asks for beyond the permission of the call.
+func secondPermissions(t *testing.T, d *database) {
+	status := d.status(t, "used")
+	role, err := d.crm.CreateRole(t.Context(), system, cims.NewRole{Name: "used", DisplayName: "Used"})
+	require.NoError(t, err)
+	d.bulk(t, 1, "used")
+	user := d.user(t, "used", "User")
+	move := cims.Deletion{MoveTo: "finished"}
+
+	one := d.holder(t, "one", cims.StatusesWrite, cims.LeadsWriteOwn)
+	requireForbidden(t, d.crm.DeleteStatus(t.Context(), one, status.ID, move), cims.ReasonPermission)
+	requireInUse(t, d.crm.DeleteStatus(t.Context(), one, status.ID, cims.Deletion{}), 1, false)
+	two := d.holder(t, "two", cims.StatusesWrite, cims.LeadsWrite)
+	require.NoError(t, d.crm.DeleteStatus(t.Context(), two, status.ID, move))
+
+	move.MoveTo = "customer"
+	one = d.holder(t, "three", cims.RolesWrite)
+	requireForbidden(t, d.crm.DeleteRole(t.Context(), one, role.ID, move), cims.ReasonPermission)
+	requireInUse(t, d.crm.DeleteRole(t.Context(), one, role.ID, cims.Deletion{}), 1, false)
+	two = d.holder(t, "four", cims.RolesWrite, cims.UsersWrite)
+	require.NoError(t, d.crm.DeleteRole(t.Context(), two, role.ID, move))
+
+	leave := cims.UserUpdate{Active: new(false), Leads: cims.RedistributeLeads}
+	one = d.holder(t, "five", cims.UsersWrite)
+	_, err = d.crm.UpdateUser(t.Context(), one, user.ID, leave)
+	requireForbidden(t, err, cims.ReasonPermission)
+	two = d.holder(t, "six", cims.UsersWrite, cims.LeadsAssign)
+	_, err = d.crm.UpdateUser(t.Context(), two, user.ID, leave)
+	require.NoError(t, err)
+}
+
+// handOut: nobody gives, or touches in others, what it doesn't hold.
+func handOut(t *testing.T, d *database) {
+	held := []cims.Permission{cims.RolesRead, cims.RolesWrite, cims.UsersRead, cims.UsersWrite, cims.LeadsRead}
+	actor := d.holder(t, "hr", held...)
+	within, beyond := []cims.Permission{cims.LeadsReadOwn, cims.UsersRead}, []cims.Permission{cims.LeadsRead, cims.LeadsAssign}
+	ctx := t.Context()
+	create := func(name string, permissions []cims.Permission) cims.Role {
+		role, err := d.crm.CreateRole(ctx, system, cims.NewRole{Name: name, DisplayName: name, Permissions: permissions})
+		require.NoError(t, err)
+		return role
+	}
+	low, high := create("low", within), create("high", beyond)
+	lowUser, highUser := d.user(t, "low", "Low"), d.user(t, "high", "High")
+	forbidden := func(_ any, err error) {
+		t.Helper()
+		requireForbidden(t, err, cims.ReasonBeyondOwn)
+	}
+	allowed := func(_ any, err error) {
+		t.Helper()
+		require.NoError(t, err)
+	}
+
+	// Roles.
+	allowed(d.crm.CreateRole(ctx, actor, cims.NewRole{Name: "new", DisplayName: "N", Permissions: within}))
+	forbidden(d.crm.CreateRole(ctx, actor, cims.NewRole{Name: "more", DisplayName: "N", Permissions: beyond}))
+	forbidden(d.crm.CreateRole(ctx, actor, cims.NewRole{Name: "all", DisplayName: "N", Permissions: cims.AllPermissions(), Inactive: true}))
+	allowed(d.crm.UpdateRole(ctx, actor, low.ID, cims.RoleUpdate{DisplayName: new("Lower")}))
+	forbidden(d.crm.UpdateRole(ctx, actor, low.ID, cims.RoleUpdate{Permissions: &beyond}))
+	forbidden(d.crm.UpdateRole(ctx, actor, high.ID, cims.RoleUpdate{DisplayName: new("Higher")}))
+	forbidden(d.crm.UpdateRole(ctx, actor, high.ID, cims.RoleUpdate{Permissions: &within}))
+	forbidden(d.crm.UpdateRole(ctx, actor, high.ID, cims.RoleUpdate{Active: new(false)}))
+	forbidden(d.crm.UpdateRole(ctx, actor, d.roleNamed(t, "hr").ID, cims.RoleUpdate{Permissions: new(cims.AllPermissions())}))
+	forbidden(nil, d.crm.DeleteRole(ctx, actor, high.ID, cims.Deletion{}))
+	forbidden(nil, d.crm.DeleteRole(ctx, actor, high.ID, cims.Deletion{MoveTo: "low"}))
+	forbidden(nil, d.crm.DeleteRole(ctx, actor, low.ID, cims.Deletion{MoveTo: "high"}))
+
+	// Users.
+	allowed(d.crm.CreateUser(ctx, actor, newUser("low", "Fine")))
+	forbidden(d.crm.CreateUser(ctx, actor, newUser("high", "Not fine")))
+	in := newUser("high", "Inactive")
+	in.Inactive = true
+	forbidden(d.crm.CreateUser(ctx, actor, in))
+	allowed(d.crm.UpdateUser(ctx, actor, lowUser.ID, cims.UserUpdate{Name: new("Renamed")}))
+	allowed(d.crm.UpdateUser(ctx, actor, lowUser.ID, cims.UserUpdate{RoleName: new("customer")}))
+	allowed(d.crm.UpdateUser(ctx, actor, lowUser.ID, cims.UserUpdate{RoleName: new("low")}))
+	forbidden(d.crm.UpdateUser(ctx, actor, lowUser.ID, cims.UserUpdate{RoleName: new("high")}))
+	forbidden(d.crm.UpdateUser(ctx, actor, highUser.ID, cims.UserUpdate{RoleName: new("low")}))
+	forbidden(d.crm.UpdateUser(ctx, actor, highUser.ID, cims.UserUpdate{Name: new("Renamed")}))
+	forbidden(d.crm.UpdateUser(ctx, actor, highUser.ID, cims.UserUpdate{Active: new(false)}))
+	forbidden(d.crm.UpdateUser(ctx, actor, actor.User().ID, cims.UserUpdate{RoleName: new("high")}))
+
+	// Nothing of what was refused is done.
+	roles, err := d.Roles(ctx)
+	require.NoError(t, err)
+	require.Len(t, roles, 5+4)
+	low.DisplayName = "Lower"
+	got := d.roleNamed(t, "low")
+	low.UpdatedAt = got.UpdatedAt
+	require.Equal(t, low, got)
+	require.Equal(t, high, d.roleNamed(t, "high"))
+	account, err := d.Account(ctx, highUser.ID)
+	require.NoError(t, err)
+	require.Equal(t, highUser, account.User)
+	account, err = d.Account(ctx, lowUser.ID)
+	require.NoError(t, err)
+	require.Equal(t, "low", account.User.RoleName)
+}
+
+// onlyCEO: all permissions don't make a CEO.
+func onlyCEO(t *testing.T, d *database) {
+	ctx := t.Context()
+	boss := d.user(t, cims.RoleCEO, "Boss")
+	actor := d.holder(t, "almost", cims.AllPermissions()...)
+	role, err := d.crm.CreateRole(ctx, system, cims.NewRole{Name: "movable", DisplayName: "M"})
+	require.NoError(t, err)
+	member := d.user(t, "member", "Member")
+	d.user(t, "movable", "Movable")
+	refused := func(err error) {
+		t.Helper()
+		requireForbidden(t, err, cims.ReasonOnlyCEO)
+	}
+	_, err = d.crm.CreateUser(ctx, actor, newUser(cims.RoleCEO, "New boss"))
+	refused(err)
+	for _, update := range []cims.UserUpdate{{Name: new("A")}, {Active: new(false)}, {RoleName: new("member")}, {Email: new("a@b")}} {
+		_, err = d.crm.UpdateUser(ctx, actor, boss.ID, update)
+		refused(err)
+	}
+	_, err = d.crm.UpdateUser(ctx, actor, member.ID, cims.UserUpdate{RoleName: new(cims.RoleCEO)})
+	refused(err)
+	_, err = d.crm.UpdateUser(ctx, actor, actor.User().ID, cims.UserUpdate{RoleName: new(cims.RoleCEO)})
+	refused(err)
+	_, err = d.crm.UpdateUser(ctx, actor, member.ID, cims.UserUpdate{Email: new("stolen@example.com")})
+	refused(err)
+	_, err = d.crm.UpdateUser(ctx, actor, actor.User().ID, cims.UserUpdate{Email: new(boss.Email + ".x")})
+	refused(err)
+	refused(d.crm.DeleteRole(ctx, actor, role.ID, cims.Deletion{MoveTo: cims.RoleCEO}))
+
+	_, err = d.crm.UpdateUser(ctx, actor, member.ID, cims.UserUpdate{Email: &member.Email, Name: new("Renamed")})
+	require.NoError(t, err, "the present email is no change of it")
+	ceo := d.actorOf(t, boss.ID)
+	_, err = d.crm.UpdateUser(ctx, ceo, member.ID, cims.UserUpdate{Email: new("new@example.com"), RoleName: new(cims.RoleCEO)})
+	require.NoError(t, err)
+	require.NoError(t, d.crm.DeleteRole(ctx, ceo, role.ID, cims.Deletion{MoveTo: cims.RoleCEO}))
+}
+
+// takenAwayMeanwhile: an Actor that was found before its rights were taken away
+// can't change roles or users any more.
+func takenAwayMeanwhile(t *testing.T, d *database) {
+	ctx := t.Context()
+	member := d.user(t, "member", "Member")
+	try := func(actor cims.Actor) map[string]error {
+		_, createRole := d.crm.CreateRole(ctx, actor, cims.NewRole{Name: "stale", DisplayName: "S"})
+		_, updateRole := d.crm.UpdateRole(ctx, actor, d.roleNamed(t, "customer").ID, cims.RoleUpdate{DisplayName: new("S")})
+		_, createUser := d.crm.CreateUser(ctx, actor, newUser("customer", "Stale"))
+		_, updateUser := d.crm.UpdateUser(ctx, actor, member.ID, cims.UserUpdate{Name: new("Stale")})
+		role, err := d.crm.CreateRole(ctx, system, cims.NewRole{Name: "doomed", DisplayName: "D"})
+		require.NoError(t, err)
+		deleteRole := d.crm.DeleteRole(ctx, actor, role.ID, cims.Deletion{})
+		require.NoError(t, d.crm.DeleteRole(ctx, system, role.ID, cims.Deletion{}))
+		return map[string]error{
+			"CreateRole": createRole, "UpdateRole": updateRole, "DeleteRole": deleteRole, "CreateUser": createUser, "UpdateUser": updateUser,
+		}
+	}
+	for reason, take := range map[cims.Reason]func(actor cims.Actor) error{
+		cims.ReasonInactiveUser: func(actor cims.Actor) error {
+			_, err := d.crm.UpdateUser(ctx, system, actor.User().ID, cims.UserUpdate{Active: new(false)})
+			return err
+		},
+		cims.ReasonPermission: func(actor cims.Actor) error {
+			_, err := d.crm.UpdateUser(ctx, system, actor.User().ID, cims.UserUpdate{RoleName: new("customer")})
+			return err
+		},
+		cims.ReasonInactiveRole: func(actor cims.Actor) error {
+			role := d.roleNamed(t, actor.User().RoleName)
+			_, err := d.crm.UpdateRole(ctx, system, role.ID, cims.RoleUpdate{Active: new(false)})
+			return err
+		},
+	} {
+		actor := d.holder(t, string(reason), cims.AllPermissions()...)
+		require.NoError(t, take(actor))
+		for name, err := range try(actor) {
+			var refusal *cims.Error
+			require.ErrorAs(t, err, &refusal, name)
+			require.ErrorIs(t, err, cims.ErrForbidden, name)
+			require.Equal(t, reason, refusal.Reason, name)
+		}
+	}
+	account, err := d.Account(ctx, member.ID)
+	require.NoError(t, err)
+	require.Equal(t, member, account.User)
+}
+
+// ownLeads: an actor with :own reaches the leads that are its own now, and those
+// of others are as if they were not there.
+func ownLeads(t *testing.T, d *database) {
+	ctx := t.Context()
+	sellers := d.sellers(t, "Anvar", "Botir")
+	me := d.actorOf(t, sellers[0].ID)
+	mine, theirs := d.lead(t, "Mine"), d.lead(t, "Theirs")
+	require.Equal(t, sellers[0].ID, ownerID(mine))
+	require.Equal(t, sellers[1].ID, ownerID(theirs))
+	nobodys := d.bulk(t, 1, "contacted")[0]
+
+	reach := func(id int64) []error {
+		_, customer := d.crm.Customer(ctx, me, id)
+		_, history := d.crm.History(ctx, me, id, cims.PageRequest{})
+		_, _, assignment := d.crm.Assignment(ctx, me, id)
+		_, status := d.crm.SetStatus(ctx, me, id, "continuing", "")
+		return []error{customer, history, assignment, status}
+	}
+	list := func(filter cims.CustomerFilter) []int64 {
+		page, err := d.crm.Customers(ctx, me, filter, cims.PageRequest{})
+		require.NoError(t, err)
+		return ids(page.Items, customerID)
+	}
+	requireAll(t, reach(mine.ID))
+	for _, id := range []int64{theirs.ID, nobodys, absent} {
+		for _, err := range reach(id) {
+			var refusal *cims.Error
+			require.ErrorAs(t, err, &refusal)
+			require.ErrorIs(t, err, cims.ErrNotFound)
+			require.Empty(t, refusal.Reason, "the same for another's lead as for an absent one")
+		}
+	}
+	require.Equal(t, "contacted", d.customer(t, theirs.ID).StatusName)
+	// Neither does a refusal for the input tell that the lead is there.
+	_, err := d.crm.SetStatus(ctx, me, theirs.ID, "nowhere", "")
+	require.ErrorIs(t, err, cims.ErrNotFound)
+
+	require.Equal(t, []int64{mine.ID}, list(cims.CustomerFilter{}))
+	require.Equal(t, []int64{mine.ID}, list(cims.CustomerFilter{SalesManagerID: &sellers[0].ID}))
+	require.Empty(t, list(cims.CustomerFilter{SalesManagerID: &sellers[1].ID}))
+	require.Empty(t, list(cims.CustomerFilter{SalesManagerID: new(int64(absent))}))
+	require.Empty(t, list(cims.CustomerFilter{Unassigned: true}))
+	require.Empty(t, list(cims.CustomerFilter{Prefix: "their"}))
+	managers, err := d.crm.SalesManagers(ctx, me)
+	require.NoError(t, err)
+	require.Len(t, managers, 2, "everybody sees who there is")
+
+	// A lead that goes to another is out of reach at once, and the other way round.
+	d.own(t, sellers[1].ID, mine.ID)
+	d.own(t, sellers[0].ID, theirs.ID)
+	for _, err := range reach(mine.ID) {
+		require.ErrorIs(t, err, cims.ErrNotFound)
+	}
+	requireAll(t, reach(theirs.ID))
+	require.Equal(t, []int64{theirs.ID}, list(cims.CustomerFilter{}))
+
+	// To read one's own is not to write them.
+	reader := d.holder(t, "reader", cims.LeadsReadOwn)
+	_, err = d.crm.SetStatus(ctx, reader, theirs.ID, "finished", "")
+	requireForbidden(t, err, cims.ReasonPermission)
+	// Whoever adds a lead, the rotation says whose it is.
+	added, err := d.crm.AddCustomer(ctx, me, cims.NewCustomer{FullName: "New"})
+	require.NoError(t, err)
+	require.Equal(t, sellers[0].ID, ownerID(added))
+	added, err = d.crm.AddCustomer(ctx, me, cims.NewCustomer{FullName: "New"})
+	require.NoError(t, err)
+	require.Equal(t, sellers[1].ID, ownerID(added))
+	require.Equal(t, sellers[0].ID, value(d.history(t, added.ID)[0].By))
+}
