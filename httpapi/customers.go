@@ -1,0 +1,205 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/cimskit/cims"
+	"github.com/danielgtaylor/huma/v2"
+)
+
+type cimsCustomer struct {
+	ID           int64              `json:"id" example:"42"`
+	FullName     string             `json:"full_name" example:"Aziza Karimova"`
+	PhoneNumber  *string            `json:"phone_number" example:"+998901234567"`
+	Platform     *string            `json:"platform" doc:"Where the lead came from." example:"instagram"`
+	Username     *string            `json:"username" doc:"The lead's name there." example:"aziza.k"`
+	Notes        *string            `json:"notes"`
+	StatusName   string             `json:"status_name" example:"contacted"`
+	CreatedAt    time.Time          `json:"created_at"`
+	UpdatedAt    time.Time          `json:"updated_at"`
+	SalesManager orNull[cimsPerson] `json:"sales_manager" doc:"null while the lead waits for one."`
+
+	Assignment *orNull[cimsCustomerAssignment] `json:"assignment,omitempty" doc:"Of a customer just created: how it got its sales manager; null while it waits for one."`
+}
+
+func newCimsCustomer(c cims.Customer) cimsCustomer {
+	customer := cimsCustomer{
+		ID: c.ID, FullName: c.FullName, PhoneNumber: textOrNull(c.PhoneNumber), Platform: textOrNull(c.Platform),
+		Username: textOrNull(c.Username), Notes: textOrNull(c.Notes), StatusName: c.StatusName,
+		CreatedAt: c.CreatedAt.UTC(), UpdatedAt: c.UpdatedAt.UTC(),
+	}
+	if c.SalesManager != nil {
+		customer.SalesManager.value = new(newCimsPerson(*c.SalesManager))
+	}
+	return customer
+}
+
+type cimsCustomerAssignment struct {
+	ID         int64     `json:"id" example:"42"`
+	AssignedAt time.Time `json:"assigned_at"`
+	AssignedBy *int64    `json:"assigned_by" doc:"null after automatic assignment."`
+}
+
+// newCreatedCimsCustomer also says how the customer was assigned.
+func newCreatedCimsCustomer(c cims.Customer) cimsCustomer {
+	created := newCimsCustomer(c)
+	created.Assignment = &orNull[cimsCustomerAssignment]{}
+	if a := c.Assignment; a != nil {
+		created.Assignment.value = &cimsCustomerAssignment{ID: a.ID, AssignedAt: a.AssignedAt.UTC(), AssignedBy: a.AssignedBy}
+	}
+	return created
+}
+
+type cimsNewCustomer struct {
+	FullName    string `json:"full_name" minLength:"1" maxLength:"500" pattern:"\\S"`
+	PhoneNumber string `json:"phone_number,omitempty" nullable:"true" maxLength:"50"`
+	Platform    string `json:"platform,omitempty" nullable:"true" maxLength:"255" doc:"Where the lead came from."`
+	Username    string `json:"username,omitempty" nullable:"true" maxLength:"255" doc:"The lead's name there."`
+	Notes       string `json:"notes,omitempty" nullable:"true" maxLength:"10000"`
+	StatusName  string `json:"status_name,omitempty" doc:"The name of an active status; the configured initial one unless given."`
+}
+
+type cimsNewCustomerStatus struct {
+	StatusName string `json:"status_name" minLength:"1" doc:"The name of an active status."`
+	Reason     string `json:"reason,omitempty" nullable:"true" maxLength:"2000"`
+}
+
+type cimsEvent struct {
+	At     time.Time `json:"at"`
+	Kind   string    `json:"kind" enum:"status,assignment"`
+	From   eventEnd  `json:"from"`
+	To     eventEnd  `json:"to"`
+	By     *int64    `json:"by" doc:"The id of the user who did it; null for the rotation and for trusted code."`
+	Cause  string    `json:"cause" enum:"created,manual,automatic,redistributed,moved,migrated,external"`
+	Reason *string   `json:"reason"`
+	Owner  *int64    `json:"owner" doc:"The id of the sales manager at that moment."`
+}
+
+// eventEnd is what an event leads from or to.
+type eventEnd struct {
+	status  string
+	manager *int64
+}
+
+// MarshalJSON is a status's name, a manager's id, or null.
+func (e eventEnd) MarshalJSON() ([]byte, error) {
+	if e.status != "" {
+		return json.Marshal(e.status)
+	}
+	return json.Marshal(e.manager)
+}
+
+// Schema documents it.
+func (eventEnd) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{
+		Description: "A status's name or a sales manager's id, as the kind says; null for none.",
+		OneOf:       []*huma.Schema{{Type: huma.TypeString}, {Type: huma.TypeInteger, Format: "int64", Nullable: true}},
+	}
+}
+
+func newCimsEvent(e cims.Event) cimsEvent {
+	return cimsEvent{
+		At: e.At.UTC(), Kind: string(e.Kind), By: e.By, Cause: string(e.Cause), Reason: textOrNull(e.Reason), Owner: e.Owner,
+		From: eventEnd{e.FromStatus, e.FromManager}, To: eventEnd{e.ToStatus, e.ToManager},
+	}
+}
+
+var exampleCustomer = cimsCustomer{
+	ID: 42, FullName: "Aziza Karimova", PhoneNumber: new("+998901234567"), Platform: new("instagram"), Username: new("aziza.k"),
+	StatusName: cims.StatusContacted, CreatedAt: exampleTime, UpdatedAt: exampleTime,
+	SalesManager: orNull[cimsPerson]{&examplePerson},
+}
+
+var exampleCreatedCustomer = func() cimsCustomer {
+	created := exampleCustomer
+	created.Assignment = &orNull[cimsCustomerAssignment]{&cimsCustomerAssignment{ID: 42, AssignedAt: exampleTime}}
+	return created
+}()
+
+func (s *server) customers() {
+	read := []cims.Permission{cims.LeadsRead, cims.LeadsReadOwn}
+	write := []cims.Permission{cims.LeadsWrite, cims.LeadsWriteOwn}
+
+	type creation struct {
+		IdempotencyKey string `header:"Idempotency-Key" minLength:"1" maxLength:"255" doc:"Visible characters. Within 24 hours the same key and body again get the first answer and create nothing." example:"web-form-8c1f"`
+		Body           cimsNewCustomer
+	}
+	add(s, route{
+		id: "create-customer", method: http.MethodPost, path: "/crm/customers", tag: tagLeads, permissions: write,
+		summary:     "Add a customer",
+		description: "It gets its sales manager at once, by the rotation, whoever adds it; either permission will do. While no sales manager is active it waits.",
+		status:      http.StatusCreated,
+		request:     cimsNewCustomer{FullName: "Aziza Karimova", PhoneNumber: "+998901234567", Platform: "instagram", Username: "aziza.k"},
+		answer:      exampleCreatedCustomer,
+	}, func(ctx context.Context, actor cims.Actor, in *creation) (cimsCustomer, error) {
+		customer, err := s.manager.AddCustomer(ctx, actor, cims.NewCustomer{
+			FullName: in.Body.FullName, PhoneNumber: in.Body.PhoneNumber, Platform: in.Body.Platform, Username: in.Body.Username,
+			Notes: in.Body.Notes, StatusName: in.Body.StatusName, IdempotencyKey: in.IdempotencyKey,
+		})
+		return newCreatedCimsCustomer(customer), err
+	})
+
+	type listing struct {
+		Status         string `query:"status" minLength:"1" doc:"Only those in the status of this name." example:"contacted"`
+		SalesManagerID *int64 `query:"sales_manager_id" minimum:"1" doc:"Only those whose sales manager this is." example:"3"`
+		Unassigned     bool   `query:"unassigned" default:"false" doc:"Only those without a sales manager."`
+		Q              string `query:"q" maxLength:"255" doc:"Start of the name or of the phone number, in any case." example:"azi"`
+		Limit          int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many at most."`
+		Cursor         string `query:"cursor" minLength:"1" doc:"The next of the part before."`
+	}
+	add(s, route{
+		id: "list-customers", method: http.MethodGet, path: "/crm/customers", tag: tagLeads, permissions: read,
+		summary: "List the customers", description: "Newest first.", entity: cims.EntityUser,
+		answer: cimsPage[cimsCustomer]{Items: []cimsCustomer{exampleCustomer}, Next: new("Yy4xNzY1Nzk0NjAwMDAwMDAwLjQy")},
+	}, func(ctx context.Context, actor cims.Actor, in *listing) (cimsPage[cimsCustomer], error) {
+		filter := cims.CustomerFilter{Status: in.Status, SalesManagerID: in.SalesManagerID, Unassigned: in.Unassigned, Prefix: in.Q}
+		page, err := s.manager.Customers(ctx, actor, filter, cims.PageRequest{Limit: in.Limit, Cursor: in.Cursor})
+		return newCimsPage(page, newCimsCustomer), err
+	})
+
+	type one struct {
+		ID int64 `path:"customer_id" doc:"The customer's id." example:"42"`
+	}
+	add(s, route{
+		id: "get-customer", method: http.MethodGet, path: "/crm/customers/{customer_id}", tag: tagLeads, permissions: read,
+		summary: "Read a customer", entity: cims.EntityCustomer, answer: exampleCustomer,
+	}, func(ctx context.Context, actor cims.Actor, in *one) (cimsCustomer, error) {
+		customer, err := s.manager.Customer(ctx, actor, in.ID)
+		return newCimsCustomer(customer), err
+	})
+
+	type status struct {
+		ID   int64 `path:"customer_id" doc:"The customer's id." example:"42"`
+		Body cimsNewCustomerStatus
+	}
+	add(s, route{
+		id: "set-customer-status", method: http.MethodPut, path: "/crm/customers/{customer_id}/status", tag: tagLeads, permissions: write,
+		summary: "Put a customer into a status", description: "With history; into the status that it is in already changes nothing.",
+		entity: cims.EntityCustomer, request: cimsNewCustomerStatus{StatusName: cims.StatusProjectStarted, Reason: "Shartnoma imzolandi"},
+		answer: exampleCustomer,
+	}, func(ctx context.Context, actor cims.Actor, in *status) (cimsCustomer, error) {
+		customer, err := s.manager.SetStatus(ctx, actor, in.ID, in.Body.StatusName, in.Body.Reason)
+		return newCimsCustomer(customer), err
+	})
+
+	type history struct {
+		ID     int64  `path:"customer_id" doc:"The customer's id." example:"42"`
+		Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many at most."`
+		Cursor string `query:"cursor" minLength:"1" doc:"The next of the part before."`
+	}
+	add(s, route{
+		id: "list-customer-history", method: http.MethodGet, path: "/crm/customers/{customer_id}/history", tag: tagLeads, permissions: read,
+		summary: "List what happened to a customer", description: "Changes of status and of sales manager, oldest first.",
+		entity: cims.EntityCustomer,
+		answer: cimsPage[cimsEvent]{Items: []cimsEvent{
+			{At: exampleTime, Kind: "status", To: eventEnd{status: cims.StatusContacted}, By: new(int64(1)), Cause: "created", Owner: new(int64(3))},
+			{At: exampleTime, Kind: "assignment", To: eventEnd{manager: new(int64(3))}, Cause: "automatic", Owner: new(int64(3))},
+		}},
+	}, func(ctx context.Context, actor cims.Actor, in *history) (cimsPage[cimsEvent], error) {
+		page, err := s.manager.History(ctx, actor, in.ID, cims.PageRequest{Limit: in.Limit, Cursor: in.Cursor})
+		return newCimsPage(page, newCimsEvent), err
+	})
+}

@@ -1,0 +1,176 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/cimskit/cims"
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// httpError is a refusal that needs nothing but its status to be worded.
+type httpError struct{ status int }
+
+func (e httpError) Error() string { return http.StatusText(e.status) }
+
+// fault is a rule that one part of a request breaks.
+type fault struct {
+	location string // such as "body.name" or "query.limit"
+	rule     cims.FieldRule
+	min, max int
+}
+
+// invalid is everything that is wrong with a request.
+type invalid []fault
+
+func (invalid) Error() string { return "invalid request" }
+
+func (f invalid) err() error {
+	if len(f) == 0 {
+		return nil
+	}
+	return f
+}
+
+// unavailable tells whether the cause of an error is likely to pass.
+func unavailable(err error) bool {
+	return is(err, cims.ErrUnavailable, cims.ErrOutcomeUnknown, cims.ErrClosed, context.DeadlineExceeded, context.Canceled)
+}
+
+func is(err error, kinds ...error) bool {
+	for _, kind := range kinds {
+		if errors.Is(err, kind) {
+			return true
+		}
+	}
+	return false
+}
+
+// problem is a refusal in words.
+type problem struct {
+	status         int
+	detail         string
+	details        []*huma.ErrorDetail
+	count          int
+	countIsMinimum bool
+}
+
+// problem words an error. What is not known to be fit for a client's eyes
+// becomes a 500 that says nothing.
+func (r *route) problem(lang language, err error) problem {
+	var (
+		refused cims.Error
+		known   *cims.Error
+		status  httpError
+		faults  invalid
+	)
+	if errors.As(err, &known) {
+		refused = *known
+	}
+	say := func(status int, keys ...string) problem {
+		return problem{status: status, detail: lang.say(append(keys, strconv.Itoa(status)))}
+	}
+	switch {
+	case errors.Is(err, cims.ErrOutcomeUnknown):
+		return say(http.StatusServiceUnavailable, "outcome_unknown")
+	case unavailable(err):
+		return say(http.StatusServiceUnavailable)
+	case errors.As(err, &status):
+		return say(status.status)
+	case errors.As(err, &faults):
+		p := say(http.StatusUnprocessableEntity)
+		p.details = lang.details(faults)
+		return p
+	case errors.Is(err, cims.ErrInvalid):
+		for _, f := range refused.Fields {
+			faults = append(faults, fault{location: r.input.location(f.Field), rule: f.Rule, min: f.Min, max: f.Max})
+		}
+		return r.problem(lang, faults)
+	case errors.Is(err, cims.ErrKeyReused):
+		p := say(http.StatusUnprocessableEntity, "key_reused")
+		p.details = []*huma.ErrorDetail{{Location: r.input.location("idempotency_key"), Message: p.detail}}
+		return p
+	case errors.Is(err, cims.ErrUnauthenticated):
+		return say(http.StatusUnauthorized)
+	case errors.Is(err, cims.ErrForbidden):
+		if refused.Permission != "" {
+			return problem{status: http.StatusForbidden, detail: lang.format("permission", refused.Permission)}
+		}
+		reason := string(refused.Reason)
+		return say(http.StatusForbidden, reason+"."+string(refused.Entity), reason)
+	case errors.Is(err, cims.ErrNotFound):
+		return say(http.StatusNotFound, "not_found."+string(refused.Entity))
+	case errors.Is(err, cims.ErrExists):
+		return say(http.StatusConflict, "exists."+string(refused.Entity), "exists")
+	case errors.Is(err, cims.ErrLastCEO):
+		return say(http.StatusConflict, "last_ceo")
+	case errors.Is(err, cims.ErrInUse):
+		return inUse(lang, refused)
+	default:
+		return say(http.StatusInternalServerError)
+	}
+}
+
+func inUse(lang language, refused cims.Error) problem {
+	p := problem{status: http.StatusConflict, count: refused.Count, countIsMinimum: refused.CountIsMinimum}
+	key := "in_use." + string(refused.Entity)
+	switch {
+	case p.count == 0: // the database knows that it is, not by how many
+		p.detail = lang.say([]string{"in_use"})
+	case p.countIsMinimum:
+		p.detail = lang.format(key+".at_least", p.count)
+	default:
+		p.detail = lang.format(key, p.count)
+	}
+	return p
+}
+
+// An answer names at most so many faults, in at most so many bytes: a hostile
+// request must not be answered with much more than it took to send.
+const (
+	maxFaults     = 10
+	maxFaultBytes = 1500
+)
+
+func (l language) details(faults invalid) []*huma.ErrorDetail {
+	var details []*huma.ErrorDetail
+	size := 0
+	for _, f := range faults {
+		detail := &huma.ErrorDetail{Location: f.location, Message: l.rule(f)}
+		text, err := json.Marshal(detail)
+		size += len(text)
+		if err != nil || len(details) == maxFaults || size > maxFaultBytes {
+			break
+		}
+		details = append(details, detail)
+	}
+	return details
+}
+
+func (p problem) errors() []error {
+	errs := make([]error, len(p.details))
+	for i, detail := range p.details {
+		errs[i] = detail
+	}
+	return errs
+}
+
+// document puts a problem into the error model that huma was told to use: ours,
+// unless the host has its own.
+func (p problem) document(model huma.StatusError) huma.StatusError {
+	if standard, ok := model.(*huma.ErrorModel); ok {
+		return &cimsProblem{ErrorModel: *standard, Count: p.count, CountIsMinimum: p.countIsMinimum}
+	}
+	return model
+}
+
+// cimsProblem is huma's error model and what ours adds. As all that is in the
+// document it has a prefix: huma names schemas after types without packages.
+type cimsProblem struct { //nolint:errname // it names the schema, which clients see
+	huma.ErrorModel
+	Count          int  `json:"count,omitempty" doc:"Of an entry in use: how many customers or users have it; exact up to 1,000." example:"12"`
+	CountIsMinimum bool `json:"count_is_minimum,omitempty" doc:"There are more than count says."`
+}

@@ -1,0 +1,122 @@
+package httpapi_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/httpapi"
+)
+
+// faulty is a storage that can't list statuses, or change anything.
+type faulty struct {
+	cims.Storage
+	fail func(ctx context.Context) error
+}
+
+func (f *faulty) Statuses(ctx context.Context) ([]cims.Status, error) { return nil, f.fail(ctx) }
+
+func newFaulty(t *testing.T, fail func(ctx context.Context) error, options ...option) *server {
+	t.Helper()
+	return newServerOn(t, &faulty{Storage: newStorage(t), fail: fail}, options...)
+}
+
+const inside = "pq: SELECT secret FROM /var/lib at 10.0.0.1"
+
+func TestTroubleThatPassesIs503(t *testing.T) {
+	for name, err := range map[string]error{
+		"database down":   &cims.Error{Kind: cims.ErrUnavailable, Err: errors.New(inside)},
+		"outcome unknown": fmt.Errorf("%w: %s", cims.ErrOutcomeUnknown, inside),
+		"closed":          cims.ErrClosed,
+		"deadline":        fmt.Errorf("%s: %w", inside, context.DeadlineExceeded),
+		"canceled":        fmt.Errorf("%s: %w", inside, context.Canceled),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newFaulty(t, func(context.Context) error { return err })
+			a := s.get(t, "/management/statuses").is(t, 503)
+			require.Equal(t, "1", a.header.Get("Retry-After"))
+			require.NotContains(t, a.text, "SELECT")
+			require.Contains(t, s.log.String(), a.header.Get("X-Request-Id"))
+			s.get(t, "/me").is(t, 200)
+		})
+	}
+}
+
+func TestRequestIsNotWaitedForWithoutEnd(t *testing.T) {
+	s := newFaulty(t, func(ctx context.Context) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}, func(o *httpapi.Options) { o.Timeout = 50 * time.Millisecond })
+	start := time.Now()
+	s.get(t, "/management/statuses").is(t, 503)
+	require.Less(t, time.Since(start), 5*time.Second)
+}
+
+func TestTheUnexpectedIs500ThatSaysNothing(t *testing.T) {
+	for name, fail := range map[string]func(context.Context) error{
+		"error": func(context.Context) error { return errors.New(inside) },
+		"panic": func(context.Context) error { panic(inside) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newFaulty(t, fail)
+			a := s.request(t, http.MethodGet, "/management/statuses", nil).with("X-Request-ID", "find-me").do(t).is(t, 500)
+			require.NotContains(t, a.text, "SELECT")
+			require.NotContains(t, a.text, "panic")
+			require.Contains(t, s.log.String(), "find-me")
+			require.Contains(t, s.log.String(), inside)
+			require.NotContains(t, s.log.String(), token(t, ceoEmail)[:20])
+			s.get(t, "/me").is(t, 200)
+		})
+	}
+}
+
+func TestAuthenticatorsTroubleIs503AndItsRefusal401(t *testing.T) {
+	store := newStorage(t)
+	for _, c := range []struct {
+		err    error
+		status int
+	}{
+		{fmt.Errorf("session store: %w", cims.ErrUnavailable), 503},
+		{context.DeadlineExceeded, 503},
+		{errors.New(inside), 401},
+		{&cims.Error{Kind: cims.ErrForbidden, Reason: cims.ReasonOnlyCEO}, 401},
+	} {
+		s := newServerOn(t, store, func(o *httpapi.Options) {
+			o.Authenticator = httpapi.AuthenticatorFunc(func(huma.Context) (httpapi.Identity, error) { return httpapi.Identity{}, c.err })
+		})
+		a := s.get(t, "/me").is(t, c.status)
+		require.NotContains(t, a.text, "SELECT")
+	}
+}
+
+func TestAuthenticatorCanReadWhateverItLikes(t *testing.T) {
+	s := newServer(t, func(o *httpapi.Options) {
+		o.Authenticator = httpapi.AuthenticatorFunc(func(ctx huma.Context) (httpapi.Identity, error) {
+			if ctx.Header("X-Panic") != "" {
+				panic(inside)
+			}
+			session, err := huma.ReadCookie(ctx, "session")
+			if err != nil {
+				return httpapi.Identity{}, err
+			}
+			return map[string]httpapi.Identity{"by-id": {UserID: 1}, "by-email": {Email: ceoEmail}}[session.Value], nil
+		})
+	})
+	for value, status := range map[string]int{"by-id": 200, "by-email": 200, "nobody": 401} {
+		s.request(t, http.MethodGet, "/me", nil).with("Cookie", "session="+value).do(t).is(t, status)
+	}
+	s.request(t, http.MethodGet, "/me", nil).with("X-Panic", "1").do(t).is(t, 500)
+}
+
+func TestLoggedTextCanForgeNoLine(t *testing.T) {
+	s := newFaulty(t, func(context.Context) error { return errors.New("a\nlevel=INFO msg=forged") })
+	s.get(t, "/management/statuses").is(t, 500)
+	require.NotContains(t, s.log.String(), "\nlevel=INFO")
+}

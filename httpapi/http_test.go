@@ -1,0 +1,381 @@
+package httpapi_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/httpapi"
+)
+
+const statusBody = `{"name": "hot", "display_name": "Hot"}`
+
+func TestWhoIsUnknownLearnsNothing(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		var bodies []string
+		for name, set := range map[string]func(*call) *call{
+			"no token":  func(c *call) *call { return c.with("Authorization") },
+			"no bearer": func(c *call) *call { return c.with("Authorization", "Basic Y2VvOg==") },
+			"garbage":   func(c *call) *call { return c.with("Authorization", "Bearer garbage") },
+			"two tokens": func(c *call) *call {
+				return c.with("Authorization", "Bearer "+token(t, ceoEmail), "Bearer "+token(t, ceoEmail))
+			},
+			"unknown user": func(c *call) *call { return c.as(t, "nobody@example.com") },
+			"unknown id":   func(c *call) *call { return c.as(t, "99") },
+			"NUL in email": func(c *call) *call { return c.as(t, "ceo@example.com\x00") },
+			"no sub":       func(c *call) *call { return c.as(t, "") },
+		} {
+			for _, request := range []*call{
+				s.request(t, http.MethodGet, "/management/statuses?unknown=1", nil),
+				s.request(t, http.MethodPost, "/management/statuses", "broken").with("Content-Type", "text/plain").with("Accept", "text/html"),
+			} {
+				a := set(request).do(t).is(t, 401)
+				require.Equal(t, "Bearer", a.header.Get("WWW-Authenticate"), name)
+				bodies = append(bodies, a.text)
+			}
+		}
+		for _, text := range bodies {
+			require.Equal(t, bodies[0], text)
+		}
+	})
+}
+
+func TestWhoMayNotLearnsNothingOfTheBody(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		s.user(t, "member", "Malika")
+		var bodies []string
+		for _, body := range []string{"", "{", `{"x": 1}`, statusBody, strings.Repeat("a", 2<<20)} {
+			for _, contentType := range []string{"application/json", "text/plain"} {
+				a := s.request(t, http.MethodPost, "/management/statuses?x=1", body).as(t, "malika@example.com").with("Content-Type", contentType).do(t).is(t, 403)
+				bodies = append(bodies, a.text)
+			}
+		}
+		for _, text := range bodies {
+			require.Equal(t, bodies[0], text)
+		}
+		require.Contains(t, bodies[0], "statuses:write")
+	})
+}
+
+func TestRightsAreReadForEachRequest(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		user := s.user(t, cims.RoleCEO, "Otabek")
+		ask := func() answer {
+			return s.request(t, http.MethodGet, "/management/users", nil).as(t, "otabek@example.com").do(t)
+		}
+		ask().is(t, 200)
+		s.put(t, fmt.Sprintf("/management/users/%d", user.ID), `{"role_name": "member"}`).is(t, 200)
+		ask().is(t, 403)
+		role := s.post(t, "/management/roles", `{"name": "reader", "display_name": "Reader", "permissions": ["users:read"]}`).is(t, 201).object(t)
+		s.put(t, fmt.Sprintf("/management/users/%d", user.ID), `{"role_name": "reader"}`).is(t, 200)
+		ask().is(t, 200)
+		rolePath := fmt.Sprintf("/management/roles/%v", role["id"])
+		s.put(t, rolePath, `{"is_active": false}`).is(t, 200)
+		require.Equal(t, "Foydalanuvchining roli faol emas", ask().is(t, 403).problem(t).Detail)
+		s.put(t, rolePath, `{"is_active": true}`).is(t, 200)
+		s.put(t, fmt.Sprintf("/management/users/%d", user.ID), `{"is_active": false}`).is(t, 200)
+		require.Equal(t, "Foydalanuvchi faol emas", ask().is(t, 403).problem(t).Detail)
+	})
+}
+
+func TestEmailInAnotherCaseIsFound(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		s.request(t, http.MethodGet, "/me", nil).as(t, "CEO@Example.com").do(t).is(t, 200)
+	})
+}
+
+func TestBodyIsReadStrictly(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		for name, c := range map[string]struct {
+			body   string
+			status int
+			at     []string
+		}{
+			"empty":             {"", 400, nil},
+			"spaces":            {"  ", 400, nil},
+			"cut off":           {`{"name": "a"`, 400, nil},
+			"trailing data":     {statusBody + `{}`, 400, nil},
+			"trailing comma":    {`{"name": "a",}`, 400, nil},
+			"comment":           {statusBody + `// x`, 400, nil},
+			"byte order mark":   {"\ufeff" + statusBody, 400, nil},
+			"UTF-16":            {"{\x00\"\x00", 400, nil},
+			"invalid UTF-8":     {"{\"name\": \"a\xff\", \"display_name\": \"A\"}", 400, nil},
+			"raw NUL":           {"{\"name\": \"a\x00\", \"display_name\": \"A\"}", 400, nil},
+			"NaN":               {`{"order": NaN}`, 400, nil},
+			"nested too deeply": {strings.Repeat(`[`, 15_000) + strings.Repeat(`]`, 15_000), 400, nil},
+			"nested":            {`{"name":` + strings.Repeat(`[`, 9_000) + strings.Repeat(`]`, 9_000) + `, "display_name": "A"}`, 422, []string{"body.name"}},
+			"array":             {`[]`, 422, []string{"body"}},
+			"array of many":     {`[` + strings.Repeat("1,", 100_000) + `1]`, 422, []string{"body"}},
+			"text":              {`"x"`, 422, []string{"body"}},
+			"null":              {`null`, 422, []string{"body"}},
+			"number for text":   {`{"name": 1, "display_name": "A"}`, 422, []string{"body.name"}},
+			"object for text":   {`{"name": {}, "display_name": "A"}`, 422, []string{"body.name"}},
+			"several":           {`{"name": 1, "x": 2}`, 422, []string{"body.name", "body.x", "body.display_name"}},
+		} {
+			t.Run(name, func(t *testing.T) {
+				a := s.post(t, "/management/statuses", c.body).is(t, c.status)
+				require.Equal(t, c.at, a.at(t))
+			})
+		}
+		require.Len(t, s.get(t, "/management/statuses").objects(t), 6, "nothing was stored")
+	})
+}
+
+func TestAnswerToAHostileBodyIsSmallAndQuick(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		var many strings.Builder
+		for i := range 5500 {
+			fmt.Fprintf(&many, `"%s\u0000\u2028%d": 1, `, strings.Repeat("<я\\\"", 5), i)
+		}
+		long := strings.Repeat("k", 100_000)
+		for _, body := range []string{"{" + many.String() + `"x": 1}`, `{"` + long + `": 1}`, `{"name": "` + long + `", "display_name": "` + long + `"}`} {
+			for _, language := range []string{"uz", "ru", "en"} {
+				start := time.Now()
+				a := s.request(t, http.MethodPost, "/management/statuses", body).with("Accept-Language", language).do(t).is(t, 422)
+				require.Less(t, time.Since(start), 2*time.Second) // far more than it takes on a busy machine
+				require.LessOrEqual(t, len(a.at(t)), 10)
+				require.NotEmpty(t, a.at(t))
+				require.NotContains(t, a.text, long[:50])
+			}
+		}
+		query := strings.Repeat("x", 5000) + "=1"
+		for i := range 500 {
+			query += fmt.Sprintf("&key%d=1", i)
+		}
+		a := s.get(t, "/management/statuses?"+query).is(t, 422)
+		require.Len(t, a.at(t), 10)
+	})
+}
+
+func TestBodyIsBounded(t *testing.T) {
+	const limit = 1 << 20
+	s := newServer(t)
+	padded := func(size int) string {
+		return `{"name": "hot", "display_name": "Hot"` + strings.Repeat(" ", size-len(statusBody)) + `}`
+	}
+	s.post(t, "/management/statuses", padded(limit+1)).is(t, 413)
+	chunked := struct{ io.Reader }{strings.NewReader(padded(limit + 1))} // of a length that nobody knows
+	s.post(t, "/management/statuses", chunked).is(t, 413)
+	s.post(t, "/management/statuses", padded(limit)).is(t, 201)
+
+	small := newServer(t, func(o *httpapi.Options) { o.MaxBodyBytes = 100 })
+	small.post(t, "/management/statuses", padded(101)).is(t, 413)
+	small.post(t, "/management/statuses", padded(100)).is(t, 201)
+}
+
+func TestEndlessBodyIsCutOff(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		var read atomic.Int64
+		endless := readerFunc(func(p []byte) (int, error) {
+			read.Add(int64(len(p)))
+			return len(p), nil
+		})
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/management/statuses", endless)
+		require.NoError(t, err)
+		request.Header.Set("Authorization", "Bearer "+token(t, ceoEmail))
+		request.Header.Set("Content-Type", "application/json")
+		response, err := s.Client().Do(request)
+		if err == nil { // the server may also hang up before its answer was read
+			require.Equal(t, http.StatusRequestEntityTooLarge, response.StatusCode)
+			require.NoError(t, response.Body.Close())
+		}
+		require.Less(t, read.Load(), int64(16<<20))
+	})
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+func TestBodyThatNeverArrivesIsNotWaitedFor(t *testing.T) {
+	s := newServer(t, func(o *httpapi.Options) { o.Timeout = 200 * time.Millisecond })
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close()) }()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
+	_, err = fmt.Fprintf(conn, "POST /management/statuses HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", token(t, ceoEmail))
+	require.NoError(t, err)
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	require.Equal(t, http.StatusRequestTimeout, response.StatusCode)
+}
+
+func TestContentTypeHasToBeJSON(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		for _, contentTypes := range [][]string{
+			nil,
+			{""},
+			{"text/plain"},
+			{"application/x-www-form-urlencoded"},
+			{"application/json; charset=utf-16"},
+			{"application/json; x=1"},
+			{"application/cbor"},
+			{"application/problem+json"},
+			{"application/json, text/plain"},
+			{"application/json", "application/json"},
+			{"application/json;;;="},
+		} {
+			a := s.request(t, http.MethodPost, "/management/statuses", statusBody).with("Content-Type", contentTypes...).do(t)
+			require.Equal(t, 415, a.status, contentTypes)
+		}
+		s.request(t, http.MethodPost, "/management/statuses", statusBody).with("Content-Encoding", "gzip").do(t).is(t, 415)
+		for i, contentType := range []string{"application/json", "Application/JSON", "application/json; charset=utf-8", `application/json;charset="UTF-8"`} {
+			body := fmt.Sprintf(`{"name": "s%d", "display_name": "S"}`, i)
+			s.request(t, http.MethodPost, "/management/statuses", body).with("Content-Type", contentType).do(t).is(t, 201)
+		}
+	})
+}
+
+func TestAcceptHasToLetJSONIn(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		for accept, status := range map[string]int{
+			"": 200, "*/*": 200, "application/*": 200, "application/json": 200, "text/html, */*;q=0.1": 200, "application/json;q=0.5": 200,
+			"APPLICATION/JSON": 200, "*/*;q=0, application/json": 200,
+			"text/html": 406, "application/xml, text/*": 406, "application/json;q=0": 406, "application/json;q=0, */*": 406, "*/*;q=0": 406,
+			"application/cbor": 406, "nonsense": 406, "application/json;q=NaN": 406,
+		} {
+			a := s.request(t, http.MethodGet, "/me", nil).with("Accept", accept).do(t)
+			require.Equal(t, status, a.status, accept)
+		}
+	})
+}
+
+func TestQueryIsReadStrictly(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		for path, at := range map[string]string{
+			"/management/statuses?x=1":                     "query.x",
+			"/management/statuses?Active=true":             "query.Active",
+			"/management/statuses?active=true&active=true": "query.active",
+			"/management/statuses?active=1":                "query.active",
+			"/management/statuses?active=":                 "query.active",
+			"/management/statuses?active=TRUE":             "query.active",
+			"/management/statuses?active":                  "query.active",
+			"/management/statuses?%zz":                     "query",
+			"/management/statuses?a;b":                     "query",
+			"/me?x=1":                                      "query.x",
+			"/crm/customers?limit=0":                       "query.limit",
+			"/crm/customers?limit=-1":                      "query.limit",
+			"/crm/customers?limit=201":                     "query.limit",
+			"/crm/customers?limit=1e20":                    "query.limit",
+			"/crm/customers?limit=99999999999999999999":    "query.limit",
+			"/crm/customers?limit=+5":                      "query.limit",
+			"/crm/customers?limit=05":                      "query.limit",
+			"/crm/customers?limit=5&limit=6":               "query.limit",
+			"/crm/customers?cursor=":                       "query.cursor",
+			"/crm/customers?cursor=x":                      "query.cursor",
+			"/crm/customers?cursor=%27%3B--":               "query.cursor",
+			"/crm/customers/1/history?cursor=x":            "query.cursor",
+			"/management/users?cursor=x":                   "query.cursor",
+			"/crm/customers?unassigned=yes":                "query.unassigned",
+			"/crm/customers?status=":                       "query.status",
+			"/crm/customers?status=nowhere":                "query.status",
+			"/crm/customers?status=%00":                    "query.status",
+			"/crm/customers?status=%FF":                    "query.status",
+			"/crm/customers?q=%00":                         "query.q",
+			"/crm/customers?sales_manager_id=0":            "query.sales_manager_id",
+			"/crm/customers?sales_manager_id=one":          "query.sales_manager_id",
+			"/crm/customers?sort=id":                       "query.sort",
+			"/crm/customers/one":                           "path.customer_id",
+			"/crm/customers/1.0":                           "path.customer_id",
+			"/crm/customers/01":                            "path.customer_id",
+			"/crm/customers/+1":                            "path.customer_id",
+			"/crm/customers/1%20":                          "path.customer_id",
+			"/crm/customers/1%00":                          "path.customer_id",
+		} {
+			s.post(t, "/crm/customers", `{"full_name": "A"}`)
+			a := s.get(t, path)
+			require.Equal(t, 422, a.status, path)
+			require.Equal(t, []string{at}, a.at(t), path)
+		}
+		for _, id := range []string{"0", "-1", "99", "9223372036854775807", "9223372036854775808", "-99999999999999999999", strings.Repeat("9", 500)} {
+			s.get(t, "/crm/customers/"+id).is(t, 404)
+			s.delete(t, "/management/statuses/"+id).is(t, 404)
+		}
+	})
+}
+
+func TestProblemsSpeakTheClientsLanguage(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		const uzbek, russian, english = "Mijoz topilmadi", "Клиент не найден", "Customer not found"
+		for accept, want := range map[string]string{
+			"": uzbek, "uz": uzbek, "ru": russian, "en": english, "RU": russian, "en-US,en;q=0.9": english, "ru-RU": russian,
+			"de, fr": uzbek, "de, en;q=0.5": english, "en;q=0.1, ru;q=0.9": russian, "en;q=0, ru;q=0.1": russian, "ru;q=0.5, en;q=0.5": russian,
+			"*": uzbek, "en;q=0.5, *": uzbek, "en;q=2": uzbek, "en;q=x, ru": russian, ";;;,,,=": uzbek, "\u00ff": uzbek, "ru;q=1;q=0": russian,
+			strings.Repeat("a,", 50_000) + "en": english,
+		} {
+			a := s.request(t, http.MethodGet, "/crm/customers/99", nil).with("Accept-Language", accept).do(t).is(t, 404)
+			require.Equal(t, want, a.problem(t).Detail, accept)
+		}
+		for accept, want := range map[string]string{"uz": "ko'pi bilan 50 ta belgi bo'lsin", "ru": "не более 50 символов", "en": "must have at most 50 characters"} {
+			a := s.request(t, http.MethodPost, "/crm/customers", map[string]string{"full_name": "A", "phone_number": strings.Repeat("1", 51)}).
+				with("Accept-Language", accept).do(t).is(t, 422)
+			require.Equal(t, want, a.problem(t).Errors[0].Message)
+		}
+		for accept, want := range map[string]string{"uz": "Bunday manzil yo'q", "ru": "Такого адреса нет", "en": "There is no such address"} {
+			require.Equal(t, want, s.request(t, http.MethodGet, "/nowhere", nil).with("Accept-Language", accept).do(t).is(t, 404).problem(t).Detail)
+		}
+	})
+}
+
+func TestRequestIDIsTheClientsOwnIfHarmless(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		for _, path := range []string{"/me", "/nowhere", "/me?x=1"} {
+			for _, id := range []string{"a", "A-b_c.1", strings.Repeat("x", 128)} {
+				a := s.request(t, http.MethodGet, path, nil).with("X-Request-ID", id).do(t)
+				require.Equal(t, []string{id}, a.header.Values("X-Request-Id"))
+			}
+			seen := map[string]bool{}
+			for _, id := range []string{"", "a b", "a\tb", "<script>", "ключ", strings.Repeat("x", 129), strings.Repeat("x", 10_000)} {
+				a := s.request(t, http.MethodGet, path, nil).with("X-Request-ID", id).do(t)
+				require.Regexp(t, `^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`, a.header.Get("X-Request-Id"))
+				seen[a.header.Get("X-Request-Id")] = true
+			}
+			require.Len(t, seen, 7, "no two are the same")
+		}
+	})
+}
+
+func TestRouterSpeaksInProblemsToo(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		for _, path := range []string{
+			"/", "/nowhere", "/me/", "/management/statuses/", "//management/statuses", "/management/./statuses", "/crm/../me",
+			"/management/%2e/statuses", "/crm/%2e%2e/me", "/management%2Fstatuses", "/ME",
+		} {
+			s.get(t, path).is(t, 404)
+		}
+		a := s.request(t, http.MethodPatch, "/management/statuses", nil).do(t).is(t, 405)
+		require.Equal(t, "GET, HEAD, POST", a.header.Get("Allow"))
+		s.request(t, http.MethodTrace, "/me", nil).do(t).is(t, 405)
+		s.request(t, http.MethodOptions, "/me", nil).with("Origin", "https://evil.example").do(t).is(t, 405)
+		s.request(t, http.MethodPost, "/management/statuses/1", `{}`).with("X-HTTP-Method-Override", "DELETE").do(t).is(t, 405)
+		require.Len(t, s.get(t, "/management/statuses").objects(t), 6)
+	})
+}
+
+func TestForeignOriginsGetNothing(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		a := s.request(t, http.MethodGet, "/me", nil).with("Origin", "https://evil.example").do(t).is(t, 200)
+		for name := range a.header {
+			require.NotContains(t, name, "Access-Control")
+		}
+	})
+}
+
+func TestTextIsStoredAsTextAndAnsweredAsJSON(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		const name = `<script>alert(1)</script> 'x' "y" \ % _ ; -- $1`
+		created := s.post(t, "/crm/customers", map[string]string{"full_name": name}).is(t, 201).object(t)
+		require.Equal(t, name, created["full_name"])
+		require.Equal(t, name, s.get(t, "/crm/customers/1").is(t, 200).object(t)["full_name"])
+	})
+}

@@ -1,0 +1,149 @@
+package jwtauth
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// object reads a JSON object whose keys come once each, and those that are
+// known in their exact spelling: where two readers of a token could understand
+// it differently, it is refused.
+func object(text []byte, known []string) (map[string]json.RawMessage, error) {
+	if !json.Valid(text) {
+		return nil, errors.New("no JSON")
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
+		return nil, errors.New("no JSON object")
+	}
+	fields := map[string]json.RawMessage{}
+	for decoder.More() {
+		token, err := decoder.Token()
+		if err != nil {
+			return nil, err
+		}
+		key, _ := token.(string)
+		if _, again := fields[key]; again {
+			return nil, fmt.Errorf("%q comes twice", key)
+		}
+		if slices.ContainsFunc(known, func(k string) bool { return k != key && strings.EqualFold(k, key) }) {
+			return nil, fmt.Errorf("%q is in the wrong case", key)
+		}
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			return nil, err
+		}
+		fields[key] = value
+	}
+	return fields, nil
+}
+
+// headerFields are those that a token may have. Others (crit, b64, jku, jwk,
+// x5u …) change how it is to be read or where its key comes from.
+var headerFields = []string{"alg", "typ", "kid", "cty"}
+
+const maxKeyID = 128
+
+// checkHeader refuses a token by its header, before anything else is looked at.
+func checkHeader(token string) error {
+	header, _, _ := strings.Cut(token, ".")
+	text, err := base64.RawURLEncoding.Strict().DecodeString(header)
+	if err != nil {
+		return errors.New("jwtauth: the header is no base64url")
+	}
+	fields, err := object(text, headerFields)
+	if err != nil {
+		return fmt.Errorf("jwtauth: header: %w", err)
+	}
+	for name, value := range fields {
+		var said string
+		if !slices.Contains(headerFields, name) || string(value) == "null" || json.Unmarshal(value, &said) != nil {
+			return fmt.Errorf("jwtauth: header: %q is not accepted", name)
+		}
+		if name == "kid" && !validKeyID(said) {
+			return errors.New("jwtauth: header: malformed kid")
+		}
+	}
+	return nil
+}
+
+// validKeyID lets pass what can be neither a path nor a query.
+func validKeyID(id string) bool {
+	return id != "" && len(id) <= maxKeyID && !strings.ContainsFunc(id, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r))
+	})
+}
+
+// claims are the registered claims, read strictly.
+type claims struct{ jwt.RegisteredClaims }
+
+// UnmarshalJSON reads the claims by their exact names; others are the login's
+// own and mean nothing here.
+func (c *claims) UnmarshalJSON(text []byte) error {
+	fields, err := object(text, []string{"sub", "iss", "aud", "exp", "nbf", "iat", "jti"})
+	if err != nil {
+		return err
+	}
+	for name, value := range fields {
+		switch name {
+		case "sub":
+			err = readText(value, &c.Subject)
+		case "iss":
+			err = readText(value, &c.Issuer)
+		case "aud":
+			c.Audience, err = audience(value)
+		case "exp":
+			c.ExpiresAt, err = date(value)
+		case "nbf":
+			c.NotBefore, err = date(value)
+		case "iat":
+			c.IssuedAt, err = date(value)
+		}
+		if err != nil {
+			return fmt.Errorf("malformed %s", name)
+		}
+	}
+	return nil
+}
+
+var errMalformed = errors.New("malformed")
+
+func readText(value json.RawMessage, to *string) error {
+	if string(value) == "null" {
+		return errMalformed
+	}
+	return json.Unmarshal(value, to)
+}
+
+// audience is a text or a list of texts.
+func audience(value json.RawMessage) (jwt.ClaimStrings, error) {
+	var one string
+	if readText(value, &one) == nil {
+		return jwt.ClaimStrings{one}, nil
+	}
+	var many []string
+	err := json.Unmarshal(value, &many)
+	if many == nil {
+		err = errMalformed
+	}
+	return many, err
+}
+
+// date is a number of seconds that a calendar has: 1e300 would overflow into
+// anything.
+func date(value json.RawMessage) (*jwt.NumericDate, error) {
+	const year10000 = 253_402_300_800
+	var seconds float64
+	if string(value) == "null" || json.Unmarshal(value, &seconds) != nil || seconds <= 0 || seconds >= year10000 {
+		return nil, errMalformed
+	}
+	return jwt.NewNumericDate(time.Unix(int64(seconds), 0)), nil
+}

@@ -1,0 +1,65 @@
+package httpapi
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/cimskit/cims"
+)
+
+// language words what people read. Names and codes are the same in all.
+type language map[string]string
+
+var languages = map[string]language{"uz": uzbek, "ru": russian, "en": english}
+
+// languageOf picks the language that an Accept-Language header likes best of
+// those there are; Uzbek where it says nothing, or nothing that can be read.
+func languageOf(accept string) language {
+	best, picked := 0.0, uzbek
+	for tag, quality := range preferences(accept) {
+		primary, _, _ := strings.Cut(tag, "-")
+		if lang, ok := languages[primary]; ok && quality > best {
+			best, picked = quality, lang
+		}
+		if tag == "*" && quality > best {
+			best, picked = quality, uzbek
+		}
+	}
+	return picked
+}
+
+type languageKey struct{}
+
+// languageIn is the language of the request that ctx belongs to.
+func languageIn(ctx context.Context) language {
+	lang, _ := ctx.Value(languageKey{}).(language)
+	return lang
+}
+
+// say is the text of the first key that has one.
+func (l language) say(keys []string) string {
+	for _, key := range keys {
+		if text := l[key]; text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+func (l language) format(key string, values ...any) string { return fmt.Sprintf(l[key], values...) }
+
+// rule says what is expected of a field.
+func (l language) rule(f fault) string {
+	key := "rule." + string(f.rule)
+	switch {
+	case f.rule == cims.RuleLength && f.min == 0:
+		return l.format(key+".max", f.max)
+	case f.rule == cims.RuleRange && f.max == 0:
+		return l.format(key+".min", f.min)
+	case f.rule == cims.RuleLength, f.rule == cims.RuleRange:
+		return l.format(key, f.min, f.max)
+	default:
+		return l.say([]string{key, "rule.format"})
+	}
+}

@@ -1,0 +1,273 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/httpapi"
+)
+
+func document(t *testing.T) *huma.OpenAPI {
+	t.Helper()
+	api := humago.New(http.NewServeMux(), huma.DefaultConfig("CRM", "1.0.0"))
+	require.NoError(t, httpapi.Register(api, newManager(t), asCEO))
+	return api.OpenAPI()
+}
+
+// operations lists every operation as "GET /path".
+func operations(document *huma.OpenAPI) map[string]*huma.Operation {
+	all := map[string]*huma.Operation{}
+	for path, item := range document.Paths {
+		for method, op := range map[string]*huma.Operation{"GET": item.Get, "POST": item.Post, "PUT": item.Put, "DELETE": item.Delete} {
+			if op != nil {
+				all[method+" "+path] = op
+			}
+		}
+	}
+	return all
+}
+
+// TestRoutesAndWhatOpensThem is the contract's table; a route without a rule
+// fails it.
+func TestRoutesAndWhatOpensThem(t *testing.T) {
+	got := map[string]string{}
+	for route, op := range operations(document(t)) {
+		permissions, ok := op.Extensions["x-cims-permission"].([]cims.Permission)
+		require.True(t, ok, route)
+		got[route] = strings.Trim(fmt.Sprint(permissions), "[]")
+	}
+	require.Equal(t, map[string]string{
+		"GET /management/statuses":                      "statuses:read",
+		"POST /management/statuses":                     "statuses:write",
+		"PUT /management/statuses/{status_id}":          "statuses:write",
+		"DELETE /management/statuses/{status_id}":       "statuses:write",
+		"GET /management/roles":                         "roles:read",
+		"POST /management/roles":                        "roles:write",
+		"PUT /management/roles/{role_id}":               "roles:write",
+		"DELETE /management/roles/{role_id}":            "roles:write",
+		"GET /management/users":                         "users:read",
+		"POST /management/users":                        "users:write",
+		"PUT /management/users/{user_id}":               "users:write",
+		"GET /crm/sales-managers":                       "leads:read leads:read:own",
+		"PUT /crm/sales-managers/{user_id}":             "leads:assign",
+		"POST /crm/assign-sales-manager":                "leads:assign",
+		"POST /crm/assign-backlog":                      "leads:assign",
+		"GET /crm/customer/{customer_id}/sales-manager": "leads:read leads:read:own",
+		"GET /crm/conversion-rate":                      "analytics:read",
+		"POST /crm/customers":                           "leads:write leads:write:own",
+		"GET /crm/customers":                            "leads:read leads:read:own",
+		"GET /crm/customers/{customer_id}":              "leads:read leads:read:own",
+		"PUT /crm/customers/{customer_id}/status":       "leads:write leads:write:own",
+		"GET /crm/customers/{customer_id}/history":      "leads:read leads:read:own",
+		"GET /me": "",
+	}, got)
+}
+
+// TestEveryRouteKeepsItsPermission asks each route as each role, with a body
+// that is wrong: who has one of its permissions gets past the door.
+func TestEveryRouteKeepsItsPermission(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		for _, role := range []string{"financial_director", "member", "sales_manager", "customer"} {
+			s.user(t, role, role)
+		}
+		rights := map[string][]cims.Permission{
+			"ceo": cims.AllPermissions(), "customer": nil,
+			"financial_director": {"statuses:read", "roles:read", "leads:read", "leads:read:own", "analytics:read"},
+			"member":             {"statuses:read", "roles:read", "leads:read", "leads:read:own", "analytics:read"},
+			"sales_manager":      {"statuses:read", "leads:read:own", "leads:write:own", "analytics:read"},
+		}
+		asked := 0
+		for route, op := range operations(s.api.OpenAPI()) {
+			needs, _ := op.Extensions["x-cims-permission"].([]cims.Permission)
+			method, path, _ := strings.Cut(route, " ")
+			path = regexp.MustCompile(`{\w+}`).ReplaceAllString(path, "x")
+			for role, held := range rights {
+				a := s.request(t, method, path+"?wrong=1", "{").as(t, role+"@example.com").do(t)
+				mayPass := len(needs) == 0 || slices.ContainsFunc(needs, func(p cims.Permission) bool { return slices.Contains(held, p) })
+				require.Equal(t, map[bool]int{true: 422, false: 403}[mayPass], a.status, "%s as %s", route, role)
+				asked++
+			}
+		}
+		require.Equal(t, 23*5, asked)
+	})
+}
+
+func TestDocumentIsComplete(t *testing.T) {
+	document := document(t)
+	ids := map[string]bool{}
+	for route, op := range operations(document) {
+		t.Run(route, func(t *testing.T) {
+			require.True(t, strings.HasPrefix(op.OperationID, "cims-"))
+			require.False(t, ids[op.OperationID])
+			ids[op.OperationID] = true
+			require.NotEmpty(t, op.Summary)
+			require.NotEmpty(t, op.Description)
+			require.Equal(t, []map[string][]string{{"bearerAuth": {}}}, op.Security)
+			require.Len(t, op.Tags, 1)
+			require.True(t, slices.ContainsFunc(document.Tags, func(tag *huma.Tag) bool { return tag.Name == op.Tags[0] && tag.Description != "" }))
+
+			want := []string{"401", "403", "406", "422", "500", "503"}
+			if op.RequestBody != nil {
+				want = append(want, "400", "408", "413", "415")
+			}
+			if strings.Contains(op.Path, "{") {
+				want = append(want, "404")
+			}
+			require.Subset(t, slices.Collect(maps.Keys(op.Responses)), want)
+			successes := 0
+			for status, response := range op.Responses {
+				checkResponse(t, document, status, response)
+				if status < "300" {
+					successes++
+				}
+			}
+			require.Equal(t, 1, successes)
+			checkParameters(t, op)
+			if op.RequestBody != nil {
+				require.True(t, op.RequestBody.Required)
+				require.Len(t, op.RequestBody.Content, 1)
+				checkContent(t, document, op.RequestBody.Content["application/json"])
+			}
+		})
+	}
+	require.Len(t, ids, 23)
+	require.Equal(t, "bearer", document.Components.SecuritySchemes["bearerAuth"].Scheme)
+}
+
+func checkResponse(t *testing.T, document *huma.OpenAPI, status string, response *huma.Response) {
+	t.Helper()
+	require.NotEmpty(t, response.Description)
+	require.NotEmpty(t, response.Headers["X-Request-ID"].Description)
+	require.Equal(t, status == "503", response.Headers["Retry-After"] != nil)
+	require.Equal(t, status == "401", response.Headers["WWW-Authenticate"] != nil)
+	contentType := "application/json"
+	if status >= "400" {
+		contentType = "application/problem+json"
+		require.Equal(t, "#/components/schemas/CimsProblem", response.Content[contentType].Schema.Ref)
+	}
+	if status == "204" {
+		require.Empty(t, response.Content)
+		return
+	}
+	require.Len(t, response.Content, 1)
+	checkContent(t, document, response.Content[contentType])
+}
+
+// checkContent checks the example against the schema.
+func checkContent(t *testing.T, document *huma.OpenAPI, content *huma.MediaType) {
+	t.Helper()
+	require.NotNil(t, content)
+	require.NotNil(t, content.Example)
+	text, err := json.Marshal(content.Example)
+	require.NoError(t, err)
+	var value any
+	require.NoError(t, json.Unmarshal(text, &value))
+	result := &huma.ValidateResult{}
+	huma.Validate(document.Components.Schemas, content.Schema, huma.NewPathBuffer(nil, 0), huma.ModeReadFromServer, value, result)
+	require.Empty(t, result.Errors, string(text))
+}
+
+func checkParameters(t *testing.T, op *huma.Operation) {
+	t.Helper()
+	var names, inPath []string
+	for _, p := range op.Parameters {
+		names = append(names, p.In+" "+p.Name)
+		require.NotEmpty(t, p.Description, p.Name)
+		require.Equal(t, p.In == "path", p.Required)
+		if p.In == "path" {
+			inPath = append(inPath, "{"+p.Name+"}")
+		}
+		schema := p.Schema
+		bounded := schema.Minimum != nil || schema.MinLength != nil || schema.MaxLength != nil || len(schema.Enum) > 0
+		require.True(t, bounded || schema.Default != nil || len(schema.Examples) > 0 || schema.Type == "boolean", p.Name)
+	}
+	require.Equal(t, regexp.MustCompile(`{\w+}`).FindAllString(op.Path, -1), inPath)
+	require.Subset(t, names, []string{"header Accept-Language", "header X-Request-ID"})
+	require.Equal(t, op.OperationID == "cims-create-customer", slices.Contains(names, "header Idempotency-Key"))
+}
+
+func TestDocumentNamesNothingWithoutItsPrefix(t *testing.T) {
+	for name := range document(t).Components.Schemas.Map() {
+		require.True(t, strings.HasPrefix(name, "Cims") || name == "ErrorDetail", name) // huma's own
+	}
+}
+
+func TestDocumentCanBeWrittenInEveryForm(t *testing.T) {
+	document := document(t)
+	text, err := json.Marshal(document)
+	require.NoError(t, err)
+	require.False(t, bytes.Contains(text, []byte("$schema")))
+	_, err = document.YAML()
+	require.NoError(t, err)
+	_, err = document.Downgrade()
+	require.NoError(t, err)
+}
+
+// TestAnswersAreAsDocumented checks real answers against the document.
+func TestAnswersAreAsDocumented(t *testing.T) {
+	each(t, func(t *testing.T, s *server) {
+		s.user(t, cims.RoleSalesManager, "Dilshod")
+		checked := map[string]bool{}
+		for _, request := range []struct{ method, path, route, body string }{
+			{"POST", "/management/statuses", "/management/statuses", statusBody},
+			{"POST", "/management/statuses", "/management/statuses", statusBody},
+			{"GET", "/management/statuses", "/management/statuses", ""},
+			{"PUT", "/management/statuses/7", "/management/statuses/{status_id}", `{"color": null}`},
+			{"GET", "/management/roles", "/management/roles", ""},
+			{"POST", "/management/roles", "/management/roles", statusBody},
+			{"PUT", "/management/roles/6", "/management/roles/{role_id}", `{"description": null}`},
+			{"GET", "/management/users", "/management/users", ""},
+			{"POST", "/management/users", "/management/users", `{"email": "a@b", "name": "A", "surname": "B", "role_name": "member"}`},
+			{"PUT", "/management/users/3", "/management/users/{user_id}", `{"name": "C"}`},
+			{"GET", "/me", "/me", ""},
+			{"POST", "/crm/customers", "/crm/customers", `{"full_name": "Aziza", "status_name": "hot"}`},
+			{"POST", "/crm/customers", "/crm/customers", `{"full_name": 1}`},
+			{"POST", "/crm/customers", "/crm/customers", `{`},
+			{"DELETE", "/management/statuses/7", "/management/statuses/{status_id}", ""},
+			{"GET", "/crm/customers", "/crm/customers", ""},
+			{"GET", "/crm/customers?x=1", "/crm/customers", ""},
+			{"GET", "/crm/customers/1", "/crm/customers/{customer_id}", ""},
+			{"GET", "/crm/customers/9", "/crm/customers/{customer_id}", ""},
+			{"PUT", "/crm/customers/1/status", "/crm/customers/{customer_id}/status", `{"status_name": "finished"}`},
+			{"GET", "/crm/customers/1/history", "/crm/customers/{customer_id}/history", ""},
+			{"GET", "/crm/customer/1/sales-manager", "/crm/customer/{customer_id}/sales-manager", ""},
+			{"GET", "/crm/sales-managers", "/crm/sales-managers", ""},
+			{"PUT", "/crm/sales-managers/2", "/crm/sales-managers/{user_id}", `{"paused": true}`},
+			{"POST", "/crm/assign-sales-manager", "/crm/assign-sales-manager", `{"customer_id": 1, "sales_manager_id": 2}`},
+			{"POST", "/crm/assign-backlog", "/crm/assign-backlog", ""},
+			{"POST", "/crm/customers", "/crm/customers", `{"full_name": "Waits"}`},
+			{"GET", "/crm/conversion-rate", "/crm/conversion-rate", ""},
+			{"DELETE", "/management/statuses/7?move_to=contacted", "/management/statuses/{status_id}", ""},
+			{"DELETE", "/management/roles/6", "/management/roles/{role_id}", ""},
+		} {
+			a := s.request(t, request.method, request.path, request.body).do(t)
+			op := operations(s.api.OpenAPI())[request.method+" "+request.route]
+			response := op.Responses[fmt.Sprint(a.status)]
+			require.NotNil(t, response, "%s %s: %d %s", request.method, request.path, a.status, a.text)
+			checked[request.method+" "+request.route] = true
+			if a.status == http.StatusNoContent {
+				continue
+			}
+			content := response.Content[a.header.Get("Content-Type")]
+			require.NotNil(t, content)
+			var value any
+			a.read(t, &value)
+			result := &huma.ValidateResult{}
+			huma.Validate(s.api.OpenAPI().Components.Schemas, content.Schema, huma.NewPathBuffer(nil, 0), huma.ModeReadFromServer, value, result)
+			require.Empty(t, result.Errors, "%s %s: %s", request.method, request.path, a.text)
+		}
+		require.Len(t, checked, 23, "every route was asked")
+	})
+}

@@ -1,0 +1,245 @@
+package httpapi
+
+import (
+	"errors"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"net/url"
+	"os"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cimskit/cims"
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// The rules of HTTP itself, beside the Manager's.
+const (
+	ruleUnknownField     cims.FieldRule = "unknown_field"
+	ruleUnknownParameter cims.FieldRule = "unknown_parameter"
+	ruleRepeated         cims.FieldRule = "repeated"
+	ruleString           cims.FieldRule = "type_string"
+	ruleInteger          cims.FieldRule = "type_integer"
+	ruleBoolean          cims.FieldRule = "type_boolean"
+	ruleArray            cims.FieldRule = "type_array"
+	ruleObject           cims.FieldRule = "type_object"
+)
+
+// typeRule is the rule that a value of a field breaks when its type is another.
+func typeRule(t reflect.Type) cims.FieldRule {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.Bool:
+		return ruleBoolean
+	case reflect.Int, reflect.Int64:
+		return ruleInteger
+	case reflect.Slice:
+		return ruleArray
+	default:
+		return ruleString
+	}
+}
+
+// input is what a route takes. It is read off a struct whose fields carry the
+// same tags as huma's own: path, query or header with the bounds for
+// parameters, and Body for the body. The one declaration serves the document,
+// the reading and the checks. huma's own reading is not used: it repeats values
+// in its errors, knows one language, and reads the body before it is known who
+// sends it.
+type input struct {
+	parameters []parameter
+	body       *body
+}
+
+// parameter is one of a path, a query or a header.
+type parameter struct {
+	name, in string
+	field    int
+	schema   *huma.Schema
+}
+
+var locations = []string{"path", "query", "header"}
+
+func inputOf(t reflect.Type, registry huma.Registry) input {
+	var in input
+	for i := range t.NumField() {
+		field := t.Field(i)
+		if field.Name == "Body" {
+			in.body = bodyOf(i, field.Type, registry)
+			continue
+		}
+		for _, location := range locations {
+			if name := field.Tag.Get(location); name != "" {
+				schema := huma.SchemaFromField(registry, field, "")
+				schema.Nullable = false
+				in.parameters = append(in.parameters, parameter{name: name, in: location, field: i, schema: schema})
+			}
+		}
+	}
+	return in
+}
+
+// location says where a request has the field that the Manager speaks of.
+func (in input) location(field string) string {
+	for _, p := range in.parameters {
+		if strings.ReplaceAll(strings.ToLower(p.name), "-", "_") == field {
+			return p.in + "." + p.name
+		}
+	}
+	if field == "body" || in.body == nil {
+		return "body"
+	}
+	return "body." + field
+}
+
+// read fills the struct that the input was read off.
+func (in input) read(hc huma.Context, to reflect.Value, s *server) error {
+	if in.body != nil {
+		if err := jsonBody(hc); err != nil {
+			return err
+		}
+	}
+	if err := in.readParameters(hc, to); err != nil {
+		return err
+	}
+	if in.body == nil {
+		return nil
+	}
+	text, err := readBody(hc, s)
+	if err != nil {
+		return err
+	}
+	return in.body.decode(text, to.Field(in.body.field))
+}
+
+func (in input) readParameters(hc huma.Context, to reflect.Value) error {
+	address := hc.URL()
+	query, err := url.ParseQuery(address.RawQuery)
+	if err != nil {
+		return invalid{{location: "query", rule: cims.RuleFormat}}
+	}
+	var faults invalid
+	for _, p := range in.parameters {
+		var values []string
+		switch p.in {
+		case "path":
+			values = []string{hc.Param(p.name)}
+		case "query":
+			values = query[p.name]
+			delete(query, p.name)
+		case "header":
+			values = headers(hc, p.name)
+		}
+		if fault := p.set(values, to.Field(p.field)); fault.rule != "" {
+			fault.location = p.in + "." + p.name
+			faults = append(faults, fault)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(query)) {
+		faults = append(faults, fault{location: "query." + harmless(name), rule: ruleUnknownParameter})
+	}
+	return faults.err()
+}
+
+// set parses a parameter and checks its bounds.
+func (p parameter) set(values []string, to reflect.Value) fault {
+	switch len(values) {
+	case 0:
+		return fault{}
+	case 1:
+	default:
+		return fault{rule: ruleRepeated}
+	}
+	text := values[0]
+	if to.Kind() == reflect.Pointer {
+		to.Set(reflect.New(to.Type().Elem()))
+		to = to.Elem()
+	}
+	switch to.Kind() {
+	case reflect.Bool:
+		if text != "true" && text != "false" {
+			return fault{rule: ruleBoolean}
+		}
+		to.SetBool(text == "true")
+	case reflect.Int, reflect.Int64:
+		n, err := strconv.ParseInt(text, 10, 64)
+		switch {
+		case p.in == "path" && errors.Is(err, strconv.ErrRange):
+			n = 0 // an integer, but no id that exists: the same as for any other
+		case err != nil || strconv.FormatInt(n, 10) != text:
+			return fault{rule: ruleInteger}
+		}
+		to.SetInt(n)
+		return p.between(n)
+	default:
+		to.SetString(text)
+		return p.text(text)
+	}
+	return fault{}
+}
+
+func (p parameter) between(n int64) fault {
+	f := fault{rule: cims.RuleRange}
+	if p.schema.Minimum != nil {
+		f.min = int(*p.schema.Minimum)
+	}
+	if p.schema.Maximum != nil {
+		f.max = int(*p.schema.Maximum)
+	}
+	below := p.schema.Minimum != nil && n < int64(f.min)
+	above := p.schema.Maximum != nil && n > int64(f.max)
+	if below || above {
+		return f
+	}
+	return fault{}
+}
+
+func (p parameter) text(text string) fault {
+	switch {
+	case !plainText(text):
+		return fault{rule: cims.RuleText}
+	case len(p.schema.Enum) > 0 && !slices.Contains(p.schema.Enum, any(text)):
+		return fault{rule: cims.RuleChoice}
+	case p.schema.MinLength != nil && len(text) < *p.schema.MinLength:
+		return fault{rule: cims.RuleRequired}
+	}
+	return fault{}
+}
+
+// jsonBody refuses what does not claim to be JSON as it is.
+func jsonBody(hc huma.Context) error {
+	refused := httpError{status: http.StatusUnsupportedMediaType}
+	contentType, parameters, err := mime.ParseMediaType(header(hc, "Content-Type"))
+	if err != nil || contentType != jsonType || len(headers(hc, "Content-Encoding")) > 0 {
+		return refused
+	}
+	for name, value := range parameters {
+		if name != "charset" || !strings.EqualFold(value, "utf-8") {
+			return refused
+		}
+	}
+	return nil
+}
+
+// readBody reads a body of bounded size in bounded time.
+func readBody(hc huma.Context, s *server) ([]byte, error) {
+	done := readDeadline(hc, s.opts.Timeout)
+	text, err := io.ReadAll(io.LimitReader(hc.BodyReader(), s.opts.MaxBodyBytes+1))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case int64(len(text)) > s.opts.MaxBodyBytes, errors.As(err, &tooLarge):
+		return nil, httpError{status: http.StatusRequestEntityTooLarge}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, httpError{status: http.StatusRequestTimeout}
+	case err != nil:
+		return nil, httpError{status: http.StatusBadRequest}
+	}
+	done()
+	return text, nil
+}

@@ -1,0 +1,266 @@
+package httpapi
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cimskit/cims"
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// route declares one route: all that the document says of it, and what opens it.
+type route struct {
+	id           string
+	method, path string
+	summary      string
+	description  string
+	tag          string
+	permissions  []cims.Permission // any of these opens it; none: whoever is known
+	entity       cims.Entity       // what it may not find; none: it has no 404
+	conflict     error             // the kind of its 409, if it has one
+	status       int               // of its success; 200 unless set
+	request      any               // an example of its body
+	answer       any               // an example of its answer
+
+	input input
+}
+
+// none is the answer of a route that has nothing to say.
+type none struct{}
+
+// add mounts a route. do is called once it is known who asks, that it may, and
+// that all of In is as the tags of In's fields say.
+func add[In, Out any](s *server, r route, do func(ctx context.Context, actor cims.Actor, in *In) (Out, error)) {
+	registry := s.api.OpenAPI().Components.Schemas
+	r.input = inputOf(reflect.TypeFor[In](), registry)
+	r.status = cmp.Or(r.status, http.StatusOK)
+
+	op := s.operation(&r)
+	handler := s.serve(&r, func(hc huma.Context, actor cims.Actor) (any, error) {
+		in := new(In)
+		if err := r.input.read(hc, reflect.ValueOf(in).Elem(), s); err != nil {
+			return nil, err
+		}
+		return do(hc.Context(), actor, in)
+	})
+	// What huma.Register does, but for reading the request.
+	if group, ok := s.api.(huma.OperationDocumenter); ok {
+		group.DocumentOperation(op)
+	} else {
+		s.api.OpenAPI().AddOperation(op)
+	}
+	s.api.Adapter().Handle(op, s.api.Middlewares().Handler(op.Middlewares.Handler(handler)))
+
+	s.documentBodies(op, &r, reflect.TypeFor[Out]())
+}
+
+// operation documents a route.
+func (s *server) operation(r *route) *huma.Operation {
+	op := &huma.Operation{
+		OperationID: s.opts.OperationIDPrefix + r.id,
+		Method:      r.method,
+		Path:        r.path,
+		Summary:     r.summary,
+		Description: r.describe(),
+		Tags:        []string{r.tag},
+		Security:    s.opts.Security,
+		// For tools and tests: any of these opens the route.
+		Extensions: map[string]any{"x-cims-permission": append([]cims.Permission{}, r.permissions...)},
+		Responses: map[string]*huma.Response{strconv.Itoa(r.status): {
+			Description: http.StatusText(r.status), Headers: headersOf(r.status), Content: map[string]*huma.MediaType{},
+		}},
+		DefaultStatus: r.status,
+	}
+	for _, p := range r.input.parameters {
+		op.Parameters = append(op.Parameters, &huma.Param{
+			Name: p.name, In: p.in, Required: p.in == "path", Description: p.schema.Description, Schema: p.schema,
+		})
+	}
+	op.Parameters = append(op.Parameters, acceptLanguageDoc, sentRequestIDDoc)
+	if r.input.body != nil {
+		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{}}
+	}
+	for _, err := range r.errors() {
+		status := r.problem(uzbek, err).status
+		op.Responses[strconv.Itoa(status)] = &huma.Response{
+			Description: http.StatusText(status), Headers: headersOf(status), Content: map[string]*huma.MediaType{},
+		}
+	}
+	return op
+}
+
+// documentBodies adds what goes over the wire, with an example of each. It
+// comes after the host's OnAddOperation hooks: huma's default one would have
+// every body carry a $schema, which mirrors the Host header.
+func (s *server) documentBodies(op *huma.Operation, r *route, answer reflect.Type) {
+	registry := s.api.OpenAPI().Components.Schemas
+	if in := r.input.body; in != nil {
+		op.RequestBody.Content[jsonType] = &huma.MediaType{Schema: registry.Schema(in.typ, true, ""), Example: r.request}
+	}
+	if r.status != http.StatusNoContent {
+		schema := registry.Schema(answer, true, "")
+		schema.Nullable = false
+		op.Responses[strconv.Itoa(r.status)].Content[jsonType] = &huma.MediaType{Schema: schema, Example: r.answer}
+	}
+	for _, err := range r.errors() {
+		p := r.problem(uzbek, err)
+		body := p.document(huma.NewError(p.status, p.detail, p.errors()...)) // what it is really answered with
+		op.Responses[strconv.Itoa(p.status)].Content[contentType(body)] = &huma.MediaType{
+			Schema: registry.Schema(reflect.TypeOf(body), true, "CimsError"), Example: body,
+		}
+	}
+}
+
+// contentType is what an answer is declared as.
+func contentType(body any) string {
+	if filter, ok := body.(huma.ContentTypeFilter); ok {
+		return filter.ContentType(jsonType)
+	}
+	return jsonType
+}
+
+func (r *route) describe() string {
+	var needs string
+	switch names := quoted(r.permissions); len(names) {
+	case 0:
+		needs = "Needs no permission."
+	case 1:
+		needs = "Needs the permission " + names[0] + "."
+	default:
+		needs = "Needs the permission " + names[0] + " or, limited to the actor's own leads, " + names[1] + "."
+	}
+	return strings.TrimSpace(needs + " " + r.description)
+}
+
+func quoted(permissions []cims.Permission) []string {
+	var names []string
+	for _, p := range permissions {
+		names = append(names, "`"+string(p)+"`")
+	}
+	return names
+}
+
+// errors has one error for each status that a route may refuse with.
+func (r *route) errors() []error {
+	errs := []error{
+		cims.ErrUnauthenticated,
+		&cims.Error{Kind: cims.ErrForbidden, Reason: cims.ReasonInactiveUser, Entity: cims.EntityUser},
+		httpError{status: http.StatusNotAcceptable},
+		httpError{status: http.StatusInternalServerError},
+		cims.ErrUnavailable,
+	}
+	if len(r.permissions) > 0 {
+		errs[1] = &cims.Error{Kind: cims.ErrForbidden, Reason: cims.ReasonPermission, Permission: r.permissions[0]}
+	}
+	if r.entity != "" {
+		errs = append(errs, &cims.Error{Kind: cims.ErrNotFound, Entity: r.entity})
+	}
+	if r.conflict != nil {
+		errs = append(errs, &cims.Error{Kind: r.conflict, Entity: r.entity, Count: 12})
+	}
+	if b := r.input.body; b != nil {
+		for _, status := range []int{
+			http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
+		} {
+			errs = append(errs, httpError{status: status})
+		}
+		return append(errs, invalid{{location: "body." + fieldName(b.typ.Field(0)), rule: typeRule(b.typ.Field(0).Type)}})
+	}
+	// Whoever takes no parameter refuses those that are sent.
+	example := fault{location: "query.unknown", rule: ruleUnknownParameter}
+	if len(r.input.parameters) > 0 {
+		p := r.input.parameters[len(r.input.parameters)-1]
+		example = fault{location: p.in + "." + p.name, rule: typeRuleOf(p.schema)}
+	}
+	return append(errs, invalid{example})
+}
+
+func typeRuleOf(schema *huma.Schema) cims.FieldRule {
+	switch schema.Type {
+	case huma.TypeInteger:
+		return ruleInteger
+	case huma.TypeBoolean:
+		return ruleBoolean
+	default:
+		return cims.RuleText
+	}
+}
+
+func headersOf(status int) map[string]*huma.Param {
+	headers := map[string]*huma.Param{requestIDHeader: requestIDHeaderDoc}
+	switch status {
+	case http.StatusUnauthorized:
+		headers["WWW-Authenticate"] = challengeDoc
+	case http.StatusServiceUnavailable:
+		headers["Retry-After"] = retryAfterDoc
+	}
+	return headers
+}
+
+var (
+	acceptLanguageDoc = &huma.Param{
+		Name: "Accept-Language", In: "header", Description: "The language of what people read: uz, ru or en.",
+		Schema: &huma.Schema{Type: huma.TypeString, Default: "uz", Examples: []any{"uz", "ru, en;q=0.5"}},
+	}
+	sentRequestIDDoc = &huma.Param{
+		Name: requestIDHeader, In: "header", Description: "Names the request in the answer and in the log; a new one is made unless it is valid.",
+		Schema: &huma.Schema{
+			Type: huma.TypeString, MinLength: new(1), MaxLength: new(128), Pattern: "^[A-Za-z0-9._-]+$", Examples: []any{"order-form-17"},
+		},
+	}
+	requestIDHeaderDoc = &huma.Param{
+		Description: "The request's id: the client's own, if it sent a valid one (1 to 128 letters, digits, `.`, `_` and `-`).",
+		Schema:      &huma.Schema{Type: huma.TypeString}, Example: "order-form-17",
+	}
+	challengeDoc = &huma.Param{
+		Description: "How to authenticate.", Schema: &huma.Schema{Type: huma.TypeString}, Example: "Bearer",
+	}
+	retryAfterDoc = &huma.Param{
+		Description: "Seconds to wait before another try.", Schema: &huma.Schema{Type: huma.TypeInteger}, Example: 1,
+	}
+)
+
+// Tags group the routes in the document.
+const (
+	tagStatuses  = "Statuses"
+	tagRoles     = "Roles"
+	tagUsers     = "Users"
+	tagLeads     = "Leads"
+	tagManagers  = "Sales managers"
+	tagAnalytics = "Analytics"
+)
+
+// documentCommons adds what all routes refer to, and leaves alone what the host
+// has under the same name.
+func (s *server) documentCommons() {
+	document := s.api.OpenAPI()
+	for _, tag := range []*huma.Tag{
+		{Name: tagStatuses, Description: "The steps that customers move through."},
+		{Name: tagRoles, Description: "What users are to the company, and what they may do."},
+		{Name: tagUsers, Description: "Who works with the CRM."},
+		{Name: tagLeads, Description: "Customers, from their arrival on."},
+		{Name: tagManagers, Description: "Who takes care of which lead."},
+		{Name: tagAnalytics, Description: "How well it works."},
+	} {
+		if !slices.ContainsFunc(document.Tags, func(t *huma.Tag) bool { return t.Name == tag.Name }) {
+			document.Tags = append(document.Tags, tag)
+		}
+	}
+	if document.Components.SecuritySchemes == nil {
+		document.Components.SecuritySchemes = map[string]*huma.SecurityScheme{}
+	}
+	schemes := document.Components.SecuritySchemes
+	for _, requirement := range s.opts.Security {
+		if _, used := requirement[bearerAuth]; used && schemes[bearerAuth] == nil {
+			schemes[bearerAuth] = &huma.SecurityScheme{
+				Type: "http", Scheme: "bearer", BearerFormat: "JWT",
+				Description: "A JWT whose `sub` is the user's email or id.",
+			}
+		}
+	}
+}
