@@ -1,0 +1,169 @@
+package cims_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/storage/sqlite"
+)
+
+// gated is a Storage whose transactions wait at a gate while it is shut. It is
+// no Intaker.
+type gated struct {
+	cims.Storage
+	gate         chan struct{}
+	transactions atomic.Int64
+}
+
+func (g *gated) Update(ctx context.Context, do func(context.Context, cims.Tx) error) error {
+	g.transactions.Add(1)
+	<-g.gate
+	return g.Storage.Update(ctx, do)
+}
+
+var us = cims.System("test")
+
+// newGated makes a Manager with one sales manager, and shuts the gate.
+func newGated(t *testing.T) (*cims.Manager, *gated) {
+	t.Helper()
+	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "crm.db"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	require.NoError(t, store.Migrate(t.Context()))
+	g := &gated{Storage: store, gate: make(chan struct{})}
+	open := make(chan struct{})
+	close(open)
+	shut := g.gate
+	g.gate = open
+	crm, err := cims.New(g, nil)
+	require.NoError(t, err)
+	_, err = crm.CreateUser(t.Context(), us, cims.NewUser{Email: "a@example.com", Name: "A", Surname: "A", RoleName: cims.RoleSalesManager})
+	require.NoError(t, err)
+	require.NoError(t, crm.Close(t.Context())) // its worker would meet the gate
+	g.gate = shut
+	g.transactions.Store(0)
+	crm, err = cims.New(g, &cims.Config{WaitingInterval: 24 * time.Hour})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, crm.Close(context.Background())) })
+	return crm, g
+}
+
+// together adds leads at once behind one that is under way, waits until all are
+// in the queue, and returns a function that waits for their errors.
+func together(t *testing.T, crm *cims.Manager, g *gated, contexts []context.Context, leads []cims.NewCustomer) (wait func() []error) {
+	t.Helper()
+	errs := make([]error, len(leads))
+	var group sync.WaitGroup
+	for i := range leads {
+		before := runtime.NumGoroutine()
+		group.Go(func() { _, errs[i] = crm.AddCustomer(contexts[i], us, leads[i]) })
+		if i == 0 {
+			require.Eventually(t, func() bool { return g.transactions.Load() == 1 }, time.Minute, time.Millisecond)
+		}
+		require.Eventually(t, func() bool { return runtime.NumGoroutine() > before }, time.Minute, time.Millisecond)
+	}
+	time.Sleep(20 * time.Millisecond) // from its goroutine into the queue
+	return func() []error { group.Wait(); return errs }
+}
+
+func numbered(n int) ([]context.Context, []cims.NewCustomer) {
+	contexts, leads := make([]context.Context, n), make([]cims.NewCustomer, n)
+	for i := range n {
+		contexts[i], leads[i] = context.Background(), cims.NewCustomer{FullName: fmt.Sprintf("Lead %d", i)}
+	}
+	return contexts, leads
+}
+
+func stored(t *testing.T, crm *cims.Manager) map[string]bool {
+	t.Helper()
+	page, err := crm.Customers(t.Context(), us, cims.CustomerFilter{}, cims.PageRequest{Limit: 200})
+	require.NoError(t, err)
+	names := map[string]bool{}
+	for _, c := range page.Items {
+		require.NotNil(t, c.SalesManager)
+		names[c.FullName] = true
+	}
+	return names
+}
+
+func TestLeadsThatArriveTogetherShareATransaction(t *testing.T) {
+	crm, g := newGated(t)
+	contexts, leads := numbered(20)
+	wait := together(t, crm, g, contexts, leads)
+	close(g.gate)
+	for _, err := range wait() {
+		require.NoError(t, err)
+	}
+	require.Len(t, stored(t, crm), 20)
+	require.EqualValues(t, 2, g.transactions.Load(), "the first one, and the others")
+}
+
+func TestABadLeadHarmsOnlyItsOwnCaller(t *testing.T) {
+	crm, g := newGated(t)
+	contexts, leads := numbered(6)
+	leads[3].StatusName = "no_such_status"
+	wait := together(t, crm, g, contexts, leads)
+	close(g.gate)
+	for i, err := range wait() {
+		if i == 3 {
+			require.ErrorIs(t, err, cims.ErrInvalid)
+		} else {
+			require.NoError(t, err, i)
+		}
+	}
+	require.Len(t, stored(t, crm), 5)
+}
+
+func TestWhoGivesUpIsLeftOutOrToldTheTruth(t *testing.T) {
+	crm, g := newGated(t)
+	contexts, leads := numbered(5)
+	first, giveUpFirst := context.WithCancel(t.Context())
+	third, giveUpThird := context.WithCancel(t.Context())
+	contexts[0], contexts[2] = first, third
+	wait := together(t, crm, g, contexts, leads)
+	giveUpFirst() // under way
+	giveUpThird() // in the queue
+	time.Sleep(20 * time.Millisecond)
+	close(g.gate)
+	errs := wait()
+	require.ErrorIs(t, errs[0], cims.ErrOutcomeUnknown)
+	require.ErrorIs(t, errs[2], context.Canceled)
+	require.NotErrorIs(t, errs[2], cims.ErrOutcomeUnknown)
+	for _, i := range []int{1, 3, 4} {
+		require.NoError(t, errs[i])
+	}
+	names := stored(t, crm)
+	require.NotContains(t, names, "Lead 2", "it was told so")
+	for _, i := range []int{1, 3, 4} {
+		require.Contains(t, names, fmt.Sprintf("Lead %d", i))
+	}
+}
+
+func TestCloseLetsThoseInTheQueueIn(t *testing.T) {
+	before := runtime.NumGoroutine()
+	crm, g := newGated(t)
+	contexts, leads := numbered(5)
+	wait := together(t, crm, g, contexts, leads)
+	ended, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, crm.Close(ended), context.DeadlineExceeded)
+	_, err := crm.AddCustomer(t.Context(), us, cims.NewCustomer{FullName: "Late"})
+	require.ErrorIs(t, err, cims.ErrClosed)
+	close(g.gate)
+	require.NoError(t, crm.Close(t.Context()))
+	for _, err := range wait() {
+		require.NoError(t, err)
+	}
+	require.Len(t, stored(t, crm), 5)
+	// What is left belongs to the database's pools.
+	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+3 }, time.Minute, time.Millisecond)
+}
