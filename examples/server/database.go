@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/storage/postgres"
+	"github.com/cimskit/cims/storage/sqlite"
+)
+
+const defaultDatabase = "sqlite:cims.db"
+
+// database is what -db names.
+type database struct {
+	url  string
+	path string // of the SQLite file; empty: it is PostgreSQL
+}
+
+func parseDatabase(text string) (database, error) {
+	if strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://") {
+		return database{url: text}, nil
+	}
+	path, ok := strings.CutPrefix(text, "sqlite:")
+	switch {
+	case !ok || path == "": // the text is not repeated: it may hold a password
+		return database{}, errors.New("-db: want sqlite:PATH or postgres://…")
+	case strings.HasPrefix(path, "//"), strings.HasPrefix(path, "file:"):
+		return database{}, fmt.Errorf("-db: %s: want a plain path after sqlite:, as in sqlite:cims.db or sqlite:/var/lib/cims.db", text)
+	case strings.Contains(path, ":memory:"):
+		return database{}, fmt.Errorf("-db: %s: want a file: nothing would stay in memory", text)
+	}
+	folder := filepath.Dir(path)
+	if info, err := os.Stat(folder); err != nil || !info.IsDir() {
+		return database{}, fmt.Errorf("-db: there is no directory %s", folder)
+	}
+	return database{text, path}, nil
+}
+
+// shown is the URL for where it may end up in a log.
+func (d database) shown() string {
+	if d.path != "" {
+		return d.url
+	}
+	parsed, err := url.Parse(d.url)
+	if err != nil || strings.Contains(strings.ToLower(parsed.RawQuery), "password") {
+		return "postgres://…"
+	}
+	return parsed.Redacted()
+}
+
+// create opens the database. A new SQLite file is its owner's only, and so are,
+// by SQLite's rule, those that appear beside it: customers are in there.
+func (d database) create(ctx context.Context) (cims.Storage, error) {
+	if d.path != "" {
+		file, err := os.OpenFile(d.path, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("-db: %w", err)
+		}
+		if err := file.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return d.open(ctx)
+}
+
+// use opens the database that a server has prepared before, and changes nothing.
+func (d database) use(ctx context.Context) (cims.Storage, error) {
+	if d.path != "" {
+		if _, err := os.Stat(d.path); err != nil {
+			return nil, fmt.Errorf("-db: %w: start the server once", err)
+		}
+	}
+	store, err := d.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := store.Ready(ctx); err != nil {
+		return nil, fmt.Errorf("the database is not ready: %w", errors.Join(err, store.Close()))
+	}
+	return store, nil
+}
+
+func (d database) open(ctx context.Context) (cims.Storage, error) {
+	if d.path != "" {
+		return sqlite.Open(ctx, d.path)
+	}
+	return postgres.Open(ctx, d.url)
+}

@@ -1,0 +1,206 @@
+// Command server is a CRM to try, and an example of a host: an SQLite file or a
+// PostgreSQL database, the routes of httpapi, the API's documentation.
+//
+//	go run ./examples/server                         starts it
+//	go run ./examples/server -demo                   … with made-up leads
+//	go run ./examples/server token -email E          prints a token for a user
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mattn/go-isatty"
+
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/httpapi/jwtauth"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "server:", err)
+		os.Exit(1) //nolint:gocritic // nothing is left to be stopped
+	}
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	var err error
+	if len(args) > 0 && args[0] == "token" {
+		err = printToken(ctx, args[1:], stdout)
+	} else {
+		var s settings
+		if s, err = parseSettings(args, stdout); err == nil {
+			err = start(ctx, s, stdout, stderr)
+		}
+	}
+	if errors.Is(err, flag.ErrHelp) { // it was asked for and is printed
+		return nil
+	}
+	return err
+}
+
+// start prepares the database and serves until ctx ends. What can be wrong with
+// the settings shows before anything is written.
+func start(ctx context.Context, s settings, stdout, stderr io.Writer) error {
+	level := slog.LevelInfo
+	if s.verbose {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+
+	secret, err := loadSecret(s.db)
+	if err != nil {
+		return err
+	}
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", s.addr)
+	if err != nil {
+		return fmt.Errorf("-addr: %w", err)
+	}
+	defer func() { _ = listener.Close() }() // the server has closed it already, if it came to that
+	store, err := s.db.create(ctx)
+	if err != nil {
+		return err
+	}
+	defer closing(log, "database", store.Close)
+	if secret == nil {
+		if secret, err = makeSecret(s.db); err != nil {
+			return err
+		}
+	}
+	if err := store.Migrate(ctx); err != nil {
+		return err
+	}
+	crm, err := cims.New(store, &cims.Config{Logger: log})
+	if err != nil {
+		return err
+	}
+	defer closing(log, "manager", func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+		defer cancel()
+		return crm.Close(ctx)
+	})
+	first, err := makeCEO(ctx, crm, s.ceo)
+	if err != nil {
+		return err
+	}
+	if s.demo {
+		if err := fillDemo(ctx, store, log); err != nil {
+			return fmt.Errorf("demo: %w", err)
+		}
+	}
+	handler, err := newHandler(crm, secret, s.origins, log)
+	if err != nil {
+		return err
+	}
+	base := baseURL(listener.Addr())
+	fmt.Fprintf(stdout, "cims is at %s, its API at %s/docs\n", base, base)
+	if first && isTerminal(stdout) {
+		err = greet(stdout, s.ceo, base, secret)
+	} else {
+		err = hint(ctx, stdout, store, s)
+	}
+	if err != nil {
+		return err
+	}
+	return serve(ctx, listener, handler, log)
+}
+
+func closing(log *slog.Logger, what string, closeIt func() error) {
+	if err := closeIt(); err != nil {
+		log.Error("closing", "what", what, "error", err)
+	}
+}
+
+// makeCEO makes the first user, so that there is somebody who can make others.
+// It reports whether it did.
+func makeCEO(ctx context.Context, crm *cims.Manager, email string) (bool, error) {
+	trusted := cims.System("first start")
+	users, err := crm.Users(ctx, trusted, cims.UserFilter{}, cims.PageRequest{Limit: 1})
+	if err != nil || len(users.Items) > 0 {
+		return false, err
+	}
+	_, err = crm.CreateUser(ctx, trusted, cims.NewUser{Email: email, Name: "First", Surname: "CEO", RoleName: cims.RoleCEO})
+	if errors.Is(err, cims.ErrExists) { // another process was faster
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// baseURL is where a browser on this machine finds a listener: one on all
+// addresses has none that could be opened.
+func baseURL(addr net.Addr) string {
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
+		return fmt.Sprintf("http://127.0.0.1:%d", tcp.Port)
+	}
+	return "http://" + addr.String()
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && isatty.IsTerminal(file.Fd())
+}
+
+// greet says what to do first. It shows a token, so it is for a person only:
+// what is not a terminal may be a log.
+func greet(stdout io.Writer, ceo, base string, secret []byte) error {
+	token, err := jwtauth.Token(secret, ceo, 24*time.Hour)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, `
+You are the CEO, %s. Your token, good for a day:
+
+  TOKEN=%s
+
+See who sells, then add a lead:
+
+  curl -H "Authorization: Bearer $TOKEN" %s/crm/sales-managers
+  curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
+    -d '{"full_name": "Aziza Karimova", "phone_number": "+998901234567"}' %s/crm/customers
+
+`, ceo, token, base, base)
+	return err
+}
+
+// hint says how to get a token. In a database that had users before, the CEO of
+// the settings need not be one of them.
+func hint(ctx context.Context, stdout io.Writer, store cims.Storage, s settings) error {
+	email := s.ceo
+	users, err := store.AccountsByEmail(ctx, email)
+	if err != nil {
+		return err
+	}
+	if len(users) == 0 {
+		email = "EMAIL"
+	}
+	command := "go run ./examples/server token -email " + shellWord(email)
+	if s.db.url != defaultDatabase {
+		command += " -db " + shellWord(s.db.shown())
+	}
+	_, err = fmt.Fprintf(stdout, "For a token: %s\n", command)
+	return err
+}
+
+// shellWord quotes what a shell would not read as one plain word.
+func shellWord(text string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("@%+=:,./_-", r)
+	}
+	if text != "" && strings.TrimFunc(text, plain) == "" {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/cimskit/cims/httpapi/jwtauth"
+)
+
+func secretPath(db database) string { return db.path + ".jwt-secret" }
+
+// loadSecret returns the key that tokens are signed with: the environment's, or
+// the one beside the SQLite file; nil if that has yet to be made.
+func loadSecret(db database) ([]byte, error) {
+	source := "CIMS_JWT_SECRET"
+	secret := []byte(os.Getenv(source))
+	if len(secret) == 0 {
+		if db.path == "" {
+			return nil, errors.New("CIMS_JWT_SECRET is required with PostgreSQL: at least 32 random bytes, such as from openssl rand -hex 32")
+		}
+		source = secretPath(db)
+		kept, err := os.ReadFile(source)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		secret = bytes.TrimSpace(kept)
+	}
+	if _, err := jwtauth.New(jwtauth.Config{Secret: secret}); err != nil {
+		return nil, fmt.Errorf("%s: %w", source, err)
+	}
+	return secret, nil
+}
+
+// makeSecret is atomic: of two processes that start at once one makes the file,
+// whole, and both use it.
+func makeSecret(db database) ([]byte, error) {
+	path := secretPath(db)
+	random := make([]byte, 32) // RFC 7518, section 3.2
+	if _, err := rand.Read(random); err != nil {
+		return nil, err
+	}
+	secret := []byte(hex.EncodeToString(random))
+	draft, err := os.CreateTemp(filepath.Dir(path), ".jwt-secret-*") // mode 0600
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.Remove(draft.Name()) }() // linked or not
+	if _, err := draft.Write(secret); err != nil {
+		return nil, errors.Join(err, draft.Close())
+	}
+	if err := errors.Join(draft.Sync(), draft.Close()); err != nil {
+		return nil, err
+	}
+	if err := os.Link(draft.Name(), path); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, err
+	}
+	return loadSecret(db)
+}

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+	"github.com/rs/cors"
+
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/httpapi"
+	"github.com/cimskit/cims/httpapi/docs"
+	"github.com/cimskit/cims/httpapi/jwtauth"
+)
+
+// Time-outs close connections that are slow on purpose; a request itself has
+// httpapi's deadline.
+const (
+	headerTime   = 5 * time.Second
+	readTime     = 30 * time.Second
+	writeTime    = 60 * time.Second
+	idleTime     = 2 * time.Minute
+	shutdownTime = 20 * time.Second
+	maxHeader    = 32 << 10
+)
+
+// newHandler mounts everything on one router: this is what a host does.
+func newHandler(crm *cims.Manager, secret []byte, origins []string, log *slog.Logger) (http.Handler, error) {
+	auth, err := jwtauth.New(jwtauth.Config{Secret: secret})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	config := huma.DefaultConfig("cims", "1.0.0")
+	config.DocsPath, config.OpenAPIPath, config.SchemasPath = "", "", "" // docs serves the first two, from here alone
+	api := humago.New(mux, config)
+	if err := httpapi.Register(api, crm, httpapi.Options{Authenticator: auth, Logger: log}); err != nil {
+		return nil, err
+	}
+	if err := docs.Register(api); err != nil {
+		return nil, err
+	}
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "up") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), headerTime)
+		defer cancel()
+		if err := crm.Ready(ctx); err != nil {
+			log.WarnContext(ctx, "not ready", "error", err)
+			w.Header().Set("Retry-After", "1")
+			answer(w, http.StatusServiceUnavailable, "not ready")
+			return
+		}
+		answer(w, http.StatusOK, "ready")
+	})
+	handler := httpapi.Problems(mux, log)
+	if len(origins) > 0 {
+		handler = cors.New(cors.Options{
+			AllowedOrigins: origins,
+			AllowedMethods: []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete},
+			AllowedHeaders: []string{"Authorization", "Content-Type", "Accept-Language", "Idempotency-Key", "X-Request-ID"},
+			ExposedHeaders: []string{"X-Request-ID", "Retry-After"},
+			MaxAge:         600,
+		}).Handler(handler)
+	}
+	return logged(handler, log), nil
+}
+
+func answer(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(`{"status":"` + text + `"}` + "\n")) // the client may be gone
+}
+
+// logged logs every request, with -v. It logs no header and no query, which may
+// hold secrets.
+func logged(next http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !log.Enabled(r.Context(), slog.LevelDebug) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		begin := time.Now()
+		recorder := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(recorder, r)
+		log.DebugContext(r.Context(), "request", "method", r.Method, "path", r.URL.Path, "status", recorder.status,
+			"duration", time.Since(begin), "request_id", w.Header().Get("X-Request-ID"))
+	})
+}
+
+type statusRecorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *statusRecorder) WriteHeader(status int) {
+	r.status = status
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// serve answers until ctx ends; then requests under way are finished and no
+// more are taken.
+func serve(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTime,
+		ReadTimeout:       readTime,
+		WriteTimeout:      writeTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	log.Info("shutting down")
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	return server.Shutdown(ctx)
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/mail"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+)
+
+const (
+	usage = `A CRM to try.
+
+  server [flags]                               starts it
+  server token -email E [-ttl 1h] [-db URL]    prints a token for a user
+
+Flags:
+`
+	usageCommand = `Prints a token for a user.
+
+  server token -email E [-ttl 1h] [-db URL]
+
+Flags:
+`
+	usageKey = `
+Environment without a flag:
+  CIMS_JWT_SECRET
+    	key of the tokens, at least 32 bytes; absent: one is made and kept
+    	beside the SQLite file; required with PostgreSQL
+`
+	usageOrigins = `  CIMS_CORS_ORIGINS
+    	origins such as https://crm.example.com, comma separated, whose pages
+    	may call the API (default none)
+`
+)
+
+// settings come from the environment; flags win over it.
+type settings struct {
+	addr    string
+	db      database
+	ceo     string
+	origins []string
+	demo    bool
+	verbose bool
+}
+
+func parseSettings(args []string, stdout io.Writer) (settings, error) {
+	var s settings
+	flags := flag.NewFlagSet("server", flag.ContinueOnError)
+	flags.StringVar(&s.addr, "addr", env("CIMS_ADDR", "127.0.0.1:8000"), "listen `address` (CIMS_ADDR)")
+	db := databaseFlag(flags)
+	flags.StringVar(&s.ceo, "ceo", env("CIMS_CEO_EMAIL", "ceo@example.com"), "`email` of the first CEO, made when there are no users (CIMS_CEO_EMAIL)")
+	flags.BoolVar(&s.demo, "demo", false, "fill an empty database with made-up users and leads")
+	flags.BoolVar(&s.verbose, "v", false, "log every request")
+	err := parse(flags, args, stdout, usage, usageKey+usageOrigins)
+	if err != nil {
+		return s, err
+	}
+	if flags.NArg() > 0 {
+		return s, fmt.Errorf("unknown command %q: the only one is token, and it comes before all flags", flags.Arg(0))
+	}
+	if s.db, err = parseDatabase(*db); err != nil {
+		return s, err
+	}
+	if !validEmail(s.ceo) {
+		return s, fmt.Errorf("-ceo: %q is no email", s.ceo)
+	}
+	s.origins, err = parseOrigins(os.Getenv("CIMS_CORS_ORIGINS"))
+	return s, err
+}
+
+// tokenSettings are those of the command token.
+type tokenSettings struct {
+	db    database
+	email string
+	ttl   time.Duration
+}
+
+func parseTokenSettings(args []string, stdout io.Writer) (tokenSettings, error) {
+	var s tokenSettings
+	flags := flag.NewFlagSet("server token", flag.ContinueOnError)
+	db := databaseFlag(flags)
+	flags.StringVar(&s.email, "email", "", "`email` of the user that the token is for (required)")
+	flags.DurationVar(&s.ttl, "ttl", time.Hour, "how long the token is good for")
+	err := parse(flags, args, stdout, usageCommand, usageKey)
+	switch {
+	case err != nil:
+		return s, err
+	case flags.NArg() > 0:
+		return s, fmt.Errorf("token: unexpected argument %q", flags.Arg(0))
+	case s.email == "":
+		return s, errors.New("-email: whose token? Name a user's email")
+	case s.ttl <= 0:
+		return s, fmt.Errorf("-ttl: want a time above 0, such as 1h, not %s", s.ttl)
+	}
+	s.db, err = parseDatabase(*db)
+	return s, err
+}
+
+// parse prints help where it is asked for. The flag package would print an
+// error and all flags, before the error is printed by whoever gets it.
+func parse(flags *flag.FlagSet, args []string, stdout io.Writer, before, after string) error {
+	flags.SetOutput(io.Discard)
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		flags.SetOutput(stdout)
+		fmt.Fprint(stdout, before)
+		flags.PrintDefaults()
+		fmt.Fprint(stdout, after)
+		return err
+	}
+	if err != nil {
+		return fmt.Errorf("%w (-h lists the flags)", err)
+	}
+	return nil
+}
+
+func databaseFlag(flags *flag.FlagSet) *string {
+	// The default is not printed from the environment: it may hold a password.
+	db := env("CIMS_DATABASE_URL", defaultDatabase)
+	flags.Func("db", "sqlite:PATH or postgres://… `URL` (CIMS_DATABASE_URL; default "+defaultDatabase+")", func(value string) error {
+		db = value
+		return nil
+	})
+	return &db
+}
+
+func env(name, otherwise string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return otherwise
+}
+
+func validEmail(text string) bool {
+	const longest = 255 // for cims
+	parsed, err := mail.ParseAddress(text)
+	return err == nil && parsed.Address == text && len(text) <= longest
+}
+
+// parseOrigins takes what a browser can send as Origin. Another form would
+// never match, and nobody would be told why.
+func parseOrigins(list string) ([]string, error) {
+	var origins []string
+	for origin := range strings.SplitSeq(list, ",") {
+		if origin = strings.TrimSpace(origin); origin == "" {
+			continue
+		}
+		if strings.Contains(origin, "*") {
+			return nil, fmt.Errorf("CIMS_CORS_ORIGINS: %q would let strange pages call the API with a user's credentials: name each origin", origin)
+		}
+		parsed, err := url.Parse(origin)
+		if err != nil || parsed.Hostname() == "" || origin != parsed.Scheme+"://"+parsed.Host {
+			return nil, fmt.Errorf("CIMS_CORS_ORIGINS: %q is no origin: want scheme://host or scheme://host:port, without a path", origin)
+		}
+		origins = append(origins, origin)
+	}
+	return origins, nil
+}

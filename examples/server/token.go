@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/httpapi/jwtauth"
+)
+
+// printToken prints a token and nothing else, so that a shell can catch it. It
+// makes nothing: a token under a new secret, or for nobody, would open nothing.
+func printToken(ctx context.Context, args []string, stdout io.Writer) (err error) {
+	s, err := parseTokenSettings(args, stdout)
+	if err != nil {
+		return err
+	}
+	secret, err := loadSecret(s.db)
+	if err != nil {
+		return err
+	}
+	if secret == nil {
+		return fmt.Errorf("there is no %s: start the server once, or set CIMS_JWT_SECRET", secretPath(s.db))
+	}
+	store, err := s.db.use(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	if err := findUser(ctx, store, s.email); err != nil {
+		return err
+	}
+	token, err := jwtauth.Token(secret, s.email, s.ttl)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, token)
+	return err
+}
+
+// findUser asks the storage itself: a Manager would begin to work on it.
+func findUser(ctx context.Context, store cims.Storage, email string) error {
+	found, err := store.AccountsByEmail(ctx, email)
+	switch {
+	case err != nil:
+		return err
+	case len(found) == 0:
+		return fmt.Errorf("-email: no such user: %s", email)
+	case len(found) > 1:
+		return fmt.Errorf("-email: %d users have %s in other cases: write it as one of them does", len(found), email)
+	}
+	return nil
+}
