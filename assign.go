@@ -135,7 +135,7 @@ func (m *Manager) handOut(ctx context.Context, tx Tx, pool Rotation, leads []Cus
 			changes[i].To, leads[i].SalesManager = new(person.ID), &person
 		}
 	}
-	assignments, err := tx.SaveRotation(ctx, after.changedFrom(pool), changes)
+	assignments, err := tx.SaveRotation(ctx, after.changedFrom(pool), nil, changes)
 	if err != nil {
 		return pool, err
 	}
@@ -226,7 +226,7 @@ func (m *Manager) SetSalesManager(ctx context.Context, actor Actor, id int64, up
 		after.Members[i].Weight = or(update.Weight, after.Members[i].Weight)
 		after.Members[i].Paused = or(update.Paused, after.Members[i].Paused)
 		manager = after.Members[i].manager()
-		_, err = tx.SaveRotation(ctx, after.changedFrom(pool), nil)
+		_, err = tx.SaveRotation(ctx, after.changedFrom(pool), nil, nil)
 		return err
 	})
 	if err != nil {
@@ -269,7 +269,7 @@ func (m *Manager) Assign(ctx context.Context, actor Actor, customerID, salesMana
 			after.lift(i)
 			after.take(i)
 		}
-		assignments, err := tx.SaveRotation(ctx, after.changedFrom(pool), []OwnerChange{{
+		assignments, err := tx.SaveRotation(ctx, after.changedFrom(pool), nil, []OwnerChange{{
 			CustomerID: customer.ID, CustomerCreatedAt: customer.CreatedAt,
 			From: customer.owner(), To: &salesManagerID, Cause: CauseManual, By: actor.id(), At: m.after(customer.UpdatedAt),
 		}})
@@ -282,34 +282,78 @@ func (m *Manager) Assign(ctx context.Context, actor Actor, customerID, salesMana
 	return assignment, err
 }
 
+// autoAssignment is one customer that asks for the rotation's next.
+type autoAssignment struct {
+	customerID int64
+	assignment *Assignment // the answer
+	found      bool
+}
+
 // AutoAssign gives a customer that has no sales manager the next one of the
 // rotation: for customers that came in otherwise than by AddCustomer. Who has
 // one keeps it. It returns nil when nobody is eligible: then the customer
-// waits. It needs leads:assign. It returns ErrNotFound.
+// waits. Calls that come at once share a transaction. It needs leads:assign. It
+// returns ErrNotFound.
 func (m *Manager) AutoAssign(ctx context.Context, actor Actor, customerID int64) (*Assignment, error) {
 	if err := actor.need(LeadsAssign); err != nil {
 		return nil, err
 	}
-	var assignment *Assignment
-	err := m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
+	request := &autoAssignment{customerID: customerID}
+	if err := m.assignments.do(ctx, request); err != nil {
+		return nil, err
+	}
+	if !request.found {
+		return nil, notFound(EntityCustomer, customerID)
+	}
+	return request.assignment, nil
+}
+
+// autoAssign serves the requests in their order; two may name one customer.
+func (m *Manager) autoAssign(ctx context.Context, requests []*autoAssignment) error {
+	return m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
 		pool, err := tx.LockRotation(ctx)
 		if err != nil {
 			return err
 		}
-		customer, err := lockCustomer(ctx, tx, reach{}, customerID)
+		ids := make([]int64, len(requests))
+		for i, request := range requests {
+			ids[i] = request.customerID
+		}
+		known, err := tx.LockCustomers(ctx, ids)
 		if err != nil {
 			return err
 		}
-		leads := []Customer{customer}
-		if customer.SalesManager == nil {
+		byID := make(map[int64]*Customer, len(known))
+		for i := range known {
+			byID[known[i].ID] = &known[i]
+		}
+		var leads []Customer
+		places := map[int64]int{} // of a customer in leads
+		for _, id := range ids {
+			customer := byID[id]
+			if _, again := places[id]; customer == nil || customer.SalesManager != nil || again {
+				continue
+			}
+			places[id] = len(leads)
+			leads = append(leads, *customer)
+		}
+		if len(leads) > 0 {
 			if _, err := m.handOut(ctx, tx, pool, leads, CauseAutomatic, nil); err != nil {
 				return err
 			}
 		}
-		assignment = leads[0].Assignment
+		for _, request := range requests {
+			customer := byID[request.customerID]
+			if request.found = customer != nil; !request.found {
+				continue
+			}
+			if place, served := places[request.customerID]; served {
+				customer = &leads[place]
+			}
+			request.assignment = customer.Assignment
+		}
 		return nil
 	})
-	return assignment, err
 }
 
 // Assignment returns a customer's present assignment and its sales manager. It

@@ -113,7 +113,9 @@ type Manager struct {
 	storage Storage
 	config  Config
 
-	gather *gatherer
+	intakes     gatherer[intake]
+	assignments gatherer[autoAssignment]
+
 	wake   chan struct{} // somebody has become eligible: look for waiting leads now
 	stop   context.CancelFunc
 	closed chan struct{}
@@ -140,18 +142,19 @@ func New(storage Storage, config *Config) (*Manager, error) {
 		stop:    stop,
 		closed:  make(chan struct{}),
 	}
-	m.gather = &gatherer{run: m.takeIn}
+	m.intakes.run, m.assignments.run = m.takeIn, m.autoAssign
 	go m.work(ctx)
 	return m, nil
 }
 
 // Close ends the Manager's background work, lets the leads that are under way
-// be stored, and waits for both, at most until ctx ends, whose error it then
-// returns. It leaves the Storage open. A closed Manager takes no new leads in
-// (ErrClosed) and assigns no waiting ones; Close may be called again.
+// be stored and assigned, and waits for that, at most until ctx ends, whose
+// error it then returns. It leaves the Storage open. A closed Manager takes no
+// new leads in and assigns none automatically (ErrClosed), waiting ones
+// neither; Close may be called again.
 func (m *Manager) Close(ctx context.Context) error {
 	m.once.Do(m.stop)
-	if err := m.gather.close(ctx); err != nil {
+	if err := errors.Join(m.intakes.close(ctx), m.assignments.close(ctx)); err != nil {
 		return err
 	}
 	select {

@@ -180,7 +180,7 @@ func (m *Manager) AddCustomer(ctx context.Context, actor Actor, in NewCustomer) 
 	if err != nil {
 		return Customer{}, err
 	}
-	if err := m.gather.do(ctx, request); err != nil {
+	if err := m.intakes.do(ctx, request); err != nil {
 		return Customer{}, err
 	}
 	return request.customer, nil
@@ -188,7 +188,7 @@ func (m *Manager) AddCustomer(ctx context.Context, actor Actor, in NewCustomer) 
 
 func newIntake(actor Actor, in NewCustomer) (*intake, error) {
 	var check checks
-	request := &intake{by: actor.id(), done: make(chan struct{}), in: Customer{
+	request := &intake{by: actor.id(), in: Customer{
 		FullName:    check.line("full_name", in.FullName, 1, 500),
 		PhoneNumber: check.line("phone_number", in.PhoneNumber, 0, 50),
 		Platform:    check.line("platform", in.Platform, 0, 255),

@@ -3,19 +3,7 @@ package cims
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"sync"
-	"time"
-)
-
-const (
-	// maxBatch is how many new leads share one transaction at most.
-	maxBatch = 256
-	// maxQueue is how many callers may wait for theirs at most.
-	maxQueue = 10_000
-	// batchTime bounds a transaction that several callers share.
-	batchTime = 30 * time.Second
 )
 
 // intake is one new lead on its way in.
@@ -24,140 +12,7 @@ type intake struct {
 	by  *int64
 	key Key // empty without an idempotency key
 
-	ctx      context.Context //nolint:containedctx // of the caller, who waits for it
-	done     chan struct{}
 	customer Customer // the answer
-	err      error
-}
-
-// gatherer lets new leads that arrive while a transaction is under way wait for
-// it and go together in the next one, as a database's group commit does: they
-// share the rotation's lock. Who comes alone waits for nobody.
-type gatherer struct {
-	run func(ctx context.Context, batch []*intake) error
-
-	mu     sync.Mutex
-	queue  []*intake
-	busy   bool          // a goroutine is at work
-	idle   chan struct{} // closed when it has ended
-	closed bool
-}
-
-// do takes one lead in. A caller whose context ends while it is still in the
-// queue is left out; one whose transaction is under way is told that the
-// outcome is unknown.
-func (g *gatherer) do(ctx context.Context, request *intake) error {
-	request.ctx = ctx
-	if err := g.join(request); err != nil {
-		return err
-	}
-	select {
-	case <-request.done:
-		return request.err
-	case <-ctx.Done():
-	}
-	if g.leave(request) {
-		return &Error{Kind: ErrUnavailable, Err: ctx.Err()}
-	}
-	select {
-	case <-request.done: // just now
-		return request.err
-	default:
-		return &Error{Kind: ErrOutcomeUnknown, Err: ctx.Err()}
-	}
-}
-
-func (g *gatherer) join(request *intake) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	switch {
-	case g.closed:
-		return ErrClosed
-	case len(g.queue) >= maxQueue:
-		return &Error{Kind: ErrUnavailable, Reason: ReasonTooMany}
-	}
-	g.queue = append(g.queue, request)
-	if !g.busy {
-		g.busy, g.idle = true, make(chan struct{})
-		go g.work()
-	}
-	return nil
-}
-
-// leave takes a request out of the queue, if it is still in it.
-func (g *gatherer) leave(request *intake) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for i, other := range g.queue {
-		if other == request {
-			g.queue = append(g.queue[:i], g.queue[i+1:]...)
-			return true
-		}
-	}
-	return false
-}
-
-// work runs one batch after another until nobody waits.
-func (g *gatherer) work() {
-	for {
-		batch := g.take()
-		if batch == nil {
-			return
-		}
-		g.flush(batch)
-	}
-}
-
-func (g *gatherer) take() []*intake {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.queue) == 0 {
-		g.busy = false
-		close(g.idle)
-		return nil
-	}
-	n := min(len(g.queue), maxBatch)
-	batch := g.queue[:n:n]
-	g.queue = g.queue[n:]
-	return batch
-}
-
-// flush runs a batch. What fails together, other than for the database, is
-// tried one by one, so that a bad lead harms only its own caller.
-func (g *gatherer) flush(batch []*intake) {
-	if len(batch) > 1 {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(batch[0].ctx), batchTime)
-		err := g.run(ctx, batch)
-		cancel()
-		if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOutcomeUnknown) {
-			for _, request := range batch {
-				request.err = err
-				close(request.done)
-			}
-			return
-		}
-	}
-	for _, request := range batch {
-		request.err = g.run(request.ctx, []*intake{request})
-		close(request.done)
-	}
-}
-
-// close lets nobody in any more and waits until everybody is out.
-func (g *gatherer) close(ctx context.Context) error {
-	g.mu.Lock()
-	g.closed = true
-	busy, idle := g.busy, g.idle
-	g.mu.Unlock()
-	if !busy {
-		return nil
-	}
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // takeIn takes new leads in, in one transaction and in their order: each with
@@ -233,7 +88,11 @@ func (m *Manager) takeInCarefully(ctx context.Context, tx Tx, requests []*intake
 	if err != nil {
 		return err
 	}
-	if err := tx.Intake(ctx, m.decide(pool, leads), leads); err != nil {
+	state := m.decide(pool, leads)
+	if err := tx.Intake(ctx, leads); err != nil {
+		return err
+	}
+	if _, err := tx.SaveRotation(ctx, state, gained(leads), nil); err != nil {
 		return err
 	}
 	for i, lead := range leads {
@@ -296,4 +155,15 @@ func saveKeys(ctx context.Context, tx Tx, requests []*intake) error {
 		}
 	}
 	return nil
+}
+
+// gained counts how many leads each sales manager has got.
+func gained(leads []*Lead) map[int64]int {
+	counts := map[int64]int{}
+	for _, lead := range leads {
+		if owner := lead.Customer.SalesManager; owner != nil {
+			counts[owner.ID]++
+		}
+	}
+	return counts
 }

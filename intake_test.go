@@ -61,11 +61,20 @@ func newGated(t *testing.T) (*cims.Manager, *gated) {
 // in the queue, and returns a function that waits for their errors.
 func together(t *testing.T, crm *cims.Manager, g *gated, contexts []context.Context, leads []cims.NewCustomer) (wait func() []error) {
 	t.Helper()
-	errs := make([]error, len(leads))
+	return togetherBy(t, g, len(leads), func(i int) error {
+		_, err := crm.AddCustomer(contexts[i], us, leads[i])
+		return err
+	})
+}
+
+// togetherBy is together for any call.
+func togetherBy(t *testing.T, g *gated, calls int, call func(i int) error) (wait func() []error) {
+	t.Helper()
+	errs := make([]error, calls)
 	var group sync.WaitGroup
-	for i := range leads {
+	for i := range calls {
 		before := runtime.NumGoroutine()
-		group.Go(func() { _, errs[i] = crm.AddCustomer(contexts[i], us, leads[i]) })
+		group.Go(func() { errs[i] = call(i) })
 		if i == 0 {
 			require.Eventually(t, func() bool { return g.transactions.Load() == 1 }, time.Minute, time.Millisecond)
 		}
@@ -166,4 +175,98 @@ func TestCloseLetsThoseInTheQueueIn(t *testing.T) {
 	require.Len(t, stored(t, crm), 5)
 	// What is left belongs to the database's pools.
 	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+3 }, time.Minute, time.Millisecond)
+}
+
+// faulty panics on a lead of a certain status, as a fault of a storage would.
+type faulty struct {
+	*gated
+	armed atomic.Bool
+}
+
+func (f *faulty) Update(ctx context.Context, do func(context.Context, cims.Tx) error) error {
+	return f.gated.Update(ctx, func(ctx context.Context, tx cims.Tx) error { return do(ctx, panicking{tx, f}) })
+}
+
+type panicking struct {
+	cims.Tx
+	of *faulty
+}
+
+func (p panicking) UseStatus(ctx context.Context, name string) (cims.Status, error) {
+	if name == "rejected" && p.of.armed.Load() {
+		panic("a fault")
+	}
+	return p.Tx.UseStatus(ctx, name)
+}
+
+func TestAPanicIsItsOwnCallersAlone(t *testing.T) {
+	_, g := newGated(t)
+	f := &faulty{gated: g}
+	f.armed.Store(true)
+	crm, err := cims.New(f, &cims.Config{WaitingInterval: 24 * time.Hour})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, crm.Close(context.Background())) })
+	contexts, leads := numbered(6)
+	leads[3].StatusName = "rejected"
+	var caught atomic.Pointer[any]
+	wait := togetherBy(t, g, len(leads), func(i int) (err error) {
+		defer func() {
+			if fault := recover(); fault != nil {
+				require.Equal(t, 3, i)
+				caught.Store(&fault)
+			}
+		}()
+		_, err = crm.AddCustomer(contexts[i], us, leads[i])
+		return err
+	})
+	close(g.gate)
+	for _, err := range wait() {
+		require.NoError(t, err)
+	}
+	require.NotNil(t, caught.Load())
+	require.ErrorContains(t, (*caught.Load()).(error), "a fault")
+	require.ErrorContains(t, (*caught.Load()).(error), "UseStatus", "and it says where")
+	require.Len(t, stored(t, crm), 5)
+}
+
+// TestAutomaticAssignmentsThatArriveTogetherShareATransaction also names one
+// customer twice, and one that does not exist.
+func TestAutomaticAssignmentsThatArriveTogetherShareATransaction(t *testing.T) {
+	crm, g := newGated(t)
+	ids := make([]int64, 12)
+	shut := g.gate
+	g.gate = make(chan struct{})
+	close(g.gate)
+	require.NoError(t, g.Storage.Update(t.Context(), func(ctx context.Context, tx cims.Tx) error {
+		leads := make([]*cims.Lead, len(ids)-2)
+		for i := range leads {
+			leads[i] = &cims.Lead{Customer: cims.Customer{FullName: "Left", StatusName: cims.StatusContacted, CreatedAt: time.Now(), UpdatedAt: time.Now()}}
+		}
+		err := tx.Intake(ctx, leads)
+		for i, lead := range leads {
+			ids[i] = lead.Customer.ID
+		}
+		return err
+	}))
+	ids[10], ids[11] = ids[5], 987_654
+	g.gate = shut
+	got := make([]*cims.Assignment, len(ids))
+	wait := togetherBy(t, g, len(ids), func(i int) (err error) {
+		got[i], err = crm.AutoAssign(t.Context(), us, ids[i])
+		return err
+	})
+	close(g.gate)
+	errs := wait()
+	require.ErrorIs(t, errs[11], cims.ErrNotFound)
+	for i, id := range ids[:11] {
+		require.NoError(t, errs[i])
+		require.Equal(t, id, got[i].CustomerID)
+		customer, err := crm.Customer(t.Context(), us, id)
+		require.NoError(t, err)
+		require.Equal(t, got[i], customer.Assignment)
+	}
+	require.EqualValues(t, 2, g.transactions.Load(), "the first one, and the others")
+	managers, err := crm.SalesManagers(t.Context(), us)
+	require.NoError(t, err)
+	require.Equal(t, 10, managers[0].AssignedLeads)
 }

@@ -18,12 +18,12 @@ type Storage interface {
 
 	// Update runs do in a transaction and commits it when do returns nil;
 	// otherwise, also when do panics, nothing of it stays, and do's error is
-	// returned. Statements
-	// see what was committed before they began (read committed), or more. On
-	// a conflict with another transaction that a repetition can solve, do is
-	// run again from the start, so it must not keep anything from a run that
-	// failed. It uses the ctx and the Tx it is given, and nothing else of the
-	// Storage. ErrOutcomeUnknown: the connection died in the commit.
+	// returned. Statements see what was committed before they began (read
+	// committed), or more. On a conflict with another transaction that a
+	// repetition can solve, do is run again from the start, so it must not keep
+	// anything from a run that failed. It uses the ctx and the Tx it is given,
+	// and nothing else of the Storage. ErrOutcomeUnknown: the connection died
+	// in the commit.
 	Update(ctx context.Context, do func(ctx context.Context, tx Tx) error) error
 
 	// Migrate brings the schema up to date and creates the system statuses
@@ -122,15 +122,16 @@ type Tx interface {
 	// lists, and carries out the changes of owners: the assignment, its history
 	// row if the owner differs, the managers' numbers of leads, whether the
 	// customer waits and the time of its update. A customer has one change at
-	// most. It returns each change's assignment, in order; the zero
+	// most. It also adds to the managers' numbers how many leads each has got
+	// by Intake. It returns each change's assignment, in order; the zero
 	// Assignment where nobody owns the lead now. The lock is held.
-	SaveRotation(ctx context.Context, state Rotation, changes []OwnerChange) ([]Assignment, error)
+	SaveRotation(ctx context.Context, state Rotation, gained map[int64]int, changes []OwnerChange) ([]Assignment, error)
 
-	// Intake stores new customers with their first history row, whose cause is
-	// CauseCreated and which says who their first sales manager is, and with
-	// that sales manager and the state of the rotation as SaveRotation does. It
-	// fills in each lead's ids; they ascend. The lock is held.
-	Intake(ctx context.Context, state Rotation, leads []*Lead) error
+	// Intake stores new customers with their sales managers and their first
+	// history row, whose cause is CauseCreated and which says who the first
+	// sales manager is. It fills in each lead's ids; they ascend. It changes
+	// nothing of the rotation: SaveRotation does, in the same transaction.
+	Intake(ctx context.Context, leads []*Lead) error
 	// LockCustomers reads those of the customers that exist, by id, and keeps
 	// others from changing their status and owner until the transaction ends.
 	LockCustomers(ctx context.Context, ids []int64) ([]Customer, error)
@@ -153,8 +154,8 @@ type Tx interface {
 // Intaker is a Storage that can take in new customers faster than through
 // Update. A Storage need not be one.
 type Intaker interface {
-	// Intake is Tx.Intake in a transaction of its own, under the rotation's
-	// lock. decide gets the rotation's state, as it is under the lock, sets
+	// Intake is Tx.Intake and SaveRotation in a transaction of its own, under
+	// the rotation's lock. decide gets the rotation's state, as it is under the lock, sets
 	// who gets each lead, and returns the state after; it may be called more
 	// than once. Intake stores nothing and returns false where it can't do it
 	// this way, such as when a status is not active: Update can, or finds out

@@ -72,16 +72,11 @@ func insertCustomers(ctx context.Context, tx cims.Tx, customers ...cims.Customer
 
 // takeIn stores customers that are left without a sales manager.
 func takeIn(ctx context.Context, tx cims.Tx, customers []cims.Customer) ([]int64, error) {
-	rotation, err := tx.LockRotation(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rotation.Members = nil // stay as they are
 	leads := make([]*cims.Lead, len(customers))
 	for i, customer := range customers {
 		leads[i] = &cims.Lead{Customer: customer}
 	}
-	if err := tx.Intake(ctx, rotation, leads); err != nil {
+	if err := tx.Intake(ctx, leads); err != nil {
 		return nil, err
 	}
 	ids := make([]int64, len(leads))
@@ -113,7 +108,7 @@ func (d *database) changeOwners(t *testing.T, changes ...cims.OwnerChange) []cim
 			return err
 		}
 		rotation.Members = nil
-		assignments, err = tx.SaveRotation(ctx, rotation, changes)
+		assignments, err = tx.SaveRotation(ctx, rotation, nil, changes)
 		return err
 	})
 	return assignments
@@ -213,7 +208,7 @@ func updateCommitsOrNot(t *testing.T, d *database) {
 			rotation.Floor += 5
 			rotation.Turn++
 			rotation.Members[0].VirtualTime += 7
-			if _, err := tx.SaveRotation(ctx, rotation, []cims.OwnerChange{
+			if _, err := tx.SaveRotation(ctx, rotation, nil, []cims.OwnerChange{
 				{CustomerID: inserted[0], CustomerCreatedAt: noon, To: &seller.ID, Cause: cims.CauseAutomatic, At: noon},
 				{CustomerID: lead.ID, CustomerCreatedAt: lead.CreatedAt, From: &seller.ID, Cause: cims.CauseManual, At: d.clock.now()},
 			}); err != nil {
@@ -427,7 +422,7 @@ func ownWrites(t *testing.T, d *database) {
 		}
 		rotation.Turn = 1
 		rotation.Members[0].LastTurn = 1
-		if _, err := tx.SaveRotation(ctx, rotation, []cims.OwnerChange{
+		if _, err := tx.SaveRotation(ctx, rotation, nil, []cims.OwnerChange{
 			{CustomerID: inserted[0], CustomerCreatedAt: noon, To: &seller.ID, Cause: cims.CauseAutomatic, At: noon},
 		}); err != nil {
 			return err
@@ -1109,7 +1104,11 @@ func contractIntake(t *testing.T, d *database) {
 		}
 		rotation.Floor, rotation.Turn = 7, 1
 		rotation.Members[0].VirtualTime, rotation.Members[0].LastTurn = 9, 1
-		return tx.Intake(ctx, rotation, []*cims.Lead{owned, waiting, left})
+		if err := tx.Intake(ctx, []*cims.Lead{owned, waiting, left}); err != nil {
+			return err
+		}
+		_, err = tx.SaveRotation(ctx, rotation, map[int64]int{seller.ID: 1}, nil)
+		return err
 	})
 	require.Less(t, owned.Customer.ID, waiting.Customer.ID)
 	require.Less(t, waiting.Customer.ID, left.Customer.ID)
@@ -1310,7 +1309,7 @@ func contractSaveRotation(t *testing.T, d *database) {
 			if _, err := tx.LockRotation(ctx); err != nil {
 				return err
 			}
-			assignments, err := tx.SaveRotation(ctx, state, nil)
+			assignments, err := tx.SaveRotation(ctx, state, nil, nil)
 			if err == nil && len(assignments) != 0 {
 				return errors.New("assignments of nobody")
 			}

@@ -73,7 +73,7 @@ func rotationLock(t *testing.T, d *database) {
 				}
 				rotation.Turn++
 				rotation.Floor += 2
-				_, err = tx.SaveRotation(ctx, rotation, nil)
+				_, err = tx.SaveRotation(ctx, rotation, nil, nil)
 				return err
 			})
 			if err != nil {
@@ -100,7 +100,7 @@ func rotationReadAfterLock(t *testing.T, d *database) {
 			if err := tx.UpdateUser(ctx, left); err != nil {
 				return err
 			}
-			_, err := tx.SaveRotation(ctx, cims.Rotation{Turn: 9}, nil)
+			_, err := tx.SaveRotation(ctx, cims.Rotation{Turn: 9}, nil, nil)
 			return err
 		},
 		func(ctx context.Context, tx cims.Tx) error {

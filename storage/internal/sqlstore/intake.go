@@ -15,18 +15,9 @@ func newStatusHistory() table {
 }
 
 // Intake implements cims.Tx.
-func (q *queries) Intake(ctx context.Context, state cims.Rotation, leads []*cims.Lead) error {
+func (q *queries) Intake(ctx context.Context, leads []*cims.Lead) error {
 	if len(leads) == 0 {
 		return nil
-	}
-	won := map[int64]int{}
-	for _, lead := range leads {
-		if owner := lead.Customer.SalesManager; owner != nil {
-			won[owner.ID]++
-		}
-	}
-	if err := q.saveMembers(ctx, state, won); err != nil {
-		return err
 	}
 	if err := q.insertCustomers(ctx, leads); err != nil {
 		return err

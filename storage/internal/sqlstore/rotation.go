@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -62,8 +63,11 @@ func (q *queries) LockRotation(ctx context.Context) (cims.Rotation, error) {
 }
 
 // SaveRotation implements cims.Tx.
-func (q *queries) SaveRotation(ctx context.Context, state cims.Rotation, changes []cims.OwnerChange) ([]cims.Assignment, error) {
-	won := map[int64]int{}
+func (q *queries) SaveRotation(ctx context.Context, state cims.Rotation, gained map[int64]int, changes []cims.OwnerChange) ([]cims.Assignment, error) {
+	won := maps.Clone(gained)
+	if won == nil {
+		won = map[int64]int{}
+	}
 	for _, c := range changes {
 		if c.From != nil {
 			won[*c.From]--

@@ -1,0 +1,198 @@
+package cims
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// maxBatch is how many callers share one transaction at most.
+	maxBatch = 256
+	// maxQueue is how many callers may wait for theirs at most.
+	maxQueue = 10_000
+	// batchTime bounds a transaction that several callers share.
+	batchTime = 30 * time.Second
+)
+
+// gatherer lets calls that arrive while a transaction is under way wait for it
+// and go together in the next one, as a database's group commit does: they
+// share the rotation's lock. Who comes alone waits for nobody.
+type gatherer[T any] struct {
+	// run carries out all of a batch or nothing, and leaves each answer in its
+	// request.
+	run func(ctx context.Context, batch []*T) error
+
+	mu     sync.Mutex
+	queue  []*call[T]
+	busy   bool          // a goroutine is at work
+	idle   chan struct{} // closed when it has ended
+	closed bool
+}
+
+// call is one caller's request on its way through a gatherer.
+type call[T any] struct {
+	ctx     context.Context //nolint:containedctx // of the caller, who waits for it
+	request *T
+	done    chan struct{}
+	err     error
+}
+
+// do carries out one request. A caller whose context ends while it is still in
+// the queue is left out; one whose transaction is under way is told that the
+// outcome is unknown.
+func (g *gatherer[T]) do(ctx context.Context, request *T) error {
+	c := &call[T]{ctx: ctx, request: request, done: make(chan struct{})}
+	if err := g.join(c); err != nil {
+		return err
+	}
+	select {
+	case <-c.done:
+		return c.result()
+	case <-ctx.Done():
+	}
+	if g.leave(c) {
+		return &Error{Kind: ErrUnavailable, Err: ctx.Err()}
+	}
+	select {
+	case <-c.done: // just now
+		return c.result()
+	default:
+		return &Error{Kind: ErrOutcomeUnknown, Err: ctx.Err()}
+	}
+}
+
+// result is the call's error. A panic is the caller's own again, as if it had
+// run the transaction itself.
+func (c *call[T]) result() error {
+	if fault, ok := errors.AsType[*panicked](c.err); ok {
+		panic(fault)
+	}
+	return c.err
+}
+
+func (g *gatherer[T]) join(c *call[T]) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.closed:
+		return ErrClosed
+	case len(g.queue) >= maxQueue:
+		return &Error{Kind: ErrUnavailable, Reason: ReasonTooMany}
+	}
+	g.queue = append(g.queue, c)
+	if !g.busy {
+		g.busy, g.idle = true, make(chan struct{})
+		go g.work()
+	}
+	return nil
+}
+
+// leave takes a call out of the queue, if it is still in it.
+func (g *gatherer[T]) leave(c *call[T]) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := slices.Index(g.queue, c)
+	if i < 0 {
+		return false
+	}
+	g.queue = slices.Delete(g.queue, i, i+1)
+	return true
+}
+
+// work runs one batch after another until nobody waits.
+func (g *gatherer[T]) work() {
+	for {
+		batch := g.take()
+		if batch == nil {
+			return
+		}
+		g.flush(batch)
+	}
+}
+
+func (g *gatherer[T]) take() []*call[T] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.queue) == 0 {
+		g.busy = false
+		close(g.idle)
+		return nil
+	}
+	n := min(len(g.queue), maxBatch)
+	batch := g.queue[:n:n]
+	g.queue = g.queue[n:]
+	return batch
+}
+
+// flush runs a batch. What fails together, other than for the database, is
+// tried one by one, so that a bad request harms only its own caller.
+func (g *gatherer[T]) flush(batch []*call[T]) {
+	if len(batch) > 1 {
+		requests := make([]*T, len(batch))
+		for i, c := range batch {
+			requests[i] = c.request
+		}
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(batch[0].ctx), batchTime)
+		err := g.try(ctx, requests)
+		cancel()
+		if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOutcomeUnknown) {
+			for _, c := range batch {
+				c.err = err
+				close(c.done)
+			}
+			return
+		}
+	}
+	for _, c := range batch {
+		c.err = g.try(c.ctx, []*T{c.request})
+		close(c.done)
+	}
+}
+
+// try turns a panic into an error: here it would end the program.
+func (g *gatherer[T]) try(ctx context.Context, requests []*T) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = &panicked{fault: fault, stack: string(debug.Stack())}
+		}
+	}()
+	return g.run(ctx, requests)
+}
+
+// panicked is a panic on its way to the caller that it belongs to, with where it
+// came from.
+type panicked struct {
+	fault any
+	stack string
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("%v\n\n%s", p.fault, p.stack) }
+
+// open tells whether anybody is still let in.
+func (g *gatherer[T]) open() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.closed
+}
+
+// close lets nobody in any more and waits until everybody is out.
+func (g *gatherer[T]) close(ctx context.Context) error {
+	g.mu.Lock()
+	g.closed = true
+	busy, idle := g.busy, g.idle
+	g.mu.Unlock()
+	if !busy {
+		return nil
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
