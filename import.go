@@ -1,0 +1,289 @@
+package cims
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+)
+
+// importChunk is about how many leads of an import one statement stores.
+const importChunk = 500
+
+// LeadError says which of several leads is refused, and why.
+type LeadError struct {
+	Index int   // the lead's place, counted from 0
+	Err   error // an *Error
+}
+
+// Error words it in English, for logs and developers.
+func (e *LeadError) Error() string { return fmt.Sprintf("lead %d: %v", e.Index, e.Err) }
+
+// Unwrap gives errors.Is and errors.As the reason.
+func (e *LeadError) Unwrap() error { return e.Err }
+
+// Validate checks what can be checked without a database: everything but
+// whether the status exists. It returns ErrInvalid.
+func (in NewCustomer) Validate() error {
+	_, err := newIntake(Actor{}, in)
+	return err
+}
+
+// AddCustomers stores many new leads in one call, all of them or none, and
+// gives each its sales manager as AddCustomer does, in their order. Progress, if
+// not nil, is told now and then how many are stored so far; it begins again
+// where the database has the transaction repeated. The leads have no
+// idempotency keys. It needs leads:write. It returns ErrInvalid in a *LeadError
+// that says which lead is refused.
+func (m *Manager) AddCustomers(ctx context.Context, actor Actor, in []NewCustomer, progress func(stored int)) ([]Customer, error) {
+	leads := func(yield func(NewCustomer, error) bool) {
+		for _, lead := range in {
+			if !yield(lead, nil) {
+				return
+			}
+		}
+	}
+	var customers []Customer
+	_, err := m.importLeads(ctx, actor, leads, progress, func(begun int, stored []*Lead) {
+		customers = customers[:begun]
+		for _, lead := range stored {
+			customers = append(customers, lead.Customer)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return customers, nil
+}
+
+// ImportCustomers is AddCustomers for more leads than should be in memory at
+// once, and returns how many there were. It ranges over leads more than once
+// where the transaction has to be repeated; they have to be the same each time.
+// An error that they yield ends the import, nothing is stored, and it is
+// returned. While leads are being stored others get theirs all the same: the
+// rotation's lock is held for the last moment only. (SQLite has one writer: a
+// transaction keeps others waiting there.)
+func (m *Manager) ImportCustomers(
+	ctx context.Context, actor Actor, leads iter.Seq2[NewCustomer, error], progress func(stored int),
+) (int, error) {
+	return m.importLeads(ctx, actor, leads, progress, func(int, []*Lead) {})
+}
+
+// errPoolChanged: the rotation's members are others than the import began with.
+var errPoolChanged = errors.New("cims: the rotation's members have changed during an import")
+
+// importLeads hands what it stores to each, with how many came before.
+func (m *Manager) importLeads(
+	ctx context.Context, actor Actor, leads iter.Seq2[NewCustomer, error], progress func(int), each func(int, []*Lead),
+) (stored int, err error) {
+	if err := actor.need(LeadsWrite); err != nil {
+		return 0, err
+	}
+	if !m.intakes.open() {
+		return 0, ErrClosed
+	}
+	if progress == nil {
+		progress = func(int) {}
+	}
+	run := func(lockFirst bool) error {
+		return m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
+			b := bulk{manager: m, tx: tx, progress: progress, each: each, gained: map[int64]int{}}
+			err := b.all(ctx, actor, leads, lockFirst)
+			stored = b.stored
+			return err
+		})
+	}
+	if err = run(false); errors.Is(err, errPoolChanged) {
+		err = run(true) // nobody can change them now
+	}
+	if err != nil {
+		return 0, err
+	}
+	return stored, nil
+}
+
+// bulk is one run of an import.
+//
+// It gives out whole rounds, in each of which every member gets as many leads as
+// its weight says. That moves all virtual times by the same amount and so
+// changes nobody's place: it can be done before the lock is taken, however the
+// rotation moves meanwhile. What is left at the end, less than a round, is given
+// out under the lock as any leads are.
+type bulk struct {
+	manager  *Manager
+	tx       Tx
+	progress func(int)
+	each     func(int, []*Lead)
+
+	round  []Person // whose turn it is in a round; empty: nobody is eligible
+	rounds int64
+	gained map[int64]int
+	stored int
+}
+
+func (b *bulk) all(ctx context.Context, actor Actor, leads iter.Seq2[NewCustomer, error], lockFirst bool) error {
+	read := b.tx.Rotation
+	if lockFirst {
+		read = b.tx.LockRotation
+	}
+	pool, err := read(ctx)
+	if err != nil {
+		return err
+	}
+	b.round = pool.round()
+	size := max(len(b.round), 1)
+	chunk := max(importChunk/size, 1) * size
+	pending := make([]*Lead, 0, chunk)
+	statuses, at := map[string]string{}, b.manager.now()
+	for in, err := range leads {
+		if err != nil {
+			return err
+		}
+		lead, err := b.lead(ctx, actor, in, statuses)
+		if errors.Is(err, ErrInvalid) {
+			return &LeadError{Index: b.stored + len(pending), Err: err}
+		}
+		if err != nil {
+			return err
+		}
+		lead.Customer.CreatedAt, lead.Customer.UpdatedAt = at, at
+		if pending = append(pending, lead); len(pending) == chunk {
+			if err := b.storeRounds(ctx, pending); err != nil {
+				return err
+			}
+			pending = pending[:0]
+		}
+	}
+	whole := len(pending) / size * size
+	if err := b.storeRounds(ctx, pending[:whole]); err != nil {
+		return err
+	}
+	if !lockFirst {
+		began := pool
+		if pool, err = b.tx.LockRotation(ctx); err != nil {
+			return err
+		}
+		if !pool.sameWeights(began) {
+			return errPoolChanged
+		}
+	}
+	return b.finish(ctx, pool, pending[whole:])
+}
+
+// lead checks one lead as AddCustomer does.
+func (b *bulk) lead(ctx context.Context, actor Actor, in NewCustomer, statuses map[string]string) (*Lead, error) {
+	if in.IdempotencyKey != "" {
+		return nil, invalid(FieldError{Field: "idempotency_key", Rule: RuleReadOnly})
+	}
+	request, err := newIntake(actor, in)
+	if err != nil {
+		return nil, err
+	}
+	lead := &Lead{Customer: request.in, By: request.by}
+	lead.Customer.StatusName, err = b.manager.statusOf(ctx, b.tx, statuses, request.in.StatusName)
+	return lead, err
+}
+
+// storeRounds stores leads that are some number of whole rounds.
+func (b *bulk) storeRounds(ctx context.Context, leads []*Lead) error {
+	for i, lead := range leads {
+		if len(b.round) == 0 {
+			lead.Waiting = true
+			continue
+		}
+		lead.Customer.SalesManager = new(b.round[i%len(b.round)])
+	}
+	if len(b.round) > 0 {
+		b.rounds += int64(len(leads) / len(b.round))
+	}
+	return b.store(ctx, leads)
+}
+
+func (b *bulk) store(ctx context.Context, leads []*Lead) error {
+	if len(leads) == 0 {
+		return nil
+	}
+	if err := b.tx.Intake(ctx, leads); err != nil {
+		return err
+	}
+	for id, n := range gained(leads) {
+		b.gained[id] += n
+	}
+	b.each(b.stored, leads)
+	b.stored += len(leads)
+	b.progress(b.stored)
+	return nil
+}
+
+// finish stores what is less than a round, and the rotation. The lock is held.
+func (b *bulk) finish(ctx context.Context, pool Rotation, rest []*Lead) error {
+	picks, after := next(pool.skip(b.rounds), len(rest))
+	for i, lead := range rest {
+		lead.Customer.SalesManager = new(after.Members[picks[i]].Person)
+	}
+	if err := b.store(ctx, rest); err != nil {
+		return err
+	}
+	_, err := b.tx.SaveRotation(ctx, after.changedFrom(pool), b.gained, nil)
+	return err
+}
+
+// round says whose turn it is in a whole round, in which everybody gets as many
+// turns as the weight says, beginning with who has waited longest.
+func (r Rotation) round() []Person {
+	level := Rotation{}
+	turns := 0
+	for _, m := range r.Members {
+		if !m.Paused {
+			m.VirtualTime = 0
+			level.Members = append(level.Members, m)
+			turns += m.Weight
+		}
+	}
+	picks, _ := next(level, turns)
+	people := make([]Person, len(picks))
+	for i, pick := range picks {
+		people[i] = level.Members[pick].Person
+	}
+	return people
+}
+
+// skip is the state after a number of whole rounds: everybody's place is the
+// same.
+func (r Rotation) skip(rounds int64) Rotation {
+	if rounds == 0 {
+		return r
+	}
+	r.Members = slices.Clone(r.Members)
+	turns := int64(0)
+	for _, m := range r.Members {
+		if !m.Paused {
+			turns += rounds * int64(m.Weight)
+		}
+	}
+	r.Turn += turns
+	for i := range r.Members {
+		if m := &r.Members[i]; !m.Paused {
+			r.lift(i)
+			m.VirtualTime += rounds * int64(m.Weight) * (turn / int64(m.Weight))
+			m.LastTurn += turns
+		}
+	}
+	return r
+}
+
+// sameWeights tells whether the same members are eligible, with the same weights.
+func (r Rotation) sameWeights(other Rotation) bool {
+	weights := func(r Rotation) map[int64]int {
+		all := map[int64]int{}
+		for _, m := range r.Members {
+			if !m.Paused {
+				all[m.ID] = m.Weight
+			}
+		}
+		return all
+	}
+	return maps.Equal(weights(r), weights(other))
+}
