@@ -71,6 +71,11 @@ type Options struct {
 	// Default: 10 seconds.
 	Timeout time.Duration
 
+	// ImportTimeout is the same for POST /crm/customers/import, from the first
+	// byte of the file to the answer. Default: 15 minutes. A server's own write
+	// timeout has to allow for it.
+	ImportTimeout time.Duration
+
 	// Logger gets the causes of answers with status 500 and 503. Default:
 	// slog.Default().
 	Logger *slog.Logger
@@ -90,6 +95,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Timeout <= 0 {
 		o.Timeout = 10 * time.Second
+	}
+	if o.ImportTimeout <= 0 {
+		o.ImportTimeout = 15 * time.Minute
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -117,7 +125,7 @@ func Register(api huma.API, manager *cims.Manager, opts Options) (err error) {
 			err = fmt.Errorf("httpapi: %v", fault)
 		}
 	}()
-	s := &server{api: api, manager: manager, opts: opts.withDefaults()}
+	s := &server{api: api, manager: manager, opts: opts.withDefaults(), imports: make(chan struct{}, maxImports)}
 	s.documentCommons()
 	s.statuses()
 	s.roles()
@@ -134,7 +142,12 @@ type server struct {
 	api     huma.API
 	manager *cims.Manager
 	opts    Options
+	imports chan struct{} // those under way
 }
+
+// maxImports is how many imports may be under way at once: each has a temporary
+// file that may be large.
+const maxImports = 4
 
 // authenticate finds the actor behind a request.
 func (s *server) authenticate(ctx huma.Context) (cims.Actor, error) {

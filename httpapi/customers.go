@@ -62,6 +62,22 @@ type cimsNewCustomer struct {
 	StatusName  string `json:"status_name,omitempty" doc:"The name of an active status; the configured initial one unless given."`
 }
 
+func (c cimsNewCustomer) customer() cims.NewCustomer {
+	return cims.NewCustomer{
+		FullName: c.FullName, PhoneNumber: c.PhoneNumber, Platform: c.Platform, Username: c.Username, Notes: c.Notes, StatusName: c.StatusName,
+	}
+}
+
+type cimsImported struct {
+	Imported int `json:"imported" doc:"How many customers were added." example:"2"`
+}
+
+const (
+	exampleNDJSON = `{"full_name": "Aziza Karimova", "phone_number": "+998901234567", "platform": "instagram"}` + "\n" +
+		`{"full_name": "Bekzod Toshev", "status_name": "need_to_call"}` + "\n"
+	exampleCSV = "full_name,phone_number,platform,status_name\nAziza Karimova,+998901234567,instagram,\nBekzod Toshev,,,need_to_call\n"
+)
+
 type cimsNewCustomerStatus struct {
 	StatusName string `json:"status_name" minLength:"1" doc:"The name of an active status."`
 	Reason     string `json:"reason,omitempty" nullable:"true" maxLength:"2000"`
@@ -135,11 +151,36 @@ func (s *server) customers() {
 		request:     cimsNewCustomer{FullName: "Aziza Karimova", PhoneNumber: "+998901234567", Platform: "instagram", Username: "aziza.k"},
 		answer:      exampleCreatedCustomer,
 	}, func(ctx context.Context, actor cims.Actor, in *creation) (cimsCustomer, error) {
-		customer, err := s.manager.AddCustomer(ctx, actor, cims.NewCustomer{
-			FullName: in.Body.FullName, PhoneNumber: in.Body.PhoneNumber, Platform: in.Body.Platform, Username: in.Body.Username,
-			Notes: in.Body.Notes, StatusName: in.Body.StatusName, IdempotencyKey: in.IdempotencyKey,
-		})
+		lead := in.Body.customer()
+		lead.IdempotencyKey = in.IdempotencyKey
+		customer, err := s.manager.AddCustomer(ctx, actor, lead)
 		return newCreatedCimsCustomer(customer), err
+	})
+
+	type importing struct{ Upload upload }
+	add(s, route{
+		id: "import-customers", method: http.MethodPost, path: "/crm/customers/import", tag: tagLeads,
+		permissions: []cims.Permission{cims.LeadsWrite},
+		summary:     "Import customers",
+		description: "All or none, in the order of the lines: NDJSON, or CSV whose first row names the columns (" + csvColumns() + "). Each gets its sales manager as a single new customer does. Up to 1,000,000 rows and 256 MiB.",
+		status:      http.StatusCreated, timeout: s.opts.ImportTimeout,
+		uploads: map[string]any{NDJSON: exampleNDJSON, CSV: exampleCSV}, answer: cimsImported{Imported: 2},
+	}, func(ctx context.Context, actor cims.Actor, in *importing) (cimsImported, error) {
+		select {
+		case s.imports <- struct{}{}:
+			defer func() { <-s.imports }()
+		default:
+			return cimsImported{}, &cims.Error{Kind: cims.ErrUnavailable, Reason: cims.ReasonTooMany}
+		}
+		file, err := ReadLeads(in.Upload.body, in.Upload.contentType)
+		if err != nil {
+			return cimsImported{}, err
+		}
+		n, err := file.AddTo(ctx, s.manager, actor, nil)
+		if closing := file.Close(); closing != nil {
+			s.opts.Logger.WarnContext(ctx, "httpapi: a temporary file stays", "error", closing)
+		}
+		return cimsImported{Imported: n}, err
 	})
 
 	type listing struct {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/cimskit/cims"
 	"github.com/danielgtaylor/huma/v2"
@@ -66,6 +68,7 @@ func (r *route) problem(lang language, err error) problem {
 		known   *cims.Error
 		status  httpError
 		faults  invalid
+		line    *LineError
 	)
 	if errors.As(err, &known) {
 		refused = *known
@@ -78,6 +81,10 @@ func (r *route) problem(lang language, err error) problem {
 		return say(http.StatusServiceUnavailable, "outcome_unknown")
 	case unavailable(err):
 		return say(http.StatusServiceUnavailable)
+	case errors.As(err, &line):
+		return lang.line(line)
+	case errors.As(err, &status) && status.status == http.StatusUnsupportedMediaType && r.uploads != nil:
+		return say(status.status, "415.file")
 	case errors.As(err, &status):
 		return say(status.status)
 	case errors.As(err, &faults):
@@ -112,6 +119,36 @@ func (r *route) problem(lang language, err error) problem {
 	default:
 		return say(http.StatusInternalServerError)
 	}
+}
+
+// line words what is wrong with a line of a file.
+func (l language) line(refused *LineError) problem {
+	location := fmt.Sprintf("line[%d]", refused.Line)
+	var faults, located invalid
+	var known *cims.Error
+	switch {
+	case errors.As(refused.Err, &faults):
+	case errors.As(refused.Err, &known):
+		for _, f := range known.Fields {
+			faults = append(faults, fault{location: f.Field, rule: f.Rule, min: f.Min, max: f.Max})
+		}
+	default: // no JSON
+		faults = invalid{{rule: cims.RuleFormat}}
+	}
+	for _, f := range faults {
+		if f.location == "body" { // of the line as a whole
+			f.location = ""
+		}
+		f.location = strings.TrimSuffix(location+"."+strings.TrimPrefix(f.location, "body."), ".")
+		located = append(located, f)
+	}
+	p := problem{status: http.StatusUnprocessableEntity, details: l.details(located)}
+	reason := ""
+	if len(p.details) > 0 {
+		reason = strings.TrimSpace(strings.TrimPrefix(strings.TrimPrefix(p.details[0].Location, location), ".") + " " + p.details[0].Message)
+	}
+	p.detail = l.format("line", refused.Line, reason)
+	return p
 }
 
 func inUse(lang language, refused cims.Error) problem {

@@ -27,6 +27,7 @@ const (
 	ruleBoolean          cims.FieldRule = "type_boolean"
 	ruleArray            cims.FieldRule = "type_array"
 	ruleObject           cims.FieldRule = "type_object"
+	ruleLongLine         cims.FieldRule = "long_line"
 )
 
 // typeRule is the rule that a value of a field breaks when its type is another.
@@ -55,6 +56,13 @@ func typeRule(t reflect.Type) cims.FieldRule {
 type input struct {
 	parameters []parameter
 	body       *body
+	upload     bool // its field Upload is a file
+}
+
+// upload is a file as a body: what follows reads it as it comes.
+type upload struct {
+	body        io.Reader
+	contentType string
 }
 
 // parameter is one of a path, a query or a header.
@@ -70,6 +78,10 @@ func inputOf(t reflect.Type, registry huma.Registry) input {
 	var in input
 	for i := range t.NumField() {
 		field := t.Field(i)
+		if field.Type == reflect.TypeFor[upload]() {
+			in.upload = true
+			continue
+		}
 		if field.Name == "Body" {
 			in.body = bodyOf(i, field.Type, registry)
 			continue
@@ -100,13 +112,23 @@ func (in input) location(field string) string {
 
 // read fills the struct that the input was read off.
 func (in input) read(hc huma.Context, to reflect.Value, s *server) error {
-	if in.body != nil {
-		if err := jsonBody(hc); err != nil {
+	contentType := ""
+	if in.body != nil || in.upload {
+		var err error
+		if contentType, err = bodyType(hc); err != nil {
 			return err
 		}
 	}
+	if in.body != nil && contentType != jsonType {
+		return httpError{status: http.StatusUnsupportedMediaType}
+	}
 	if err := in.readParameters(hc, to); err != nil {
 		return err
+	}
+	if in.upload {
+		readDeadline(hc, s.opts.ImportTimeout) // of a connection that is closed after it, if it comes to that
+		to.FieldByName("Upload").Set(reflect.ValueOf(upload{hc.BodyReader(), contentType}))
+		return nil
 	}
 	if in.body == nil {
 		return nil
@@ -212,34 +234,45 @@ func (p parameter) text(text string) fault {
 	return fault{}
 }
 
-// jsonBody refuses what does not claim to be JSON as it is.
-func jsonBody(hc huma.Context) error {
+// bodyType is what a body claims to be; it has to be UTF-8, and as it is.
+func bodyType(hc huma.Context) (string, error) {
 	refused := httpError{status: http.StatusUnsupportedMediaType}
 	contentType, parameters, err := mime.ParseMediaType(header(hc, "Content-Type"))
-	if err != nil || contentType != jsonType || len(headers(hc, "Content-Encoding")) > 0 {
-		return refused
+	if err != nil || len(headers(hc, "Content-Encoding")) > 0 {
+		return "", refused
 	}
 	for name, value := range parameters {
-		if name != "charset" || !strings.EqualFold(value, "utf-8") {
-			return refused
+		header := contentType == CSV && name == "header" && value == "present" // RFC 4180, section 3
+		if !header && (name != "charset" || !strings.EqualFold(value, "utf-8")) {
+			return "", refused
 		}
 	}
-	return nil
+	return contentType, nil
 }
 
 // readBody reads a body of bounded size in bounded time.
 func readBody(hc huma.Context, s *server) ([]byte, error) {
 	done := readDeadline(hc, s.opts.Timeout)
 	text, err := io.ReadAll(io.LimitReader(hc.BodyReader(), s.opts.MaxBodyBytes+1))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case int64(len(text)) > s.opts.MaxBodyBytes, errors.As(err, &tooLarge):
+	if int64(len(text)) > s.opts.MaxBodyBytes {
 		return nil, httpError{status: http.StatusRequestEntityTooLarge}
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, httpError{status: http.StatusRequestTimeout}
-	case err != nil:
-		return nil, httpError{status: http.StatusBadRequest}
+	}
+	if err != nil {
+		return nil, bodyFault(err)
 	}
 	done()
 	return text, nil
+}
+
+// bodyFault says what a broken body is answered with.
+func bodyFault(err error) error {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return httpError{status: http.StatusRequestEntityTooLarge}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return httpError{status: http.StatusRequestTimeout}
+	default:
+		return httpError{status: http.StatusBadRequest}
+	}
 }

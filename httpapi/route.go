@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cimskit/cims"
 	"github.com/danielgtaylor/huma/v2"
@@ -26,6 +27,8 @@ type route struct {
 	status       int               // of its success; 200 unless set
 	request      any               // an example of its body
 	answer       any               // an example of its answer
+	uploads      map[string]any    // an example for each content type, of a file instead of a body
+	timeout      time.Duration     // Options.Timeout unless set
 
 	input input
 }
@@ -82,7 +85,7 @@ func (s *server) operation(r *route) *huma.Operation {
 		})
 	}
 	op.Parameters = append(op.Parameters, acceptLanguageDoc, sentRequestIDDoc)
-	if r.input.body != nil {
+	if r.input.body != nil || r.uploads != nil {
 		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{}}
 	}
 	for _, err := range r.errors() {
@@ -101,6 +104,9 @@ func (s *server) documentBodies(op *huma.Operation, r *route, answer reflect.Typ
 	registry := s.api.OpenAPI().Components.Schemas
 	if in := r.input.body; in != nil {
 		op.RequestBody.Content[jsonType] = &huma.MediaType{Schema: registry.Schema(in.typ, true, ""), Example: r.request}
+	}
+	for contentType, example := range r.uploads {
+		op.RequestBody.Content[contentType] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}, Example: example}
 	}
 	if r.status != http.StatusNoContent {
 		schema := registry.Schema(answer, true, "")
@@ -163,11 +169,14 @@ func (r *route) errors() []error {
 	if r.conflict != nil {
 		errs = append(errs, &cims.Error{Kind: r.conflict, Entity: r.entity, Count: 12})
 	}
-	if b := r.input.body; b != nil {
+	if b := r.input.body; b != nil || r.uploads != nil {
 		for _, status := range []int{
 			http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
 		} {
 			errs = append(errs, httpError{status: status})
+		}
+		if b == nil {
+			return append(errs, &LineError{Line: 2, Err: invalid{{location: "full_name", rule: cims.RuleRequired}}})
 		}
 		return append(errs, invalid{{location: "body." + fieldName(b.typ.Field(0)), rule: typeRule(b.typ.Field(0).Type)}})
 	}

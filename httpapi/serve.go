@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ const (
 // this order, so that who has no business here learns nothing of the rest.
 func (s *server) serve(r *route, call func(huma.Context, cims.Actor) (any, error)) func(huma.Context) {
 	return func(hc huma.Context) {
-		ctx, cancel := context.WithTimeout(hc.Context(), s.opts.Timeout)
+		ctx, cancel := context.WithTimeout(hc.Context(), cmp.Or(r.timeout, s.opts.Timeout))
 		defer cancel()
 		ctx, id := withRequestID(ctx, hc.Header(requestIDHeader))
 		hc = huma.WithContext(hc, context.WithValue(ctx, languageKey{}, languageOf(header(hc, "Accept-Language"))))

@@ -1,0 +1,302 @@
+package httpapi
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/csv"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"maps"
+	"net/http"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/cimskit/cims"
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// The content types of a file of leads.
+const (
+	NDJSON = "application/x-ndjson" // one JSON object on each line
+	CSV    = "text/csv"             // comma separated, the first row names the fields
+)
+
+// What a file of leads may hold at most.
+const (
+	maxLeadBytes = 256 << 20
+	maxLeads     = 1_000_000
+	maxLeadLine  = 1 << 20
+)
+
+// LineError says which line of a file is refused, and why.
+type LineError struct {
+	Line int // counted from 1
+	Err  error
+}
+
+// Error words it in English, for logs and developers.
+func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
+
+// Unwrap gives errors.Is and errors.As the reason.
+func (e *LineError) Unwrap() error { return e.Err }
+
+// LeadFile is a file of leads that was received and checked, in a temporary file
+// of its own.
+type LeadFile struct {
+	Leads int // how many there are
+
+	file *os.File
+}
+
+// lead is one of them, with where it came from.
+type lead struct {
+	Line     int
+	Customer cims.NewCustomer
+}
+
+// ReadLeads receives a file of leads and checks all of it that can be checked
+// without a database: so nothing waits for a slow sender. The fields are those
+// that POST /crm/customers takes. It returns a *LineError for a bad line. Close
+// the LeadFile in the end.
+func ReadLeads(r io.Reader, contentType string) (*LeadFile, error) {
+	parse := parseNDJSON
+	switch contentType {
+	case NDJSON:
+	case CSV:
+		parse = parseCSV
+	default:
+		return nil, httpError{status: http.StatusUnsupportedMediaType}
+	}
+	file, err := os.CreateTemp("", "cims-leads-*") // mode 0600
+	if err != nil {
+		return nil, err
+	}
+	f := &LeadFile{file: file}
+	if err := f.receive(parse(&bounded{r: r, left: maxLeadBytes})); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func (f *LeadFile) receive(leads iter.Seq2[lead, error]) error {
+	buffer := bufio.NewWriterSize(f.file, 1<<16)
+	encoder := gob.NewEncoder(buffer)
+	for lead, err := range leads {
+		if err == nil {
+			err = lead.Customer.Validate()
+		}
+		switch {
+		case err != nil && lead.Line == 0: // of the sending, not of a line
+			return err
+		case err != nil:
+			return &LineError{Line: lead.Line, Err: err}
+		case f.Leads == maxLeads:
+			return httpError{status: http.StatusRequestEntityTooLarge}
+		}
+		if err := encoder.Encode(lead); err != nil {
+			return err
+		}
+		f.Leads++
+	}
+	return buffer.Flush()
+}
+
+// AddTo stores the leads, all or none, as cims.Manager.ImportCustomers does, and
+// returns how many there were. Progress, if not nil, is told how many are stored
+// so far.
+func (f *LeadFile) AddTo(ctx context.Context, crm *cims.Manager, actor cims.Actor, progress func(stored int)) (int, error) {
+	leads := func(yield func(cims.NewCustomer, error) bool) {
+		for lead, err := range f.all() {
+			if !yield(lead.Customer, err) {
+				return
+			}
+		}
+	}
+	n, err := crm.ImportCustomers(ctx, actor, leads, progress)
+	if refused, ok := errors.AsType[*cims.LeadError](err); ok {
+		return n, f.locate(refused)
+	}
+	return n, err
+}
+
+// locate says on which line a refused lead is.
+func (f *LeadFile) locate(refused *cims.LeadError) error {
+	i := 0
+	for lead, err := range f.all() {
+		switch {
+		case err != nil:
+			return err
+		case i == refused.Index:
+			return &LineError{Line: lead.Line, Err: refused.Err}
+		}
+		i++
+	}
+	return refused
+}
+
+func (f *LeadFile) all() iter.Seq2[lead, error] {
+	return func(yield func(lead, error) bool) {
+		if _, err := f.file.Seek(0, io.SeekStart); err != nil {
+			yield(lead{}, err)
+			return
+		}
+		decoder := gob.NewDecoder(bufio.NewReaderSize(f.file, 1<<16))
+		for {
+			var l lead
+			err := decoder.Decode(&l)
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if !yield(l, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Close removes the temporary file.
+func (f *LeadFile) Close() error { return errors.Join(f.file.Close(), os.Remove(f.file.Name())) }
+
+// bounded is a reader of limited size whose records have a limited size too.
+type bounded struct {
+	r      io.Reader
+	left   int64 // of all
+	record int64 // of this record; 0: without a limit
+}
+
+var errLongLine = errors.New("httpapi: a line is too long")
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = bodyFault(err)
+	}
+	b.left -= int64(n)
+	if b.left < 0 {
+		return 0, httpError{status: http.StatusRequestEntityTooLarge}
+	}
+	if b.record > 0 {
+		if b.record -= int64(n); b.record <= 0 {
+			return 0, errLongLine
+		}
+	}
+	return n, err
+}
+
+// leadBody is what a line of NDJSON is: the body of POST /crm/customers.
+var leadBody = bodyOf(0, reflect.TypeFor[cimsNewCustomer](), huma.NewMapRegistry("#/", huma.DefaultSchemaNamer))
+
+func parseNDJSON(from *bounded) iter.Seq2[lead, error] {
+	return func(yield func(lead, error) bool) {
+		lines := bufio.NewScanner(from)
+		lines.Buffer(nil, maxLeadLine)
+		n := 0
+		for lines.Scan() {
+			n++
+			text := bytes.TrimSpace(lines.Bytes())
+			if len(text) == 0 {
+				continue
+			}
+			var in cimsNewCustomer
+			err := leadBody.decode(text, reflect.ValueOf(&in).Elem())
+			if !yield(lead{n, in.customer()}, err) || err != nil {
+				return
+			}
+		}
+		switch err := lines.Err(); {
+		case errors.Is(err, bufio.ErrTooLong):
+			yield(lead{Line: n + 1}, invalid{{rule: ruleLongLine}})
+		case err != nil:
+			yield(lead{}, err)
+		}
+	}
+}
+
+// parseCSV reads what spreadsheets write: they begin with a byte order mark.
+func parseCSV(from *bounded) iter.Seq2[lead, error] {
+	return func(yield func(lead, error) bool) {
+		text := bufio.NewReader(from)
+		if mark, _ := text.Peek(3); string(mark) == "\ufeff" {
+			_, _ = text.Discard(3) // they are there
+		}
+		rows := csv.NewReader(text)
+		rows.ReuseRecord = true
+		line := 0
+		next := func() ([]string, int, error) {
+			from.record = maxLeadLine
+			row, err := rows.Read()
+			if err == nil {
+				line, _ = rows.FieldPos(0)
+			}
+			if malformed, ok := errors.AsType[*csv.ParseError](err); ok {
+				return nil, malformed.StartLine, invalid{{rule: cims.RuleFormat}}
+			}
+			if errors.Is(err, errLongLine) {
+				return nil, line + 1, invalid{{rule: ruleLongLine}}
+			}
+			if err != nil {
+				return nil, 0, err // of the sending, or the end
+			}
+			return row, line, nil
+		}
+		header, at, err := next()
+		if err == nil || errors.Is(err, io.EOF) {
+			at = max(at, 1)
+			header, err = slices.Clone(header), checkHeader(header)
+		}
+		if err != nil {
+			yield(lead{Line: at}, err)
+			return
+		}
+		for {
+			row, at, err := next()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			l := lead{Line: at}
+			for i, text := range row {
+				*csvFields[header[i]](&l.Customer) = text
+			}
+			if !yield(l, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// csvFields are the columns that a file may have.
+var csvFields = map[string]func(*cims.NewCustomer) *string{
+	"full_name":    func(c *cims.NewCustomer) *string { return &c.FullName },
+	"phone_number": func(c *cims.NewCustomer) *string { return &c.PhoneNumber },
+	"platform":     func(c *cims.NewCustomer) *string { return &c.Platform },
+	"username":     func(c *cims.NewCustomer) *string { return &c.Username },
+	"notes":        func(c *cims.NewCustomer) *string { return &c.Notes },
+	"status_name":  func(c *cims.NewCustomer) *string { return &c.StatusName },
+}
+
+func checkHeader(header []string) error {
+	var faults invalid
+	seen := map[string]bool{}
+	for _, name := range header {
+		switch {
+		case csvFields[name] == nil:
+			faults = append(faults, fault{location: harmless(name), rule: ruleUnknownField})
+		case seen[name]:
+			faults = append(faults, fault{location: name, rule: ruleRepeated})
+		}
+		seen[name] = true
+	}
+	if !seen["full_name"] {
+		faults = append(faults, fault{location: "full_name", rule: cims.RuleRequired})
+	}
+	return faults.err()
+}
+
+// csvColumns lists them for the document.
+func csvColumns() string { return strings.Join(slices.Sorted(maps.Keys(csvFields)), ", ") }
