@@ -134,15 +134,15 @@ func New(storage Storage, config *Config) (*Manager, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
 	m := &Manager{
 		storage: storage,
 		config:  filled,
 		wake:    make(chan struct{}, 1),
-		stop:    stop,
 		closed:  make(chan struct{}),
 	}
 	m.intakes.run, m.assignments.run = m.takeIn, m.autoAssign
+	var ctx context.Context
+	ctx, m.stop = context.WithCancel(context.Background())
 	go m.work(ctx)
 	return m, nil
 }

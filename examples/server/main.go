@@ -37,9 +37,16 @@ func main() {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	var err error
-	if len(args) > 0 && args[0] == "token" {
+	command := ""
+	if len(args) > 0 {
+		command = args[0]
+	}
+	switch command {
+	case "token":
 		err = printToken(ctx, args[1:], stdout)
-	} else {
+	case "import":
+		err = importFile(ctx, args[1:], stdout, stderr)
+	default:
 		var s settings
 		if s, err = parseSettings(args, stdout); err == nil {
 			err = start(ctx, s, stdout, stderr)

@@ -23,6 +23,7 @@ const (
 	headerTime   = 5 * time.Second
 	readTime     = 30 * time.Second
 	writeTime    = 60 * time.Second
+	importTime   = 15 * time.Minute // also of the answer, which comes at the end
 	idleTime     = 2 * time.Minute
 	shutdownTime = 20 * time.Second
 	maxHeader    = 32 << 10
@@ -38,7 +39,7 @@ func newHandler(crm *cims.Manager, secret []byte, origins []string, log *slog.Lo
 	config := huma.DefaultConfig("cims", "1.0.0")
 	config.DocsPath, config.OpenAPIPath, config.SchemasPath = "", "", "" // docs serves the first two, from here alone
 	api := humago.New(mux, config)
-	if err := httpapi.Register(api, crm, httpapi.Options{Authenticator: auth, Logger: log}); err != nil {
+	if err := httpapi.Register(api, crm, httpapi.Options{Authenticator: auth, ImportTimeout: importTime, Logger: log}); err != nil {
 		return nil, err
 	}
 	if err := docs.Register(api); err != nil {
@@ -56,7 +57,7 @@ func newHandler(crm *cims.Manager, secret []byte, origins []string, log *slog.Lo
 		}
 		answer(w, http.StatusOK, "ready")
 	})
-	handler := httpapi.Problems(mux, log)
+	handler := httpapi.Problems(patient(mux), log)
 	if len(origins) > 0 {
 		handler = cors.New(cors.Options{
 			AllowedOrigins: origins,
@@ -67,6 +68,16 @@ func newHandler(crm *cims.Manager, secret []byte, origins []string, log *slog.Lo
 		}).Handler(handler)
 	}
 	return logged(handler, log), nil
+}
+
+// patient lets an import's answer come later than any other's.
+func patient(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/crm/customers/import" {
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(importTime)) // or writeTime has to do
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func answer(w http.ResponseWriter, status int, text string) {

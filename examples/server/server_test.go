@@ -546,6 +546,62 @@ func TestHintsShowNoPassword(t *testing.T) {
 	require.Equal(t, `'sqlite:it'\''s.db'`, shellWord("sqlite:it's.db"))
 }
 
+func TestImportFile(t *testing.T) {
+	onBoth(t, func(t *testing.T, db string) {
+		ceo := launch(t, db).as("ceo@example.com")
+		ceo.hire("Aziza", "Bekzod")
+		folder := t.TempDir()
+		write := func(name, text string) string {
+			require.NoError(t, os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600))
+			return name
+		}
+		imported := func(file string) (string, string, error) {
+			return command(t, folder, nil, "import", "-db", db, file)
+		}
+		stdout, stderr, err := imported(write("leads.csv", "full_name,platform\nOne,web\nTwo,\nThree,\n"))
+		require.NoError(t, err, stderr)
+		require.Contains(t, stdout, "3 leads imported from leads.csv in ")
+		require.Empty(t, stderr, "no bar where there is no terminal")
+		stdout, _, err = imported(write("more.ndjson", `{"full_name": "Four"}`))
+		require.NoError(t, err)
+		require.Contains(t, stdout, "1 leads imported")
+		leads := ceo.leads()
+		require.Len(t, leads, 4)
+		for _, manager := range ceo.list("/crm/sales-managers") {
+			require.InDelta(t, 2, manager.(map[string]any)["assigned_leads_count"], 0)
+		}
+
+		for file, says := range map[string]string{
+			write("bad.csv", "full_name\nx\n\" \"\n"):                               "bad.csv: line 3: ",
+			write("unknown.csv", "full_name,status_name\nx,contacted\ny,no_such\n"): "unknown.csv: nothing was imported: line 3: ",
+			"none.csv":                    "no such file",
+			write("leads.txt", "x"):       ".csv, .ndjson or .jsonl",
+			filepath.Join("..", "x", "y"): ".csv, .ndjson or .jsonl",
+		} {
+			stdout, stderr, err := imported(file)
+			require.Error(t, err)
+			require.Empty(t, stdout)
+			require.Contains(t, stderr, says)
+		}
+		require.Len(t, ceo.leads(), 4)
+	})
+}
+
+func TestProgressBar(t *testing.T) {
+	var screen bytes.Buffer
+	bar := progressBar{to: &screen, total: 1000, begin: time.Now().Add(-time.Second)}
+	bar.clear()
+	require.Empty(t, screen.String())
+	bar.show(500)
+	bar.show(501) // too soon after
+	bar.show(1000)
+	require.Equal(t, 2, strings.Count(screen.String(), "\r"))
+	require.Contains(t, screen.String(), "[###############               ]  50 %  500 of 1000 leads, ")
+	require.Contains(t, screen.String(), "[##############################] 100 %  1000 of 1000 leads, ")
+	bar.clear()
+	require.True(t, strings.HasSuffix(screen.String(), "\r\033[K"))
+}
+
 // TestShutdownFinishesWhatIsUnderWay: a SIGTERM under load tears nothing.
 func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
 	p := launch(t, sqliteFile(t))

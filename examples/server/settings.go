@@ -8,6 +8,7 @@ import (
 	"net/mail"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -17,6 +18,17 @@ const (
 
   server [flags]                               starts it
   server token -email E [-ttl 1h] [-db URL]    prints a token for a user
+  server import [-db URL] FILE                 adds the leads of a file
+
+Flags:
+`
+	usageImport = `Adds the leads of a file, all of them or none, each with its sales manager.
+
+  server import [-db URL] FILE
+
+FILE.csv has a first row that names the fields, FILE.ndjson or FILE.jsonl one
+JSON object on each line. The fields are full_name, which has to be there,
+phone_number, platform, username, notes and status_name.
 
 Flags:
 `
@@ -61,7 +73,7 @@ func parseSettings(args []string, stdout io.Writer) (settings, error) {
 		return s, err
 	}
 	if flags.NArg() > 0 {
-		return s, fmt.Errorf("unknown command %q: the only one is token, and it comes before all flags", flags.Arg(0))
+		return s, fmt.Errorf("unknown command %q: there are token and import, and they come before all flags", flags.Arg(0))
 	}
 	if s.db, err = parseDatabase(*db); err != nil {
 		return s, err
@@ -97,6 +109,31 @@ func parseTokenSettings(args []string, stdout io.Writer) (tokenSettings, error) 
 	case s.ttl <= 0:
 		return s, fmt.Errorf("-ttl: want a time above 0, such as 1h, not %s", s.ttl)
 	}
+	s.db, err = parseDatabase(*db)
+	return s, err
+}
+
+// importSettings are those of the command import.
+type importSettings struct {
+	db   database
+	file string
+}
+
+func parseImportSettings(args []string, stdout io.Writer) (importSettings, error) {
+	var s importSettings
+	flags := flag.NewFlagSet("server import", flag.ContinueOnError)
+	db := databaseFlag(flags)
+	if err := parse(flags, args, stdout, usageImport, ""); err != nil {
+		return s, err
+	}
+	if flags.NArg() != 1 {
+		return s, errors.New("import: which file? Name one, after all flags")
+	}
+	s.file = flags.Arg(0)
+	if _, known := formats[strings.ToLower(filepath.Ext(s.file))]; !known {
+		return s, fmt.Errorf("import: %s: want a name that ends in .csv, .ndjson or .jsonl", s.file)
+	}
+	var err error
 	s.db, err = parseDatabase(*db)
 	return s, err
 }
