@@ -129,8 +129,9 @@ type Tx interface {
 
 	// Intake stores new customers with their sales managers and their first
 	// history row, whose cause is CauseCreated and which says who the first
-	// sales manager is. It fills in each lead's ids; they ascend. It changes
-	// nothing of the rotation: SaveRotation does, in the same transaction.
+	// sales manager is; their UpdatedAt is their CreatedAt. It fills in each
+	// lead's ids; they ascend. It changes nothing of the rotation: SaveRotation
+	// does, in the same transaction.
 	Intake(ctx context.Context, leads []*Lead) error
 	// LockCustomers reads those of the customers that exist, by id, and keeps
 	// others from changing their status and owner until the transaction ends.

@@ -8,10 +8,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/uptrace/bun"
 
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
@@ -23,7 +25,7 @@ var _ cims.Intaker = (*Storage)(nil)
 // of the rotation still holds, and two round trips where it has to be read
 // under the lock first.
 func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(cims.Rotation) cims.Rotation) (stored bool, err error) {
-	statement, err := s.intakeStatement(ctx)
+	statement, err := s.guardedStatement(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -106,17 +108,11 @@ func (s *Storage) tryIntake(
 		batch.Queue(beginning)
 	}
 	stored := 0
-	batch.Queue(statement, intakeArguments(before, after, leads)...).Query(func(rows pgx.Rows) error {
-		for ; rows.Next() && stored < len(leads); stored++ {
-			var assignment *int64
-			if err := rows.Scan(&leads[stored].Customer.ID, &assignment); err != nil {
-				return err
-			}
-			if assignment != nil {
-				sqlstore.SetFirst(leads[stored], *assignment)
-			}
-		}
-		return rows.Err()
+	arguments := append(leadArguments(leads), guardArguments(before, after, leads)...)
+	batch.Queue(statement, arguments...).Query(func(rows pgx.Rows) error {
+		var err error
+		stored, err = scanIDs(rows, leads)
+		return err
 	})
 	if !alone || !s.readCommitted {
 		batch.Queue("COMMIT")
@@ -134,20 +130,30 @@ func (s *Storage) tryIntake(
 	return stored == len(leads), nil
 }
 
-func intakeArguments(before sqlstore.State, after cims.Rotation, leads []*cims.Lead) []any {
+// leadArguments are those of the leads, $1 to $10.
+func leadArguments(leads []*cims.Lead) []any {
 	n := len(leads)
 	names, phones, platforms := make([]string, n), make([]string, n), make([]string, n)
 	usernames, notes, statuses := make([]string, n), make([]string, n), make([]string, n)
-	managers, by, waiting := make([]*int64, n), make([]*int64, n), make([]bool, n)
-	won := map[int64]int64{}
+	managers, by, waiting, times := make([]*int64, n), make([]*int64, n), make([]bool, n), make([]time.Time, n)
 	for i, lead := range leads {
 		c := &lead.Customer
 		names[i], phones[i], platforms[i] = c.FullName, c.PhoneNumber, c.Platform
 		usernames[i], notes[i], statuses[i] = c.Username, c.Notes, c.StatusName
-		by[i], waiting[i] = lead.By, lead.Waiting
+		by[i], waiting[i], times[i] = lead.By, lead.Waiting, c.CreatedAt
 		if c.SalesManager != nil {
 			managers[i] = &c.SalesManager.ID
-			won[c.SalesManager.ID]++
+		}
+	}
+	return []any{names, phones, platforms, usernames, notes, statuses, managers, by, waiting, times}
+}
+
+// guardArguments are those of the rotation, $11 to $18.
+func guardArguments(before sqlstore.State, after cims.Rotation, leads []*cims.Lead) []any {
+	won := map[int64]int64{}
+	for _, lead := range leads {
+		if owner := lead.Customer.SalesManager; owner != nil {
+			won[owner.ID]++
 		}
 	}
 	m := len(after.Members)
@@ -155,24 +161,34 @@ func intakeArguments(before sqlstore.State, after cims.Rotation, leads []*cims.L
 	for i, member := range after.Members {
 		ids[i], virtual[i], last[i], counts[i] = member.ID, member.VirtualTime, member.LastTurn, won[member.ID]
 	}
-	return []any{
-		before.Version, before.Pool, names, phones, platforms, usernames, notes, statuses, managers, by, waiting, leads[0].Customer.CreatedAt.UTC(),
-		after.Turn, after.Floor, ids, virtual, last, counts,
-	}
+	return []any{before.Version, before.Pool, after.Turn, after.Floor, ids, virtual, last, counts}
 }
 
-// intakeStatement makes the statement that stores new leads, for the host's
-// tables as they are. It is one data-modifying CTE: nothing of it happens
-// unless "holds" has a row. Ids are given out in the order of the rows.
-func (s *Storage) intakeStatement(ctx context.Context) (string, error) {
-	if statement := s.statement.Load(); statement != nil {
-		return *statement, nil
-	}
-	customer, err := s.Host(ctx, "customer")
+// guard takes the lock where the rotation is in the state that the decision was
+// made on, and all statuses are active; holds has a row then.
+const guard = `, holds AS (
+		UPDATE sales_manager_counter SET version = version + 1, turn = $13, floor = $14
+		WHERE ` + sqlstore.TheCounter + ` AND version = $11 AND (` + sqlstore.Pool + `) = $12
+		AND NOT EXISTS (SELECT 1 FROM input AS i WHERE NOT EXISTS (SELECT 1 FROM customer_status AS s WHERE s.name = i.status_name AND s.is_active))
+		RETURNING 1
+	), members AS (
+		INSERT INTO sales_manager_rotation AS r (sales_manager_id, virtual_time, last_turn, assigned_leads_count)
+		SELECT m.id, m.virtual_time, m.last_turn, m.leads
+		FROM unnest($15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[]) AS m (id, virtual_time, last_turn, leads), holds
+		ON CONFLICT (sales_manager_id) DO UPDATE SET virtual_time = excluded.virtual_time, last_turn = excluded.last_turn,
+			assigned_leads_count = r.assigned_leads_count + excluded.assigned_leads_count
+	)`
+
+// intakeStatement makes the statement that stores new leads with what belongs
+// to them, for the host's tables as they are: one data-modifying CTE. Ids are
+// given out in the order of the rows. Under a guard nothing of it happens unless
+// that holds.
+func intakeStatement(ctx context.Context, host sqlstore.Hosts, guarded bool) (string, error) {
+	customer, err := host(ctx, "customer")
 	if err != nil {
 		return "", err
 	}
-	assignment, err := s.Host(ctx, "sales_manager_assignment")
+	assignment, err := host(ctx, "sales_manager_assignment")
 	if err != nil {
 		return "", err
 	}
@@ -190,45 +206,85 @@ func (s *Storage) intakeStatement(ctx context.Context) (string, error) {
 		columns = append(columns, pgx.Identifier{column}.Sanitize())
 		values = append(values, customer.Fill[column])
 	}
-	statement := `WITH input AS (
-		SELECT * FROM unnest($3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::boolean[])
-			WITH ORDINALITY AS i (full_name, phone_number, platform, username, notes, status_name, manager_id, by_id, waiting, place)
-	), holds AS (
-		UPDATE sales_manager_counter SET version = version + 1, turn = $13, floor = $14
-		WHERE ` + sqlstore.TheCounter + ` AND version = $1 AND (` + sqlstore.Pool + `) = $2
-		AND NOT EXISTS (SELECT 1 FROM input AS i WHERE NOT EXISTS (SELECT 1 FROM customer_status AS s WHERE s.name = i.status_name AND s.is_active))
-		RETURNING 1
-	), members AS (
-		INSERT INTO sales_manager_rotation AS r (sales_manager_id, virtual_time, last_turn, assigned_leads_count)
-		SELECT m.id, m.virtual_time, m.last_turn, m.leads
-		FROM unnest($15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[]) AS m (id, virtual_time, last_turn, leads), holds
-		ON CONFLICT (sales_manager_id) DO UPDATE SET virtual_time = excluded.virtual_time, last_turn = excluded.last_turn,
-			assigned_leads_count = r.assigned_leads_count + excluded.assigned_leads_count
-	), stored AS (
-		INSERT INTO customer (` + strings.Join(columns, ", ") + `) SELECT ` + strings.Join(values, ", ") + ` FROM input AS i, holds ORDER BY i.place RETURNING id
+	condition, holds := "", ""
+	if guarded {
+		condition, holds = guard, ", holds"
+	}
+	return `WITH input AS (
+		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::boolean[], $10::timestamptz[])
+			WITH ORDINALITY AS i (full_name, phone_number, platform, username, notes, status_name, manager_id, by_id, waiting, at, place)
+	)` + condition + `, stored AS (
+		INSERT INTO customer (` + strings.Join(columns, ", ") + `) SELECT ` + strings.Join(values, ", ") + ` FROM input AS i` + holds + ` ORDER BY i.place RETURNING id
 	), lead AS (
 		SELECT n.id, i.* FROM (SELECT id, row_number() OVER (ORDER BY id) AS place FROM stored) AS n JOIN input AS i USING (place)
 	), history AS (
 		INSERT INTO customer_status_history (customer_id, to_status, cause, changed_by, owner_id, changed_at)
-		SELECT id, status_name, '` + string(cims.CauseCreated) + `', by_id, manager_id, $12 FROM lead
+		SELECT id, status_name, '` + string(cims.CauseCreated) + `', by_id, manager_id, at FROM lead
 	), unassigned AS (
-		INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting) SELECT id, $12, waiting FROM lead WHERE manager_id IS NULL
+		INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting) SELECT id, at, waiting FROM lead WHERE manager_id IS NULL
 	), assignment AS (
 		INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at)
-		SELECT id, manager_id, ` + at(assignment, "assigned_at") + `, TRUE, $12 FROM lead WHERE manager_id IS NOT NULL ORDER BY place
+		SELECT id, manager_id, ` + at(assignment, "assigned_at") + `, TRUE, at FROM lead WHERE manager_id IS NOT NULL ORDER BY place
 		RETURNING id, customer_id
-	) SELECT lead.id, assignment.id FROM lead LEFT JOIN assignment ON assignment.customer_id = lead.id ORDER BY lead.place`
-	s.statement.Store(&statement)
-	return statement, nil
+	) SELECT lead.id, assignment.id FROM lead LEFT JOIN assignment ON assignment.customer_id = lead.id ORDER BY lead.place`, nil
+}
+
+// guardedStatement makes the statement of Intake once.
+func (s *Storage) guardedStatement(ctx context.Context) (string, error) {
+	if statement := s.statement.Load(); statement != nil {
+		return *statement, nil
+	}
+	statement, err := intakeStatement(ctx, s.Host, true)
+	if err == nil {
+		s.statement.Store(&statement)
+	}
+	return statement, err
+}
+
+// scanIDs reads the ids of stored leads, and says how many there are.
+func scanIDs(rows sqlstore.Rows, leads []*cims.Lead) (stored int, err error) {
+	for ; rows.Next() && stored < len(leads); stored++ {
+		var assignment *int64
+		if err := rows.Scan(&leads[stored].Customer.ID, &assignment); err != nil {
+			return stored, err
+		}
+		if assignment != nil {
+			sqlstore.SetFirst(leads[stored], *assignment)
+		}
+	}
+	return stored, rows.Err()
+}
+
+// intake is a Dialect's: the same statement without the guard, inside a
+// transaction.
+func intake(ctx context.Context, conn bun.IConn, host sqlstore.Hosts, leads []*cims.Lead) (err error) {
+	tx, ok := conn.(transaction)
+	if !ok {
+		return fmt.Errorf("cims: want a transaction, got %T", conn)
+	}
+	statement, err := intakeStatement(ctx, host, false)
+	if err != nil {
+		return err
+	}
+	rows, err := tx.tx.QueryContext(ctx, statement, leadArguments(leads)...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	stored, err := scanIDs(rows, leads)
+	if err == nil && stored < len(leads) {
+		err = fmt.Errorf("cims: %d of %d leads were stored", stored, len(leads))
+	}
+	return errors.Join(err, rows.Err())
 }
 
 // at is the time of the intake as a column of a host's table takes it: one
 // without a zone holds UTC.
 func at(host sqlstore.Host, column string) string {
 	if strings.HasSuffix(host.Columns[column].Type, "without time zone") {
-		return "$12::timestamptz AT TIME ZONE 'UTC'"
+		return "at AT TIME ZONE 'UTC'"
 	}
-	return "$12::timestamptz"
+	return "at"
 }
 
 // simple has bun's statements sent as they are, by the simple protocol: their

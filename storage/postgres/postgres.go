@@ -131,6 +131,7 @@ func dialect(steps []sqlstore.Step) sqlstore.Dialect {
 		Lower:       "lower",
 		StartsWith:  startsWith,
 		Classify:    classify,
+		Intake:      intake,
 		Columns:     columns,
 		Steps:       steps,
 		TryLock:     tryLock,

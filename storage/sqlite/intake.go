@@ -4,10 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/uptrace/bun"
 
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
@@ -24,10 +27,97 @@ type statements struct {
 	once sync.Once
 	err  error
 
-	state, members, status                       *sql.Stmt
+	leads                  leadStatements
+	state, members, status *sql.Stmt
+	member, counter        *sql.Stmt
+}
+
+// leadStatements store one new lead.
+type leadStatements struct {
 	customer, assignment, history, waiting       *sql.Stmt
-	member, counter                              *sql.Stmt
 	phoneNull, platformNull, userNull, notesNull bool
+}
+
+// preparer is a connection or a pool.
+type preparer interface {
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+}
+
+// toPrepare is a statement and where it goes.
+type toPrepare struct {
+	stmt  **sql.Stmt
+	query string
+}
+
+func prepareAll(ctx context.Context, on preparer, all ...toPrepare) (err error) {
+	for _, p := range all {
+		if *p.stmt, err = on.PrepareContext(ctx, p.query); err != nil { //nolint:sqlclosecheck // by whoever asked for it
+			return err
+		}
+	}
+	return nil
+}
+
+// prepareLeads makes the statements for a host's table as it is.
+func prepareLeads(ctx context.Context, on preparer, host sqlstore.Hosts) (in leadStatements, err error) {
+	customer, err := host(ctx, "customer")
+	if err != nil {
+		return in, err
+	}
+	columns := []string{"full_name", "phone_number", "platform", "username", "notes", "status_name", "created_at", "updated_at", nameColumn}
+	values := []string{"?1", "?2", "?3", "?4", "?5", "?6", "?7", "?7", "?8"}
+	for _, column := range slices.Sorted(maps.Keys(customer.Fill)) {
+		columns = append(columns, `"`+strings.ReplaceAll(column, `"`, `""`)+`"`)
+		values = append(values, customer.Fill[column])
+	}
+	in.phoneNull, in.platformNull = !customer.Columns["phone_number"].NotNull, !customer.Columns["platform"].NotNull
+	in.userNull, in.notesNull = !customer.Columns["username"].NotNull, !customer.Columns["notes"].NotNull
+	return in, prepareAll(
+		ctx, on,
+		toPrepare{&in.customer, "INSERT INTO customer (" + strings.Join(columns, ", ") + ") VALUES (" + strings.Join(values, ", ") + ")"},
+		toPrepare{&in.assignment, `INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at)
+			VALUES (?1, ?2, ?3, TRUE, ?3)`},
+		toPrepare{&in.history, `INSERT INTO customer_status_history (customer_id, to_status, cause, changed_by, owner_id, changed_at)
+			VALUES (?1, ?2, '` + string(cims.CauseCreated) + `', ?3, ?4, ?5)`},
+		toPrepare{&in.waiting, "INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting) VALUES (?1, ?2, ?3)"},
+	)
+}
+
+// within is the same statements inside a transaction, which closes them.
+func (in leadStatements) within(ctx context.Context, tx *sql.Tx) leadStatements {
+	in.customer, in.assignment = tx.StmtContext(ctx, in.customer), tx.StmtContext(ctx, in.assignment)
+	in.history, in.waiting = tx.StmtContext(ctx, in.history), tx.StmtContext(ctx, in.waiting)
+	return in
+}
+
+func (in leadStatements) close() error {
+	var errs []error
+	for _, stmt := range []*sql.Stmt{in.customer, in.assignment, in.history, in.waiting} {
+		if stmt != nil {
+			errs = append(errs, stmt.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// intake is a Dialect's.
+func intake(ctx context.Context, conn bun.IConn, host sqlstore.Hosts, leads []*cims.Lead) (err error) {
+	on, ok := conn.(preparer)
+	if !ok {
+		return fmt.Errorf("cims: want a connection that prepares statements, got %T", conn)
+	}
+	in, err := prepareLeads(ctx, on, host)
+	defer func() { err = errors.Join(err, in.close()) }()
+	if err != nil {
+		return err
+	}
+	// A context that can end costs a goroutine for each statement.
+	for _, lead := range leads {
+		if err := in.insert(context.WithoutCancel(ctx), lead); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
 }
 
 // Intake implements cims.Intaker, on the file's one writing connection. On a
@@ -50,42 +140,21 @@ func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(ci
 }
 
 func (s *Storage) prepare(ctx context.Context) error {
-	customer, err := s.Host(ctx, "customer")
-	if err != nil {
+	in := &s.intake
+	var err error
+	if in.leads, err = prepareLeads(ctx, s.write, s.Host); err != nil {
 		return err
 	}
-	columns := []string{"full_name", "phone_number", "platform", "username", "notes", "status_name", "created_at", "updated_at", nameColumn}
-	values := []string{"?1", "?2", "?3", "?4", "?5", "?6", "?7", "?7", "?8"}
-	for _, column := range slices.Sorted(maps.Keys(customer.Fill)) {
-		columns = append(columns, `"`+strings.ReplaceAll(column, `"`, `""`)+`"`)
-		values = append(values, customer.Fill[column])
-	}
-	in := &s.intake
-	in.phoneNull, in.platformNull = !customer.Columns["phone_number"].NotNull, !customer.Columns["platform"].NotNull
-	in.userNull, in.notesNull = !customer.Columns["username"].NotNull, !customer.Columns["notes"].NotNull
-	for _, p := range []struct {
-		stmt  **sql.Stmt
-		query string
-	}{
-		{&in.state, "SELECT version, (" + sqlstore.Pool + ") FROM sales_manager_counter WHERE " + sqlstore.TheCounter},
-		{&in.members, sqlstore.ReadRotation},
-		{&in.status, "SELECT count(*) FROM customer_status WHERE name = ? AND is_active"},
-		{&in.customer, "INSERT INTO customer (" + strings.Join(columns, ", ") + ") VALUES (" + strings.Join(values, ", ") + ")"},
-		{&in.assignment, `INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at)
-			VALUES (?1, ?2, ?3, TRUE, ?3)`},
-		{&in.history, `INSERT INTO customer_status_history (customer_id, to_status, cause, changed_by, owner_id, changed_at)
-			VALUES (?1, ?2, '` + string(cims.CauseCreated) + `', ?3, ?4, ?5)`},
-		{&in.waiting, "INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting) VALUES (?1, ?2, ?3)"},
-		{&in.member, `INSERT INTO sales_manager_rotation (sales_manager_id, virtual_time, last_turn, assigned_leads_count) VALUES (?1, ?2, ?3, ?4)
+	return prepareAll(
+		ctx, s.write,
+		toPrepare{&in.state, "SELECT version, (" + sqlstore.Pool + ") FROM sales_manager_counter WHERE " + sqlstore.TheCounter},
+		toPrepare{&in.members, sqlstore.ReadRotation},
+		toPrepare{&in.status, "SELECT count(*) FROM customer_status WHERE name = ? AND is_active"},
+		toPrepare{&in.member, `INSERT INTO sales_manager_rotation (sales_manager_id, virtual_time, last_turn, assigned_leads_count) VALUES (?1, ?2, ?3, ?4)
 			ON CONFLICT (sales_manager_id) DO UPDATE SET virtual_time = excluded.virtual_time, last_turn = excluded.last_turn,
 			assigned_leads_count = assigned_leads_count + excluded.assigned_leads_count`},
-		{&in.counter, "UPDATE sales_manager_counter SET version = version + 1, turn = ?1, floor = ?2 WHERE " + sqlstore.TheCounter},
-	} {
-		if *p.stmt, err = s.write.PrepareContext(ctx, p.query); err != nil { //nolint:sqlclosecheck // closed with the database
-			return err
-		}
-	}
-	return nil
+		toPrepare{&in.counter, "UPDATE sales_manager_counter SET version = version + 1, turn = ?1, floor = ?2 WHERE " + sqlstore.TheCounter},
+	)
 }
 
 func (s *Storage) tryIntake(ctx context.Context, leads []*cims.Lead, decide func(cims.Rotation) cims.Rotation) (stored bool, err error) {
@@ -110,8 +179,9 @@ func (s *Storage) tryIntake(ctx context.Context, leads []*cims.Lead, decide func
 	}
 	after := decide(before.Rotation)
 	won := map[int64]int64{}
+	in := s.intake.leads.within(ctx, tx)
 	for _, lead := range leads {
-		if err := s.insertLead(ctx, tx, lead); err != nil {
+		if err := in.insert(ctx, lead); err != nil {
 			return false, err
 		}
 		if owner := lead.Customer.SalesManager; owner != nil {
@@ -175,10 +245,11 @@ func queryRow(ctx context.Context, tx *sql.Tx, stmt *sql.Stmt, args ...any) *sql
 	return tx.StmtContext(ctx, stmt).QueryRowContext(ctx, args...) //nolint:sqlclosecheck // closed with tx
 }
 
-func (s *Storage) insertLead(ctx context.Context, tx *sql.Tx, lead *cims.Lead) error {
-	c, in := &lead.Customer, &s.intake
+// insert stores a lead with what belongs to it.
+func (in *leadStatements) insert(ctx context.Context, lead *cims.Lead) error {
+	c := &lead.Customer
 	at := c.CreatedAt.Format(timeFormat)
-	result, err := exec(ctx, tx, in.customer, c.FullName, textOrNull(c.PhoneNumber, in.phoneNull), textOrNull(c.Platform, in.platformNull),
+	result, err := in.customer.ExecContext(ctx, c.FullName, textOrNull(c.PhoneNumber, in.phoneNull), textOrNull(c.Platform, in.platformNull),
 		textOrNull(c.Username, in.userNull), textOrNull(c.Notes, in.notesNull), c.StatusName, at, strings.ToLower(c.FullName))
 	if err != nil {
 		return err
@@ -188,10 +259,10 @@ func (s *Storage) insertLead(ctx context.Context, tx *sql.Tx, lead *cims.Lead) e
 	}
 	var owner any
 	if c.SalesManager == nil {
-		_, err = exec(ctx, tx, in.waiting, c.ID, at, lead.Waiting)
+		_, err = in.waiting.ExecContext(ctx, c.ID, at, lead.Waiting)
 	} else {
 		owner = c.SalesManager.ID
-		if result, err = exec(ctx, tx, in.assignment, c.ID, owner, at); err == nil {
+		if result, err = in.assignment.ExecContext(ctx, c.ID, owner, at); err == nil {
 			var id int64
 			id, err = result.LastInsertId()
 			sqlstore.SetFirst(lead, id)
@@ -204,7 +275,7 @@ func (s *Storage) insertLead(ctx context.Context, tx *sql.Tx, lead *cims.Lead) e
 	if lead.By != nil {
 		by = *lead.By
 	}
-	_, err = exec(ctx, tx, in.history, c.ID, c.StatusName, by, owner, at)
+	_, err = in.history.ExecContext(ctx, c.ID, c.StatusName, by, owner, at)
 	return err
 }
 

@@ -86,7 +86,7 @@ func Open(ctx context.Context, path string, options ...Option) (*Storage, error)
 	if err != nil {
 		return nil, fmt.Errorf("cims: database file: %w", err)
 	}
-	pragmas := []string{"busy_timeout(5000)", "journal_mode(WAL)", string(SynchronousFull), "foreign_keys(1)"}
+	pragmas := []string{"busy_timeout(5000)", "journal_mode(WAL)", string(SynchronousFull), "foreign_keys(1)", "cache_size(-16000)"}
 	for _, option := range options {
 		pragmas = append(pragmas, string(option)) // the last one of a kind counts
 	}
@@ -151,9 +151,9 @@ func dialect(steps []sqlstore.Step) sqlstore.Dialect {
 		Bun:        sqlitedialect.New(),
 		Begin:      begin,
 		Lower:      lower,
-		NameColumn: nameColumn,
 		StartsWith: startsWith,
 		Classify:   classify,
+		Intake:     intake,
 		Columns:    columns,
 		Steps:      steps,
 		// The transaction has the file to itself already.

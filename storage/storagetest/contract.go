@@ -858,9 +858,9 @@ func contractCustomers(t *testing.T, d *database) {
 	tashkent := time.FixedZone("Asia/Tashkent", 5*60*60)
 	full := cims.Customer{
 		FullName: "Aziza Karimova", PhoneNumber: "+998 90 123-45-67", Platform: "Instagram", Username: "@aziza",
-		Notes: "Line\nline\ttab", StatusName: "rejected", CreatedAt: at, UpdatedAt: at.Add(time.Hour),
+		Notes: "Line\nline\ttab", StatusName: "rejected", CreatedAt: at, UpdatedAt: at,
 	}
-	elsewhere := cims.Customer{FullName: "Zone", CreatedAt: at.In(tashkent), UpdatedAt: at.Add(time.Microsecond).In(tashkent)}
+	elsewhere := cims.Customer{FullName: "Zone", CreatedAt: at.In(tashkent)}
 	old := cims.Customer{FullName: "Old", CreatedAt: time.Date(1970, 1, 1, 0, 0, 0, 1000, time.UTC)}
 	late := cims.Customer{FullName: "Late", CreatedAt: time.Date(2099, 12, 31, 23, 59, 59, 999_999_000, time.UTC)}
 	inserted := d.insert(t, full, elsewhere, old, late)
@@ -871,7 +871,7 @@ func contractCustomers(t *testing.T, d *database) {
 	require.Equal(t, full, d.customer(t, full.ID))
 	got := d.customer(t, inserted[1])
 	require.Equal(t, at, got.CreatedAt, "in UTC")
-	require.Equal(t, at.Add(time.Microsecond), got.UpdatedAt)
+	require.Equal(t, at, got.UpdatedAt)
 	require.Equal(t, old.CreatedAt, d.customer(t, inserted[2]).CreatedAt)
 	require.Equal(t, late.CreatedAt, d.customer(t, inserted[3]).CreatedAt)
 	require.Len(t, d.history(t, full.ID), 1, "its creation")

@@ -136,7 +136,9 @@ func (q *queries) Unassigned(ctx context.Context, waiting bool, limit int) ([]in
 
 // ChangeStatuses implements cims.Tx.
 func (q *queries) ChangeStatuses(ctx context.Context, changes []cims.StatusChange) error {
-	t := newStatusHistory()
+	t := table{name: "customer_status_history", columns: []string{
+		"customer_id", "from_status", "to_status", "cause", "changed_by", "reason", "owner_id", "changed_at",
+	}}
 	// Those in a row that end alike are changed by one statement: usually all.
 	for i := 0; i < len(changes); {
 		first, ids := changes[i], []int64{}

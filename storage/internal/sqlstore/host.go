@@ -48,6 +48,9 @@ func (f filling) appendTo(t *table) {
 	}
 }
 
+// Hosts describes a host's tables to a driver's own statements.
+type Hosts func(ctx context.Context, table string) (Host, error)
+
 // Host is what a driver's own statements have to know of a host's table.
 type Host struct {
 	Fill    map[string]string // columns to be filled, with a literal for each
@@ -55,24 +58,16 @@ type Host struct {
 }
 
 // Host describes a table to a driver's own statements.
-func (s *Store) Host(ctx context.Context, table string) (Host, error) {
-	f, err := s.fill(ctx, table)
+func (q *queries) Host(ctx context.Context, table string) (Host, error) {
+	f, err := q.fill(ctx, table)
 	if err != nil {
 		return Host{}, err
 	}
 	host := Host{Fill: map[string]string{}, Columns: f.known}
 	for i, column := range f.columns {
-		host.Fill[column] = s.db.NewRaw("?", f.values[i]).String()
+		host.Fill[column] = q.db.NewRaw("?", f.values[i]).String()
 	}
 	return host, nil
-}
-
-// text is an optional text: NULL when it is empty, where the column allows it.
-func (f filling) text(column, text string) any {
-	if f.known[column].NotNull {
-		return text
-	}
-	return null(text)
 }
 
 // fill reads a host's table once, the first time that something is inserted.

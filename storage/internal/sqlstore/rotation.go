@@ -117,19 +117,12 @@ func (q *queries) saveMembers(ctx context.Context, state cims.Rotation, won map[
 	return err
 }
 
-func newAssignments() table {
-	return table{name: "sales_manager_assignment", columns: []string{
-		"customer_id", "sales_manager_id", "assigned_at", "assigned_by", "is_active", "customer_created_at",
-	}}
-}
-
-func newUnassigned() table {
-	return table{name: "cims_unassigned", columns: []string{"customer_id", "customer_created_at", "waiting"}}
-}
-
 // saveOwners stores who has each customer now, and who waits.
 func (q *queries) saveOwners(ctx context.Context, changes []cims.OwnerChange) ([]cims.Assignment, error) {
-	owned, waiting := newAssignments(), newUnassigned()
+	owned := table{name: "sales_manager_assignment", columns: []string{
+		"customer_id", "sales_manager_id", "assigned_at", "assigned_by", "is_active", "customer_created_at",
+	}}
+	waiting := table{name: "cims_unassigned", columns: []string{"customer_id", "customer_created_at", "waiting"}}
 	var lost, found []int64
 	for _, c := range changes {
 		switch {

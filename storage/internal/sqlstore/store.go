@@ -35,15 +35,16 @@ type Dialect struct {
 
 	// Lower is the function that makes a text lower case in queries.
 	Lower string
-	// NameColumn, if not empty, is a column that holds a customer's name in
-	// lower case, where the database can't work that out by itself.
-	NameColumn string
 	// StartsWith is the condition that a column starts with prefix, in any
 	// case; for a customer's full_name and phone_number, served by an index.
 	StartsWith func(column, prefix string) schema.QueryWithArgs
 
 	// Classify says what kind of failure a driver's error is.
 	Classify func(err error) Failure
+
+	// Intake is cims.Tx's: by prepared statements of the driver's own, since an
+	// import has many rows and bun would write them all into the text.
+	Intake func(ctx context.Context, conn bun.IConn, host Hosts, leads []*cims.Lead) error
 
 	// Columns reads the columns of a host's table.
 	Columns func(ctx context.Context, conn bun.IConn, table string) ([]Column, error)
