@@ -86,7 +86,7 @@ func Open(ctx context.Context, path string, options ...Option) (*Storage, error)
 	if err != nil {
 		return nil, fmt.Errorf("cims: database file: %w", err)
 	}
-	pragmas := []string{"busy_timeout(5000)", "journal_mode(WAL)", string(SynchronousFull), "foreign_keys(1)", "cache_size(-16000)"}
+	pragmas := []string{"busy_timeout(5000)", "journal_mode(WAL)", string(SynchronousFull), "foreign_keys(1)"}
 	for _, option := range options {
 		pragmas = append(pragmas, string(option)) // the last one of a kind counts
 	}
