@@ -188,10 +188,7 @@ func floorOnSQLite(b *testing.B, path string, synchronous sqlite.Option, ids []i
 	b.Cleanup(func() { require.NoError(b, store.Close()) })
 	prepare(b, store, len(ids))
 	level := map[sqlite.Option]string{sqlite.SynchronousFull: "FULL", sqlite.SynchronousNormal: "NORMAL"}[synchronous]
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)&_pragma=synchronous("+level+")&_txlock=immediate&_time_format=sqlite&_timezone=UTC")
-	require.NoError(b, err)
-	db.SetMaxOpenConns(1)
-	b.Cleanup(func() { require.NoError(b, db.Close()) })
+	db := openSQLite(b, path, "_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)&_pragma=synchronous("+level+")&_txlock=immediate&_time_format=sqlite&_timezone=UTC")
 	customer, err := db.PrepareContext(b.Context(), `INSERT INTO customer (full_name, phone_number, status_name, created_at, updated_at, search_name)
 		VALUES (?1, ?2, 'contacted', ?3, ?3, ?4)`)
 	require.NoError(b, err)
@@ -218,4 +215,14 @@ func floorOnSQLite(b *testing.B, path string, synchronous sqlite.Option, ids []i
 		}
 		return tx.Commit()
 	}
+}
+
+// openSQLite opens a file by the driver alone, with one connection.
+func openSQLite(b *testing.B, path, settings string) *sql.DB {
+	b.Helper()
+	db, err := sql.Open("sqlite", "file:"+path+"?"+settings)
+	require.NoError(b, err)
+	db.SetMaxOpenConns(1)
+	b.Cleanup(func() { require.NoError(b, db.Close()) })
+	return db
 }
