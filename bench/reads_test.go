@@ -33,6 +33,7 @@ type filled struct {
 	leads   int
 	manager int64  // one of them
 	used    int64  // the id of a status that a tenth of the leads is in
+	rare    int64  // the id of a status that fifty leads are in
 	deep    string // the cursor of the hundredth page
 	made    int    // statuses, to be deleted
 }
@@ -80,6 +81,10 @@ func operations() []operation {
 			return err
 		}},
 		{name: "delete-used-status", do: func(ctx context.Context, f *filled, _ int64) error {
+			return wantInUse(f.crm.DeleteStatus(ctx, trusted, f.rare, cims.Deletion{}))
+		}},
+		// It counts up to 1,000, and of a thousand leads only a hundred can be counted.
+		{name: "delete-much-used-status", do: func(ctx context.Context, f *filled, _ int64) error {
 			return wantInUse(f.crm.DeleteStatus(ctx, trusted, f.used, cims.Deletion{}))
 		}},
 		{
@@ -235,8 +240,11 @@ func open(b *testing.B, crm *cims.Manager, leads int) *filled {
 	statuses, err := f.crm.Statuses(b.Context(), trusted, nil)
 	require.NoError(b, err)
 	for _, s := range statuses {
-		if s.Name == usedStatus {
+		switch s.Name {
+		case usedStatus:
 			f.used = s.ID
+		case rareStatus:
+			f.rare = s.ID
 		}
 	}
 	for range 99 {
@@ -249,12 +257,13 @@ func open(b *testing.B, crm *cims.Manager, leads int) *filled {
 }
 
 const (
-	fillManagers = 20
+	fillManagers = 5             // each has more than a hundred leads, also of a thousand
 	usedStatus   = "negotiating" // not a system status, so that it may be deleted
+	rareStatus   = "visited"
 )
 
 // The leads are older the lower their id, one every five seconds up to now; one
-// in ten is in usedStatus, some have gone further, and each has its history, its
+// in ten is in usedStatus, fifty in rareStatus, some have gone further, and each has its history, its
 // assignment and its place in the count of its manager.
 const (
 	fillPostgres = `
@@ -262,7 +271,7 @@ BEGIN;
 CREATE TEMPORARY TABLE team ON COMMIT DROP AS SELECT id, row_number() OVER (ORDER BY id) - 1 AS place FROM "user";
 INSERT INTO customer (full_name, phone_number, status_name, created_at, updated_at)
 SELECT 'Lead ' || i, '+99890' || lpad(i::text, 7, '0'),
-	CASE i %% 10 WHEN 0 THEN '%[2]s' WHEN 1 THEN 'project_started' WHEN 2 THEN 'finished' ELSE 'contacted' END, at, at
+	CASE WHEN i <= 50 THEN '%[4]s' WHEN i %% 10 = 0 THEN '%[2]s' WHEN i %% 10 = 1 THEN 'project_started' ELSE 'contacted' END, at, at
 FROM (SELECT i, now() - (%[1]d - i) * interval '5 seconds' AS at FROM generate_series(1, %[1]d) AS i) AS lead ORDER BY i;
 INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at)
 SELECT c.id, team.id, c.created_at, TRUE, c.created_at FROM customer AS c JOIN team ON team.place = c.id %% %[3]d ORDER BY c.id;
@@ -282,7 +291,7 @@ CREATE TEMPORARY TABLE team AS SELECT id, row_number() OVER (ORDER BY id) - 1 AS
 INSERT INTO customer (full_name, phone_number, status_name, created_at, updated_at, search_name)
 WITH RECURSIVE series (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM series WHERE i < %[1]d)
 SELECT 'Lead ' || i, printf('+99890%%07d', i),
-	CASE i %% 10 WHEN 0 THEN '%[2]s' WHEN 1 THEN 'project_started' WHEN 2 THEN 'finished' ELSE 'contacted' END, at, at, 'lead ' || i
+	CASE WHEN i <= 50 THEN '%[4]s' WHEN i %% 10 = 0 THEN '%[2]s' WHEN i %% 10 = 1 THEN 'project_started' ELSE 'contacted' END, at, at, 'lead ' || i
 FROM (SELECT i, strftime('%%Y-%%m-%%d %%H:%%M:%%S+00:00', 'now', printf('-%%d seconds', 5 * (%[1]d - i))) AS at FROM series);
 INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at)
 SELECT c.id, team.id, c.created_at, TRUE, c.created_at FROM customer AS c JOIN team ON team.place = c.id %% %[3]d;
@@ -304,12 +313,12 @@ func filledPostgres(b *testing.B, leads int) *cims.Manager {
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, store.Close()) })
 	crm, _ := prepare(b, store, fillManagers)
-	makeUsedStatus(b, crm)
+	makeStatuses(b, crm)
 	conn, err := pgx.Connect(b.Context(), url)
 	require.NoError(b, err)
 	defer func() { require.NoError(b, conn.Close(context.Background())) }()
 	for _, statements := range []string{
-		fmt.Sprintf(fillPostgres, leads, usedStatus, fillManagers),
+		fmt.Sprintf(fillPostgres, leads, usedStatus, fillManagers, rareStatus),
 		// Only now: the plans of foreign-key checks that are made while a table is
 		// known to be empty scan it for ever after.
 		"VACUUM ANALYZE customer, sales_manager_assignment, customer_status_history, assignment_history",
@@ -328,17 +337,19 @@ func filledSQLite(b *testing.B, leads int) *cims.Manager {
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, store.Close()) })
 	crm, _ := prepare(b, store, fillManagers)
-	makeUsedStatus(b, crm)
+	makeStatuses(b, crm)
 	// Nothing that matters is lost if this is interrupted. Foreign keys hold by
 	// the way it is made.
 	db := openSQLite(b, path, "_pragma=busy_timeout(5000)&_pragma=synchronous(OFF)&_pragma=cache_size(-500000)")
-	_, err = db.ExecContext(b.Context(), "BEGIN IMMEDIATE;"+fmt.Sprintf(fillSQLite, leads, usedStatus, fillManagers)+"; COMMIT; PRAGMA wal_checkpoint(TRUNCATE)")
+	_, err = db.ExecContext(b.Context(), "BEGIN IMMEDIATE;"+fmt.Sprintf(fillSQLite, leads, usedStatus, fillManagers, rareStatus)+"; COMMIT; PRAGMA wal_checkpoint(TRUNCATE)")
 	require.NoError(b, err)
 	return crm
 }
 
-func makeUsedStatus(b *testing.B, crm *cims.Manager) {
+func makeStatuses(b *testing.B, crm *cims.Manager) {
 	b.Helper()
-	_, err := crm.CreateStatus(b.Context(), trusted, cims.NewStatus{Name: usedStatus, DisplayName: usedStatus})
-	require.NoError(b, err)
+	for _, name := range []string{usedStatus, rareStatus} {
+		_, err := crm.CreateStatus(b.Context(), trusted, cims.NewStatus{Name: name, DisplayName: name})
+		require.NoError(b, err)
+	}
 }
