@@ -25,7 +25,7 @@ import (
 	"github.com/cimskit/cims/internal/pgtest"
 )
 
-const httpSecret = "a secret for benchmarks, of no use to anybody" //nolint:gosec // that is what it says
+const httpSecret = "a secret for benchmarks, of no use to anybody"
 
 // httpRequest is what a client sends again and again.
 type httpRequest struct {
@@ -103,7 +103,7 @@ var serverAddress = regexp.MustCompile(`http://(\S+), its API`)
 
 func startServer(b *testing.B, binary, database string) string {
 	b.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(b.Context()), binary, "-demo", "-addr", "127.0.0.1:0", "-db", database) // stopped below
+	cmd := exec.CommandContext(context.WithoutCancel(b.Context()), binary, "-demo", "-addr", "127.0.0.1:0", "-db", database) //nolint:gosec // our own; stopped below
 	cmd.Env = append(os.Environ(), "CIMS_JWT_SECRET="+httpSecret)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -68,7 +68,7 @@ func startProcess(b *testing.B, url string) *process {
 	b.Helper()
 	self, err := os.Executable()
 	require.NoError(b, err)
-	cmd := exec.CommandContext(context.WithoutCancel(b.Context()), self) // it ends with its input
+	cmd := exec.CommandContext(context.WithoutCancel(b.Context()), self) //nolint:gosec // it is this binary; it ends with its input
 	cmd.Env = append(os.Environ(), processURL+"="+url)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -116,7 +116,7 @@ func beProcess(url string, stdin io.Reader, stdout io.Writer) error {
 	for {
 		var span time.Duration
 		if _, err := fmt.Fscanln(lines, &span); err != nil {
-			return nil //nolint:nilerr // nobody asks any more
+			return nil // nobody asks any more
 		}
 		rate, err := rateOf(ctx, callersPerProcess, func(ctx context.Context, i int) error {
 			_, err := crm.AddCustomer(ctx, trusted, cims.NewCustomer{FullName: leadName(i), PhoneNumber: leadPhone(i)})
