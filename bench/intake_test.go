@@ -1,17 +1,17 @@
 // Package bench measures, always beside the bare floor in the same run: what
-// counts is the ratio, since machines differ and are shared.
+// counts is the ratio, since machines differ and are shared. ./scripts/bench
+// runs all of it and makes a table.
 //
 //	go test -run '^$' -bench Intake -benchtime 1x ./bench
 package bench
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
 	"path/filepath"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,8 +27,8 @@ import (
 var trusted = cims.System("bench")
 
 const (
-	rounds = 5
-	span   = 400 * time.Millisecond // of one measurement
+	rounds = 11
+	span   = 200 * time.Millisecond // of one measurement
 )
 
 // contender takes in one lead.
@@ -77,11 +77,18 @@ func leadPhone(i int) string { return fmt.Sprintf("+99890%07d", i) }
 // compare runs both in turn and reports the medians and their ratio.
 func compare(b *testing.B, callers int, floor, ours contender) {
 	b.Helper()
-	run(b, callers, floor, span/4) // to warm up
-	run(b, callers, ours, span/4)
+	compareRates(b,
+		func(span time.Duration) float64 { return run(b, callers, floor, span) },
+		func(span time.Duration) float64 { return run(b, callers, ours, span) })
+}
+
+func compareRates(b *testing.B, floor, ours func(span time.Duration) float64) {
+	b.Helper()
+	floor(span / 4) // to warm up
+	ours(span / 4)
 	var floors, rates, ratios []float64
 	for range rounds {
-		f, o := run(b, callers, floor, span), run(b, callers, ours, span)
+		f, o := floor(span), ours(span)
 		floors, rates, ratios = append(floors, f), append(rates, o), append(ratios, o/f)
 	}
 	b.ReportMetric(median(floors), "floor-leads/s")
@@ -91,7 +98,7 @@ func compare(b *testing.B, callers int, floor, ours contender) {
 	b.ReportMetric(0, "ns/op") // says nothing here
 }
 
-func median(values []float64) float64 {
+func median[T cmp.Ordered](values []T) T {
 	slices.Sort(values)
 	return values[len(values)/2]
 }
@@ -99,24 +106,9 @@ func median(values []float64) float64 {
 // run counts how many leads per second a number of callers get in.
 func run(b *testing.B, callers int, take contender, span time.Duration) float64 {
 	b.Helper()
-	var done, failed atomic.Int64
-	var group sync.WaitGroup
-	begin := time.Now()
-	for c := range callers {
-		group.Go(func() {
-			for i := c; time.Since(begin) < span; i += callers {
-				if err := take(b.Context(), i); err != nil {
-					failed.Add(1)
-					b.Log(err)
-					return
-				}
-				done.Add(1)
-			}
-		})
-	}
-	group.Wait()
-	require.Zero(b, failed.Load())
-	return float64(done.Load()) / time.Since(begin).Seconds()
+	rate, err := rateOf(b.Context(), callers, take, span)
+	require.NoError(b, err)
+	return rate
 }
 
 // requireFair holds the rotation to its word, here too.
@@ -156,7 +148,12 @@ const floorOnPostgres = `WITH lead AS (
 
 func onPostgres(b *testing.B, managers int) (*cims.Manager, contender) {
 	b.Helper()
-	url := pgtest.URL(b) + "&pool_max_conns=64"
+	return postgresAt(b, pgtest.URL(b), managers)
+}
+
+func postgresAt(b *testing.B, url string, managers int) (*cims.Manager, contender) {
+	b.Helper()
+	url += "&pool_max_conns=64"
 	store, err := postgres.Open(b.Context(), url)
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, store.Close()) })
@@ -191,10 +188,7 @@ func floorOnSQLite(b *testing.B, path string, synchronous sqlite.Option, ids []i
 	b.Cleanup(func() { require.NoError(b, store.Close()) })
 	prepare(b, store, len(ids))
 	level := map[sqlite.Option]string{sqlite.SynchronousFull: "FULL", sqlite.SynchronousNormal: "NORMAL"}[synchronous]
-	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)&_pragma=synchronous("+level+")&_txlock=immediate&_time_format=sqlite&_timezone=UTC")
-	require.NoError(b, err)
-	db.SetMaxOpenConns(1)
-	b.Cleanup(func() { require.NoError(b, db.Close()) })
+	db := openSQLite(b, path, "_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)&_pragma=synchronous("+level+")&_txlock=immediate&_time_format=sqlite&_timezone=UTC")
 	customer, err := db.PrepareContext(b.Context(), `INSERT INTO customer (full_name, phone_number, status_name, created_at, updated_at, search_name)
 		VALUES (?1, ?2, 'contacted', ?3, ?3, ?4)`)
 	require.NoError(b, err)
@@ -202,6 +196,7 @@ func floorOnSQLite(b *testing.B, path string, synchronous sqlite.Option, ids []i
 		(customer_id, sales_manager_id, assigned_at, is_active, customer_created_at) VALUES (?1, ?2, ?3, TRUE, ?3)`)
 	require.NoError(b, err)
 	return func(ctx context.Context, i int) error {
+		ctx = context.WithoutCancel(ctx) // one that can end costs the driver a goroutine for each statement
 		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
 			return err
@@ -220,4 +215,14 @@ func floorOnSQLite(b *testing.B, path string, synchronous sqlite.Option, ids []i
 		}
 		return tx.Commit()
 	}
+}
+
+// openSQLite opens a file by the driver alone, with one connection.
+func openSQLite(b *testing.B, path, settings string) *sql.DB {
+	b.Helper()
+	db, err := sql.Open("sqlite", "file:"+path+"?"+settings)
+	require.NoError(b, err)
+	db.SetMaxOpenConns(1)
+	b.Cleanup(func() { require.NoError(b, db.Close()) })
+	return db
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -307,4 +308,26 @@ func (s simple) QueryRowContext(ctx context.Context, query string, args ...any) 
 
 func (s simple) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	return s.conn.ExecContext(ctx, query, append([]any{pgx.QueryExecModeSimpleProtocol}, args...)...)
+}
+
+// prepared runs a query in the way that the pool's connections have as their
+// default: pgx's own is to prepare a statement once on each of them.
+func prepared(ctx context.Context, on bun.IConn, query string, args []any) (*sql.Rows, error) {
+	var numbered strings.Builder
+	for n := 1; ; n++ {
+		before, after, more := strings.Cut(query, "?")
+		numbered.WriteString(before)
+		if !more {
+			break
+		}
+		numbered.WriteString("$" + strconv.Itoa(n))
+		query = after
+	}
+	switch c := on.(type) {
+	case simple:
+		on = c.conn
+	case transaction:
+		on = c.conn
+	}
+	return on.QueryContext(ctx, numbered.String(), args...)
 }

@@ -126,6 +126,7 @@ func dialect(steps []sqlstore.Step) sqlstore.Dialect {
 		Bun:         pgdialect.New(),
 		Begin:       begin,
 		Wrap:        func(db *sql.DB) bun.IConn { return simple{db} },
+		Prepared:    prepared,
 		ForUpdate:   " FOR UPDATE",
 		ForKeyShare: " FOR KEY SHARE",
 		Lower:       "lower",

@@ -169,11 +169,12 @@ const nameColumn = "search_name"
 // ASCII as it is.
 func startsWith(column, prefix string) schema.QueryWithArgs {
 	expr := lower + "(" + column + ")"
-	switch column {
-	case "phone_number":
-		expr, prefix = "lower(phone_number)", strings.Map(lowerASCII, prefix)
-	case "full_name":
-		expr, prefix = nameColumn, strings.ToLower(prefix)
+	table, isName := strings.CutSuffix(column, "full_name")
+	switch {
+	case strings.HasSuffix(column, "phone_number"):
+		expr, prefix = "lower("+column+")", strings.Map(lowerASCII, prefix)
+	case isName:
+		expr, prefix = table+nameColumn, strings.ToLower(prefix)
 	default:
 		prefix = strings.ToLower(prefix)
 	}

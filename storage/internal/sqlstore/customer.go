@@ -2,7 +2,9 @@ package sqlstore
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -62,7 +64,7 @@ func (r customerRow) customer() cims.Customer {
 
 // Customer implements cims.Reader.
 func (q *queries) Customer(ctx context.Context, id int64) (cims.Customer, error) {
-	found, err := row[customerRow](ctx, q, "SELECT "+leadColumns+" FROM customer AS c"+ownerJoin+" WHERE c.id = ?", id)
+	found, err := oftenOne[customerRow](ctx, q, "SELECT "+leadColumns+" FROM customer AS c"+ownerJoin+" WHERE c.id = CAST(? AS BIGINT)", id)
 	if err != nil {
 		return cims.Customer{}, err
 	}
@@ -88,35 +90,78 @@ func (q *queries) LockCustomers(ctx context.Context, ids []int64) ([]cims.Custom
 // Customers implements cims.Reader. Each of its selections has an index in the
 // order of the list.
 func (q *queries) Customers(ctx context.Context, query cims.CustomerQuery) ([]cims.Customer, error) {
-	sel := q.db.NewSelect().Conn(q.conn).ColumnExpr(leadColumns).Limit(int64(query.Limit))
+	from, where := "customer AS c"+ownerJoin, new(conditions)
 	createdAt, id := "c.created_at", "c.id"
 	switch {
 	case query.Unassigned:
 		createdAt, id = "w.customer_created_at", "w.customer_id"
-		sel.TableExpr("cims_unassigned AS w JOIN customer AS c ON c.id = w.customer_id" + ownerJoin)
+		from = "cims_unassigned AS w JOIN customer AS c ON c.id = w.customer_id" + ownerJoin
 	case query.SalesManagerID != nil:
 		createdAt, id = "a.customer_created_at", "a.customer_id"
-		sel.TableExpr(`sales_manager_assignment AS a JOIN customer AS c ON c.id = a.customer_id JOIN "user" AS u ON u.id = a.sales_manager_id`).
-			Where("a.is_active")
-	default:
-		sel.TableExpr("customer AS c" + ownerJoin)
+		from = `sales_manager_assignment AS a JOIN customer AS c ON c.id = a.customer_id JOIN "user" AS u ON u.id = a.sales_manager_id`
+		where.add("a.is_active")
 	}
 	if query.SalesManagerID != nil {
-		sel.Where("a.sales_manager_id = ?", *query.SalesManagerID)
+		where.add("a.sales_manager_id = CAST(? AS BIGINT)", *query.SalesManagerID)
 	}
 	if query.Status != "" {
-		sel.Where("c.status_name = ?", query.Status)
+		where.add("c.status_name = ?", query.Status)
 	}
+	read := often[customerRow]
 	if query.Prefix != "" {
-		sel.Where("c.id IN (SELECT id FROM customer WHERE ? UNION ALL SELECT id FROM customer WHERE ?)",
-			q.dialect.StartsWith("full_name", query.Prefix), q.dialect.StartsWith("phone_number", query.Prefix))
+		read = rows[customerRow] // by the index of a prefix only if that is known when it is planned
+		if err := q.whereStarts(ctx, where, query.Prefix); err != nil {
+			return nil, err
+		}
 	}
 	if after := query.After; after != nil {
-		sel.Where("(?, ?) < (?, ?)", bun.Safe(createdAt), bun.Safe(id), after.CreatedAt, after.ID)
+		where.add("("+createdAt+", "+id+") < (?, CAST(? AS BIGINT))", after.CreatedAt, after.ID)
 	}
-	list := []customerRow{}
-	err := sel.OrderExpr("? DESC, ? DESC", bun.Safe(createdAt), bun.Safe(id)).Scan(ctx, &list)
-	return convert(list, customerRow.customer), q.explain(err)
+	// The limit is part of the text: a plan for any limit would be one for many rows.
+	list, err := read(ctx, q, fmt.Sprintf("SELECT %s FROM %s%s ORDER BY %s DESC, %s DESC LIMIT %d", leadColumns, from, where.text(), createdAt, id, query.Limit), where.args...)
+	return convert(list, customerRow.customer), err
+}
+
+// conditions are those of a WHERE, all of which have to hold.
+type conditions struct {
+	list []string
+	args []any
+}
+
+func (c *conditions) add(condition string, args ...any) {
+	c.list, c.args = append(c.list, condition), append(c.args, args...)
+}
+
+func (c *conditions) text() string {
+	if len(c.list) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(c.list, " AND ")
+}
+
+// manyMatches is from how many on it is cheaper to look for matches of a prefix
+// in the order of the list than to find and sort all of them: for a page of
+// fifty the one reads as many rows as the other among half a million customers.
+const manyMatches = 5_000
+
+// whereStarts selects the customers whose name or phone number starts with a
+// prefix. Few are found by their own indexes. Where most customers match, the
+// list is walked in its order; the CASE keeps the database from using those
+// indexes then.
+func (q *queries) whereStarts(ctx context.Context, where *conditions, prefix string) error {
+	name, phone := q.dialect.StartsWith("full_name", prefix), q.dialect.StartsWith("phone_number", prefix)
+	const matches = "SELECT id FROM customer WHERE ? UNION ALL SELECT id FROM customer WHERE ?"
+	n, err := row[int](ctx, q, "SELECT count(*) FROM (SELECT 1 FROM ("+matches+") AS m LIMIT ?) AS n", name, phone, manyMatches)
+	if err != nil {
+		return err
+	}
+	if *n < manyMatches {
+		where.add("c.id IN ("+matches+")", name, phone)
+		return nil
+	}
+	name, phone = q.dialect.StartsWith("c.full_name", prefix), q.dialect.StartsWith("c.phone_number", prefix)
+	where.add("CASE WHEN ? OR ? THEN TRUE ELSE FALSE END", name, phone)
+	return nil
 }
 
 // CountCustomers implements cims.Reader.
@@ -178,50 +223,60 @@ func (r eventRow) event() cims.Event {
 	}
 }
 
+// The parts of a customer's history, each with its id as the argument. Who got
+// it when it came in stands in the row of its creation.
+const (
+	ownersHistory = `SELECT id, changed_at AS at, 1 AS kind, '' AS from_status, '' AS to_status,
+		from_manager_id AS from_manager, to_manager_id AS to_manager, changed_by AS done_by, cause, '' AS reason, to_manager_id AS owner
+		FROM assignment_history WHERE customer_id = CAST(? AS BIGINT)`
+	firstOwnerHistory = `SELECT -id, changed_at AS at, 1 AS kind, '' AS from_status, '' AS to_status,
+		NULL AS from_manager, owner_id AS to_manager, NULL AS done_by, '` + string(cims.CauseAutomatic) + `' AS cause, '' AS reason, owner_id AS owner
+		FROM customer_status_history WHERE customer_id = CAST(? AS BIGINT) AND cause = '` + string(cims.CauseCreated) + `' AND owner_id IS NOT NULL`
+	statusesHistory = `SELECT id, changed_at AS at, 0 AS kind, COALESCE(from_status, '') AS from_status, to_status,
+		NULL AS from_manager, NULL AS to_manager, changed_by AS done_by, cause, COALESCE(reason, '') AS reason, owner_id AS owner
+		FROM customer_status_history WHERE customer_id = CAST(? AS BIGINT)`
+)
+
 // History implements cims.Reader.
 func (q *queries) History(ctx context.Context, query cims.HistoryQuery) ([]cims.Event, error) {
-	statuses := q.db.NewSelect().TableExpr("customer_status_history").
-		ColumnExpr(`id, changed_at AS at, 0 AS kind, COALESCE(from_status, '') AS from_status, to_status,
-			NULL AS from_manager, NULL AS to_manager, changed_by AS done_by, cause, COALESCE(reason, '') AS reason, owner_id AS owner`).
-		Where("customer_id = ?", query.CustomerID)
-	owners := q.db.NewSelect().TableExpr("assignment_history").
-		ColumnExpr(`id, changed_at AS at, 1 AS kind, '' AS from_status, '' AS to_status,
-			from_manager_id AS from_manager, to_manager_id AS to_manager, changed_by AS done_by, cause, '' AS reason, to_manager_id AS owner`).
-		Where("customer_id = ?", query.CustomerID)
-	// Who got a customer when it came in stands in the row of its creation.
-	first := q.db.NewSelect().TableExpr("customer_status_history").
-		ColumnExpr(`-id, changed_at AS at, 1 AS kind, '' AS from_status, '' AS to_status,
-			NULL AS from_manager, owner_id AS to_manager, NULL AS done_by, ? AS cause, '' AS reason, owner_id AS owner`, cims.CauseAutomatic).
-		Where("customer_id = ?", query.CustomerID).Where("cause = ? AND owner_id IS NOT NULL", cims.CauseCreated)
+	where, args := "", []any{query.CustomerID, query.CustomerID, query.CustomerID}
 	if after := query.After; after != nil {
-		kind := slices.Index(eventKinds, after.Kind)
-		statuses.Where("(changed_at, 0, id) > (?, ?, ?)", after.At, kind, after.ID)
-		owners.Where("(changed_at, 1, id) > (?, ?, ?)", after.At, kind, after.ID)
-		first.Where("(changed_at, 1, -id) > (?, ?, ?)", after.At, kind, after.ID)
+		where = " WHERE (at, kind, id) > (?, ?, CAST(? AS BIGINT))"
+		args = append(args, after.At, slices.Index(eventKinds, after.Kind), after.ID)
 	}
-	list, err := rows[eventRow](ctx, q, "SELECT * FROM (? UNION ALL ? UNION ALL ?) AS event ORDER BY at, kind, id LIMIT ?", owners, first, statuses, query.Limit)
+	list, err := often[eventRow](ctx, q, fmt.Sprintf("SELECT * FROM (%s UNION ALL %s UNION ALL %s) AS event%s ORDER BY at, kind, id LIMIT %d",
+		ownersHistory, firstOwnerHistory, statusesHistory, where, query.Limit), args...)
 	return convert(list, eventRow.event), err
 }
 
 // Conversion implements cims.Reader. The newest leads come from an index; only
 // they are looked up in the history.
 func (q *queries) Conversion(ctx context.Context, query cims.ConversionQuery) (cims.Conversion, error) {
-	cohort := q.db.NewSelect().TableExpr("customer AS c").ColumnExpr("c.id, c.status_name").
-		OrderExpr("c.created_at DESC, c.id DESC").Limit(int64(query.Last))
+	cohort, args := "SELECT c.id, c.status_name FROM customer AS c ORDER BY c.created_at DESC, c.id DESC", []any{}
 	if query.SalesManagerID != nil {
-		cohort = q.db.NewSelect().ColumnExpr("c.id, c.status_name").
-			TableExpr("sales_manager_assignment AS a JOIN customer AS c ON c.id = a.customer_id").
-			Where("a.is_active AND a.sales_manager_id = ?", *query.SalesManagerID).
-			OrderExpr("a.customer_created_at DESC, a.customer_id DESC").Limit(int64(query.Last))
+		cohort = `SELECT c.id, c.status_name FROM sales_manager_assignment AS a JOIN customer AS c ON c.id = a.customer_id
+			WHERE a.is_active AND a.sales_manager_id = CAST(? AS BIGINT) ORDER BY a.customer_created_at DESC, a.customer_id DESC`
+		args = append(args, *query.SalesManagerID)
 	}
-	reached := q.db.NewSelect().TableExpr("cohort").ColumnExpr("count(*)").Where("cohort.status_name = ?", query.Target)
+	reached, args := "cohort.status_name = ?", append(args, query.Target)
 	if query.Mode == cims.Reached {
-		reached.WhereOr("EXISTS (SELECT 1 FROM customer_status_history AS h WHERE h.customer_id = cohort.id AND h.to_status = ?)", query.Target)
+		reached += " OR EXISTS (SELECT 1 FROM customer_status_history AS h WHERE h.customer_id = cohort.id AND h.to_status = ?)"
+		args = append(args, query.Target)
 	}
-	found, err := row[struct{ Total, Converted int }](ctx, q,
-		"WITH cohort AS (?) SELECT (SELECT count(*) FROM cohort) AS total, (?) AS converted", cohort, reached)
+	// As in Customers. A cohort can have any size: only small ones are asked for again and again.
+	read := oftenOne[conversionRow]
+	if query.Last > usualCohort {
+		read = row[conversionRow]
+	}
+	found, err := read(ctx, q, fmt.Sprintf(
+		"WITH cohort AS (%s LIMIT %d) SELECT (SELECT count(*) FROM cohort) AS total, (SELECT count(*) FROM cohort WHERE %s) AS converted",
+		cohort, query.Last, reached), args...)
 	if err != nil {
 		return cims.Conversion{}, err
 	}
 	return cims.Conversion{Total: found.Total, Count: found.Converted}, nil
 }
+
+const usualCohort = 200
+
+type conversionRow struct{ Total, Converted int }

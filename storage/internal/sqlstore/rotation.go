@@ -44,7 +44,7 @@ func ScanRotation(rows Rows) (cims.Rotation, error) {
 
 // Rotation implements cims.Reader.
 func (q *queries) Rotation(ctx context.Context) (rotation cims.Rotation, err error) {
-	rows, err := q.conn.QueryContext(ctx, ReadRotation)
+	rows, err := q.query(ctx, ReadRotation)
 	if err != nil {
 		return rotation, q.explain(err)
 	}

@@ -49,7 +49,7 @@ func utc(t *time.Time) time.Time {
 
 // Statuses implements cims.Reader.
 func (q *queries) Statuses(ctx context.Context) ([]cims.Status, error) {
-	list, err := rows[statusRow](ctx, q, "SELECT "+statusColumns+" FROM customer_status")
+	list, err := often[statusRow](ctx, q, "SELECT "+statusColumns+" FROM customer_status")
 	return convert(list, statusRow.status), err
 }
 

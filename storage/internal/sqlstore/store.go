@@ -28,6 +28,10 @@ type Dialect struct {
 	// Wrap, if set, makes what reads run on out of the pool.
 	Wrap func(db *sql.DB) bun.IConn
 
+	// Prepared, if set, runs a query whose text is the same each time, with ? for
+	// its arguments, as a prepared statement of the connection.
+	Prepared func(ctx context.Context, conn bun.IConn, query string, args []any) (*sql.Rows, error)
+
 	// ForUpdate and ForKeyShare are the locking clauses of a SELECT: the rows
 	// are kept from all changes, or from deletion. Empty where a transaction
 	// has the database to itself.
@@ -228,6 +232,40 @@ func rows[T any](ctx context.Context, q *queries, query string, args ...any) ([]
 // row reads the first row of a statement, or nil if there is none.
 func row[T any](ctx context.Context, q *queries, query string, args ...any) (*T, error) {
 	list, err := rows[T](ctx, q, query, args...)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	return &list[0], nil
+}
+
+// often is rows for a statement that runs often and whose text is always the
+// same: where the database takes longer to plan it than to run it, it is
+// prepared. An id has to be CAST to BIGINT there, since a host's own column may
+// be too narrow for what is asked for.
+func often[T any](ctx context.Context, q *queries, query string, args ...any) ([]T, error) {
+	if q.dialect.Prepared == nil {
+		return rows[T](ctx, q, query, args...)
+	}
+	found, err := q.dialect.Prepared(ctx, q.conn, query, args) //nolint:rowserrcheck // ScanRows does
+	if err != nil {
+		return nil, q.explain(err)
+	}
+	list := []T{}
+	err = q.db.ScanRows(ctx, found, &list) // and closes them
+	return list, q.explain(err)
+}
+
+// query is often for a query without arguments, whose rows the caller reads.
+func (q *queries) query(ctx context.Context, query string) (*sql.Rows, error) {
+	if q.dialect.Prepared == nil {
+		return q.conn.QueryContext(ctx, query)
+	}
+	return q.dialect.Prepared(ctx, q.conn, query, nil)
+}
+
+// oftenOne is often for the first row, or nil if there is none.
+func oftenOne[T any](ctx context.Context, q *queries, query string, args ...any) (*T, error) {
+	list, err := often[T](ctx, q, query, args...)
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}

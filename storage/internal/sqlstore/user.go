@@ -54,7 +54,7 @@ const accounts = "SELECT " + userColumns + `, r.id AS role_id, COALESCE(r.displa
 
 // Account implements cims.Reader.
 func (q *queries) Account(ctx context.Context, id int64) (cims.Account, error) {
-	found, err := row[accountRow](ctx, q, accounts+"u.id = ?", id)
+	found, err := oftenOne[accountRow](ctx, q, accounts+"u.id = CAST(? AS BIGINT)", id)
 	if err != nil {
 		return cims.Account{}, err
 	}
@@ -66,7 +66,7 @@ func (q *queries) Account(ctx context.Context, id int64) (cims.Account, error) {
 
 // AccountsByEmail implements cims.Reader.
 func (q *queries) AccountsByEmail(ctx context.Context, email string) ([]cims.Account, error) {
-	list, err := rows[accountRow](ctx, q, accounts+"u.email = ?", email)
+	list, err := often[accountRow](ctx, q, accounts+"u.email = ?", email)
 	if err == nil && len(list) == 0 {
 		lower := bun.Safe(q.dialect.Lower)
 		list, err = rows[accountRow](ctx, q, accounts+"?(u.email) = ?(?) ORDER BY u.id", lower, lower, email)
