@@ -26,7 +26,7 @@ func TestFaultAppKilled(t *testing.T) {
 				survivor.requireSome(t, 1)
 			}
 			victim := d.start(t, told, fmt.Sprintf("victim %d", n), 0)
-			victim.requireSome(t, 1+rand.IntN(100)) //nolint:gosec // no secret
+			victim.requireSome(t, 1+rand.IntN(200)) //nolint:gosec // no secret
 			// A moment more, so that it dies anywhere, not just after an answer.
 			time.Sleep(rand.N(5 * time.Millisecond)) //nolint:gosec // no secret
 			victim.kill(t)
