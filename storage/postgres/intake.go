@@ -115,10 +115,15 @@ func (s *Storage) tryIntake(
 		stored, err = scanIDs(rows, leads)
 		return err
 	})
+	committed := false
 	if !alone || !s.readCommitted {
-		batch.Queue("COMMIT")
+		batch.Queue("COMMIT").Exec(func(tag pgconn.CommandTag) error {
+			committed = tag.String() == "COMMIT"
+			return nil
+		})
 	}
-	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
+	// A server that shuts down may say so right after it has committed.
+	if err := conn.SendBatch(ctx, batch).Close(); err != nil && !committed {
 		if _, refused := errors.AsType[*pgconn.PgError](err); !refused && !pgconn.SafeToRetry(err) {
 			// The commit was on its way too.
 			return false, &cims.Error{Kind: cims.ErrOutcomeUnknown, Err: err}

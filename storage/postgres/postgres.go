@@ -8,6 +8,7 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"embed"
 	"errors"
 	"fmt"
@@ -188,7 +189,7 @@ func classify(err error) sqlstore.Failure {
 		return sqlstore.Other
 	case errors.As(err, &network), errors.As(err, &connect),
 		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
-		errors.Is(err, sql.ErrConnDone), pgconn.SafeToRetry(err), strings.Contains(err.Error(), "conn closed"):
+		errors.Is(err, sql.ErrConnDone), errors.Is(err, driver.ErrBadConn), pgconn.SafeToRetry(err), strings.Contains(err.Error(), "conn closed"):
 		return sqlstore.Unavailable
 	}
 	return sqlstore.Other
