@@ -15,7 +15,8 @@ const (
 	maxBatch = 256
 	// maxQueue is how many callers may wait for theirs at most.
 	maxQueue = 10_000
-	// batchTime bounds a transaction that several callers share.
+	// batchTime bounds a transaction, which others wait for: on a connection that
+	// has fallen silent, a caller without a deadline would hold them up for ever.
 	batchTime = 30 * time.Second
 )
 
@@ -137,9 +138,7 @@ func (g *gatherer[T]) flush(batch []*call[T]) {
 		for i, c := range batch {
 			requests[i] = c.request
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(batch[0].ctx), batchTime)
-		err := g.try(ctx, requests)
-		cancel()
+		err := g.try(context.WithoutCancel(batch[0].ctx), requests)
 		if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOutcomeUnknown) {
 			for _, c := range batch {
 				c.err = err
@@ -154,8 +153,11 @@ func (g *gatherer[T]) flush(batch []*call[T]) {
 	}
 }
 
-// try turns a panic into an error: here it would end the program.
+// try runs a batch within batchTime. It turns a panic into an error: here it
+// would end the program.
 func (g *gatherer[T]) try(ctx context.Context, requests []*T) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, batchTime)
+	defer cancel()
 	defer func() {
 		if fault := recover(); fault != nil {
 			err = &panicked{fault: fault, stack: string(debug.Stack())}
