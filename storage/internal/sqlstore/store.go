@@ -204,7 +204,9 @@ func (q *queries) explain(err error) error {
 	if err == nil || errors.As(err, &known) {
 		return err
 	}
-	if errors.Is(err, context.DeadlineExceeded) || q.dialect.Classify(err) == Unavailable {
+	// A conflict that is still one after so many attempts is load.
+	failure := q.dialect.Classify(err)
+	if errors.Is(err, context.DeadlineExceeded) || failure == Unavailable || failure == Conflict {
 		return &cims.Error{Kind: cims.ErrUnavailable, Err: err}
 	}
 	return err
