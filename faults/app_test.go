@@ -42,7 +42,7 @@ func TestFaultAppKilled(t *testing.T) {
 		found := d.check(t, told)
 		refused, unknown := told.faults()
 		require.Zero(t, refused+unknown, "nobody but the killed noticed: %v %v", told.refused, told.unknown)
-		require.Positive(t, len(told.stored))
+		require.NotEmpty(t, told.stored)
 		report(t, "%d kills, %d leads acknowledged, 0 lost, %d stored without an answer, spread %d",
 			kills, len(told.stored), found.leads-len(told.stored), found.spread)
 	})

@@ -370,6 +370,7 @@ func TestCheckerComplains(t *testing.T) {
 	good := d.sql(t)
 	for i, spoil := range spoils {
 		t.Run(spoil.name, func(t *testing.T) {
+			t.Parallel()
 			spoiled := &database{url: sqliteURL(t), team: d.team}
 			execute(t, good, "VACUUM INTO '"+spoiled.url[len(sqliteScheme):]+"'")
 			db := spoiled.sql(t)

@@ -44,7 +44,7 @@ func newCluster(t *testing.T, settings string) *cluster {
 	}
 	// Not in t.TempDir, which only its owner can enter: as root we lend the
 	// server an unprivileged user.
-	folder, err := os.MkdirTemp("", "cims-faults-")
+	folder, err := os.MkdirTemp("", "cims-faults-") //nolint:usetesting // see above
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(folder)) })
 	require.NoError(t, os.Chmod(folder, 0o711)) //nolint:gosec // to be passed through, see above
@@ -56,7 +56,7 @@ func newCluster(t *testing.T, settings string) *cluster {
 	initdb := c.command(t, "initdb", "-D", c.folder, "-U", "postgres", "--locale=C", "--encoding=UTF8", "--auth=trust", "--no-sync")
 	out, err := initdb.CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	config, err := os.OpenFile(filepath.Join(c.folder, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0) //nolint:gosec // our own path
+	config, err := os.OpenFile(filepath.Join(c.folder, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	require.NoError(t, err)
 	_, err = config.WriteString("\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = on\nsynchronous_commit = on\n" + settings + "\n")
 	require.NoError(t, errors.Join(err, config.Close()))
@@ -179,7 +179,7 @@ func (c *cluster) stop(t *testing.T, signal syscall.Signal) {
 		return
 	}
 	require.NoError(t, c.cmd.Process.Signal(signal))
-	<-c.ended
+	<-c.ended //nolint:errcheck // how it ended is the signal's doing
 	c.cmd = nil
 }
 

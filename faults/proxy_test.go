@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -181,7 +182,7 @@ func message(from io.Reader, first bool) (kind byte, whole []byte, err error) {
 	}
 	body := make([]byte, binary.BigEndian.Uint32(head[len(head)-4:])-4)
 	_, err = io.ReadFull(from, body)
-	return head[0], append(head, body...), err
+	return head[0], slices.Concat(head, body), err
 }
 
 // statements passes on what the client says.
@@ -207,10 +208,10 @@ func (p *proxy) statements(c *pair) {
 		if do, hit := p.hit(statement); hit {
 			c.set(do)
 		}
-		switch c.get() {
-		case cutBefore:
+		switch do := c.get(); {
+		case do == cutBefore:
 			return
-		case stall:
+		case do == stall:
 			_, _ = io.Copy(io.Discard, c.client) // till it is closed
 			return
 		}
@@ -231,22 +232,22 @@ func (c *pair) answers() {
 			return
 		}
 		ready := kind == 'Z'
-		switch c.get() {
-		case stall, stallAfter:
+		switch do := c.get(); {
+		case do == stall || do == stallAfter:
 			continue
-		case cutAfter:
+		case do == cutAfter:
 			if ready {
 				c.close()
 				return
 			}
 			continue
-		case endAfter:
+		case do == endAfter:
 			if ready {
 				_, _ = c.client.Write(shutdown()) // closed at once, whether it arrives or not
 				c.close()
 				return
 			}
-		case slow:
+		case do == slow:
 			time.Sleep(slowness)
 		}
 		if _, err := c.client.Write(whole); err != nil {

@@ -124,14 +124,13 @@ type worker struct {
 	told   *told         // what this one said; also goes to the test's
 }
 
-// start starts a worker, under a program such as strace if one is given.
-func (d *database) start(t *testing.T, all *told, name string, leads int, under ...string) *worker {
+// start starts a worker.
+func (d *database) start(t *testing.T, all *told, name string, leads int) *worker {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	command := append(under, self) //nolint:gocritic // a new slice is what it is for
 	w := &worker{
-		cmd:    exec.Command(command[0], command[1:]...), //nolint:gosec,noctx // ourselves; ended by kill or finish
+		cmd:    exec.Command(self), //nolint:gosec,noctx // ourselves; ended by kill or finish
 		stderr: new(strings.Builder), read: make(chan struct{}), told: newTold(),
 	}
 	w.cmd.Env = append(os.Environ(), workerSetting+"="+name, urlSetting+"="+d.url, leadsSetting+"="+strconv.Itoa(leads))
