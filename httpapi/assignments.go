@@ -65,7 +65,7 @@ type cimsCustomersManager struct {
 
 type cimsBacklog struct {
 	Assigned int `json:"assigned" doc:"Got a sales manager." example:"120"`
-	Waiting  int `json:"waiting" doc:"Wait now, since no sales manager is active." example:"0"`
+	Waiting  int `json:"waiting" doc:"Could not be given to anybody, since no sales manager is active and unpaused: from now on they wait, and each is assigned once somebody is." example:"0"`
 }
 
 var (

@@ -111,7 +111,13 @@ func (r *route) problem(lang language, err error) problem {
 	case errors.Is(err, cims.ErrNotFound):
 		return say(http.StatusNotFound, "not_found."+string(refused.Entity))
 	case errors.Is(err, cims.ErrExists):
-		return say(http.StatusConflict, "exists."+string(refused.Entity), "exists")
+		p := say(http.StatusConflict, "exists."+string(refused.Entity), "exists")
+		taken := "name"
+		if refused.Entity == cims.EntityUser {
+			taken = "email"
+		}
+		p.details = []*huma.ErrorDetail{{Location: r.input.location(taken), Message: p.detail}}
+		return p
 	case errors.Is(err, cims.ErrLastCEO):
 		return say(http.StatusConflict, "last_ceo")
 	case errors.Is(err, cims.ErrInUse):

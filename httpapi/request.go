@@ -28,6 +28,7 @@ const (
 	ruleArray            cims.FieldRule = "type_array"
 	ruleObject           cims.FieldRule = "type_object"
 	ruleLongLine         cims.FieldRule = "long_line"
+	ruleEmpty            cims.FieldRule = "empty"
 )
 
 // typeRule is the rule that a value of a field breaks when its type is another.
@@ -229,7 +230,7 @@ func (p parameter) text(text string) fault {
 	case len(p.schema.Enum) > 0 && !slices.Contains(p.schema.Enum, any(text)):
 		return fault{rule: cims.RuleChoice}
 	case p.schema.MinLength != nil && len(text) < *p.schema.MinLength:
-		return fault{rule: cims.RuleRequired}
+		return fault{rule: ruleEmpty} // it may be left out
 	}
 	return fault{}
 }

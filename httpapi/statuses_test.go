@@ -149,7 +149,9 @@ func TestEscapesThatAreWholeCharactersAreTaken(t *testing.T) {
 func TestNamesAreTakenInAnyCase(t *testing.T) {
 	each(t, func(t *testing.T, s *server) {
 		for _, name := range []string{"contacted", "CONTACTED", " Contacted "} {
-			require.Equal(t, "Bunday nom band", s.post(t, "/management/statuses", map[string]any{"name": name, "display_name": "A"}).is(t, 409).problem(t).Detail)
+			p := s.post(t, "/management/statuses", map[string]any{"name": name, "display_name": "A"}).is(t, 409).problem(t)
+			require.Equal(t, "Bunday nom band", p.Detail)
+			require.Equal(t, "body.name", p.Errors[0].Location)
 		}
 		created := s.post(t, "/management/statuses", `{"name": "Янги босқич", "display_name": "A"}`).is(t, 201).object(t)
 		require.Equal(t, "янги_босқич", created["name"])

@@ -45,6 +45,7 @@ func newHandler(crm *cims.Manager, secret []byte, origins []string, log *slog.Lo
 	if err := docs.Register(api); err != nil {
 		return nil, err
 	}
+	mux.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusFound)) // who opens the address looks for them
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "up") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), headerTime)

@@ -275,7 +275,7 @@ func TestFirstStart(t *testing.T) {
 		require.Equal(t, map[string]any{
 			"total_customers": 0.0, "project_started_count": 0.0, "conversion_rate": 0.0, "period": "Oxirgi 0 ta lead",
 		}, ceo.get("/crm/conversion-rate"))
-		for _, path := range []string{"/healthz", "/readyz", "/docs", "/openapi.json"} {
+		for _, path := range []string{"/", "/healthz", "/readyz", "/docs", "/openapi.json"} {
 			response, err := http.Get(p.base + path) //nolint:noctx // our own server
 			require.NoError(t, err)
 			require.Equal(t, http.StatusOK, response.StatusCode, path)
@@ -461,6 +461,7 @@ func TestRefusesToStart(t *testing.T) {
 		"with any origin below":           {"CIMS_CORS_ORIGINS=https://*.example.com", nil, "credentials"},
 		"with an origin with a path":      {"CIMS_CORS_ORIGINS=https://a.example,https://b.example/", nil, `"https://b.example/" is no origin`},
 		"with an origin without a scheme": {"CIMS_CORS_ORIGINS=localhost:3000", nil, `"localhost:3000" is no origin`},
+		"with an origin of no web page":   {"CIMS_CORS_ORIGINS=ftp://files.example", nil, `"ftp://files.example" is no origin`},
 		"when the database is down":       {"CIMS_JWT_SECRET=" + secretForTests, []string{"-addr", "127.0.0.1:0", "-db", postgres}, "unavailable"},
 		"token: without an email":         {"", []string{"token"}, "-email"},
 		"token: without time":             {"", []string{"token", "-email", "ceo@example.com", "-ttl", "0"}, "-ttl"},

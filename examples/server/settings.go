@@ -191,8 +191,9 @@ func parseOrigins(list string) ([]string, error) {
 			return nil, fmt.Errorf("CIMS_CORS_ORIGINS: %q would let strange pages call the API with a user's credentials: name each origin", origin)
 		}
 		parsed, err := url.Parse(origin)
-		if err != nil || parsed.Hostname() == "" || origin != parsed.Scheme+"://"+parsed.Host {
-			return nil, fmt.Errorf("CIMS_CORS_ORIGINS: %q is no origin: want scheme://host or scheme://host:port, without a path", origin)
+		web := err == nil && (parsed.Scheme == "http" || parsed.Scheme == "https")
+		if !web || parsed.Hostname() == "" || origin != parsed.Scheme+"://"+parsed.Host {
+			return nil, fmt.Errorf("CIMS_CORS_ORIGINS: %q is no origin: want https://host or http://host:port, without a path", origin)
 		}
 		origins = append(origins, origin)
 	}
