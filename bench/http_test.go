@@ -35,16 +35,14 @@ type httpRequest struct {
 }
 
 // The routes, in the example server's database of made-up leads. What changes
-// an entry is sent to one that exists.
+// an entry is sent to one that exists. New leads come last: until a minute after
+// them PostgreSQL's statistics would be those of an empty table.
 func httpRequests() []httpRequest {
 	same := func(body string) func(int) string { return func(int) string { return body } }
 	get := func(name, path string) httpRequest {
 		return httpRequest{name, http.MethodGet, path, nil, http.StatusOK}
 	}
 	return []httpRequest{
-		{"POST-customers", http.MethodPost, "/crm/customers", func(i int) string {
-			return fmt.Sprintf(`{"full_name":%q,"phone_number":%q}`, leadName(i), leadPhone(i))
-		}, http.StatusCreated},
 		get("GET-statuses", "/management/statuses"),
 		get("GET-roles", "/management/roles"),
 		get("GET-sales-managers", "/crm/sales-managers"),
@@ -59,6 +57,9 @@ func httpRequests() []httpRequest {
 			return fmt.Sprintf(`{"status_name":%q}`, []string{"contacted", "need_to_call"}[i%2])
 		}, http.StatusOK},
 		{"POST-assign-sales-manager", http.MethodPost, "/crm/assign-sales-manager", same(`{"customer_id":1,"sales_manager_id":2}`), http.StatusOK},
+		{"POST-customers", http.MethodPost, "/crm/customers", func(i int) string {
+			return fmt.Sprintf(`{"full_name":%q,"phone_number":%q}`, leadName(i), leadPhone(i))
+		}, http.StatusCreated},
 		get("GET-healthz", "/healthz"), // the floor: no database, no token
 	}
 }

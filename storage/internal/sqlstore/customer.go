@@ -260,7 +260,9 @@ func (q *queries) Conversion(ctx context.Context, query cims.ConversionQuery) (c
 	}
 	reached, args := "cohort.status_name = ?", append(args, query.Target)
 	if query.Mode == cims.Reached {
-		reached += " OR EXISTS (SELECT 1 FROM customer_status_history AS h WHERE h.customer_id = cohort.id AND h.to_status = ?)"
+		// OFFSET makes PostgreSQL look each lead up. Where it knows little of a
+		// young table, it would rather read all of the history.
+		reached += " OR EXISTS (SELECT 1 FROM customer_status_history AS h WHERE h.customer_id = cohort.id AND h.to_status = ? LIMIT 1 OFFSET 0)"
 		args = append(args, query.Target)
 	}
 	// As in Customers. A cohort can have any size: only small ones are asked for again and again.

@@ -17,9 +17,9 @@ const (
 	// Lock takes the rotation's lock, and leaves a trace of it.
 	Lock = "UPDATE sales_manager_counter SET version = version + 1 WHERE " + TheCounter
 
-	members = `user_role AS r JOIN "user" AS u ON u.role_name = r.name AND u.is_active
-		LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.id
-		WHERE r.name = '` + cims.RoleSalesManager + `' AND r.is_active`
+	active  = `user_role AS r JOIN "user" AS u ON u.role_name = r.name AND u.is_active`
+	theirs  = ` WHERE r.name = '` + cims.RoleSalesManager + `' AND r.is_active`
+	members = active + " LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.id" + theirs
 
 	// ReadRotation reads the floor, the turn and, if there are any, the members.
 	ReadRotation = `SELECT k.floor, k.turn, s.* FROM (SELECT floor, turn FROM sales_manager_counter WHERE ` + TheCounter + `) AS k
@@ -32,9 +32,8 @@ const (
 
 	// Pool tells the rotation's members apart from any others, in a text. With
 	// the version it says whether the state is what it was: a host may change
-	// its users without the lock.
-	Pool = `SELECT COALESCE(string_agg(concat_ws(' ', u.id, COALESCE(m.weight, 1), COALESCE(m.paused, FALSE), u.email, u.name, u.surname), ',' ORDER BY u.id), '')
-		FROM ` + members
+	// its users without the lock, but weights and pauses change under it alone.
+	Pool = `SELECT COALESCE(string_agg(concat_ws(' ', u.id, u.email, u.name, u.surname), ',' ORDER BY u.id), '') FROM ` + active + theirs
 )
 
 // State is the rotation with what tells whether it still is so.
