@@ -95,13 +95,9 @@ func Open(ctx context.Context, path string, options ...Option) (*Storage, error)
 		return nil, err
 	}
 	write.SetMaxOpenConns(1)
-	if err := write.PingContext(ctx); err != nil {
-		_ = write.Close() // the ping's error says more
-		return nil, fmt.Errorf("cims: database file %s: %w", path, err)
-	}
 	read, err := open(path, url.Values{}, "busy_timeout(5000)", "foreign_keys(1)", "query_only(1)")
 	if err != nil {
-		_ = write.Close()
+		_ = write.Close() // nothing is open yet
 		return nil, err
 	}
 	read.SetMaxOpenConns(readers)
@@ -109,6 +105,12 @@ func Open(ctx context.Context, path string, options ...Option) (*Storage, error)
 	store, err := newStorage(write, read, func() error { return errors.Join(read.Close(), write.Close()) })
 	if err != nil {
 		return nil, err
+	}
+	// Who finds somebody else about to switch a new file to WAL is told that it
+	// is busy at once: busy_timeout does not cover that.
+	if err := store.Retry(ctx, func() error { return write.PingContext(ctx) }); err != nil {
+		_ = store.Close() // the ping's error says more
+		return nil, fmt.Errorf("cims: database file %s: %w", path, err)
 	}
 	store.write = write
 	return store, nil

@@ -2,7 +2,9 @@ package sqlite_test
 
 import (
 	"database/sql"
+	"errors"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -72,4 +74,25 @@ func TestReadyBeforeMigrate(t *testing.T) {
 	require.Error(t, store.Ready(t.Context()))
 	require.NoError(t, store.Migrate(t.Context()))
 	require.NoError(t, store.Ready(t.Context()))
+}
+
+// Programs that start together on a new file meet while it is switched to WAL.
+func TestNewFileIsOpenedByManyAtOnce(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		path := filepath.Join(t.TempDir(), "crm.db")
+		var group sync.WaitGroup
+		failed := make([]error, 8)
+		for i := range failed {
+			group.Go(func() {
+				store, err := sqlite.Open(t.Context(), path)
+				if err == nil {
+					err = errors.Join(store.Migrate(t.Context()), store.Close())
+				}
+				failed[i] = err
+			})
+		}
+		group.Wait()
+		require.NoError(t, errors.Join(failed...))
+	}
 }
