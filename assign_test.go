@@ -302,6 +302,15 @@ func (c *company) actions(weight func(t *rapid.T) int) map[string]func(*rapid.T)
 			c.fresh(c.away[i].ID)
 			c.away = slices.Delete(c.away, i, i+1)
 		},
+		"hand over": func(*rapid.T) { // a whole shift to the next, with nobody in between
+			c.Members, c.away = slices.Clone(c.away), slices.Clone(c.Members)
+			for _, m := range c.Members {
+				c.fresh(m.ID)
+			}
+		},
+		"roll back": func(t *rapid.T) { // what was decided is not kept
+			next(c.Rotation, rapid.IntRange(1, 12).Draw(t, "lost leads"))
+		},
 		"join": func(t *rapid.T) {
 			id := int64(len(c.Members) + len(c.away) + 1)
 			c.Members = append(slices.Clone(c.Members), Member{Person: Person{ID: id}, Weight: weight(t)})
