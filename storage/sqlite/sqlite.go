@@ -145,7 +145,11 @@ func newStorage(write, read *sql.DB, closing func() error) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Storage{Store: sqlstore.New(dialect(steps), write, read, closing)}, nil
+	d := dialect(steps)
+	if closing != nil { // our own connections, which close what is prepared on them
+		d.Prepared = (&preparedReads{db: read, stmts: map[string]*sql.Stmt{}}).query
+	}
+	return &Storage{Store: sqlstore.New(d, write, read, closing)}, nil
 }
 
 func dialect(steps []sqlstore.Step) sqlstore.Dialect {
