@@ -4,6 +4,7 @@ package faults
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"sync"
@@ -57,18 +58,29 @@ func TestFaultConflicts(t *testing.T) {
 	execute(t, db, "CREATE TRIGGER refuse AFTER INSERT ON sales_manager_assignment FOR EACH STATEMENT EXECUTE FUNCTION refuse()")
 	told, stop := newTold(), make(chan struct{})
 	group := stream(t, told, 16, stop, d.open(t), d.open(t))
-	want := times(50, 500)
-	var refusals int
-	require.Eventually(t, func() bool {
-		err := db.QueryRowContext(t.Context(), "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM refusals").Scan(&refusals)
-		return err == nil && refusals >= want
-	}, 2*patience, 5*time.Millisecond)
+	refusals := countTo(t, db, "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM refusals", times(50, 500))
 	close(stop)
 	group.Wait()
+	found := d.checkNobodyTold(t, told)
+	report(t, "%d transactions refused by the server, %d leads stored, nobody was told, spread %d", refusals, found.leads, found.spread)
+}
+
+// countTo waits until what a query counts has reached a number.
+func countTo(t *testing.T, db *sql.DB, query string, want int) (count int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		err := db.QueryRowContext(t.Context(), query).Scan(&count)
+		return err == nil && count >= want
+	}, 2*patience, 5*time.Millisecond)
+	return count
+}
+
+// checkNobodyTold checks the database, and that no caller has noticed anything.
+func (d *database) checkNobodyTold(t *testing.T, told *told) result {
+	t.Helper()
 	refused, unknown := told.faults()
 	require.Zero(t, refused+unknown, "%v %v", told.refused, told.unknown)
-	found := d.check(t, told)
-	report(t, "%d transactions refused by the server, %d leads stored, nobody was told, spread %d", refusals, found.leads, found.spread)
+	return d.check(t, told)
 }
 
 // TestFaultDeadlocks has a program beside the library lock in the other order.
@@ -104,16 +116,10 @@ func TestFaultDeadlocks(t *testing.T) {
 			}
 		})
 	}
-	want, deadlocks := times(5, 100), 0
-	require.Eventually(t, func() bool {
-		err := db.QueryRowContext(t.Context(), "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()").Scan(&deadlocks)
-		return err == nil && deadlocks >= want
-	}, 2*patience, 10*time.Millisecond)
+	deadlocks := countTo(t, db, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()", times(5, 100))
 	close(stop)
 	group.Wait()
-	refused, unknown := told.faults()
-	require.Zero(t, refused+unknown, "%v %v", told.refused, told.unknown)
-	found := d.check(t, told)
+	found := d.checkNobodyTold(t, told)
 	report(t, "%d deadlocks, %d leads stored, nobody was told, spread %d", deadlocks, found.leads, found.spread)
 }
 
