@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -18,6 +19,8 @@ const (
 	// batchTime bounds a transaction, which others wait for: on a connection that
 	// has fallen silent, a caller without a deadline would hold them up for ever.
 	batchTime = 30 * time.Second
+	// maxYields is how often in a row letReturn looks in vain.
+	maxYields = 100
 )
 
 // gatherer lets calls that arrive while a transaction is under way wait for it
@@ -113,7 +116,29 @@ func (g *gatherer[T]) work() {
 			return
 		}
 		g.flush(batch)
+		g.letReturn(len(batch))
 	}
+}
+
+// letReturn lets those who have just been served run first, as long as more and
+// more of them are back with another request: or else the first one back would go
+// alone, and all others would wait for it. Where nobody comes it takes a few
+// microseconds.
+func (g *gatherer[T]) letReturn(served int) {
+	back := g.waiting()
+	all := back + served
+	for yields := 0; back < all && yields < maxYields; yields++ {
+		runtime.Gosched()
+		if now := g.waiting(); now != back {
+			back, yields = now, 0
+		}
+	}
+}
+
+func (g *gatherer[T]) waiting() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.queue)
 }
 
 func (g *gatherer[T]) take() []*call[T] {

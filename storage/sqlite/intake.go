@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -27,9 +28,9 @@ type statements struct {
 	once sync.Once
 	err  error
 
-	leads                  leadStatements
-	state, members, status *sql.Stmt
-	member, counter        *sql.Stmt
+	leads           leadStatements
+	state, members  *sql.Stmt
+	member, counter *sql.Stmt
 }
 
 // leadStatements store one new lead.
@@ -147,9 +148,10 @@ func (s *Storage) prepare(ctx context.Context) error {
 	}
 	return prepareAll(
 		ctx, s.write,
-		toPrepare{&in.state, "SELECT version, (" + sqlstore.Pool + ") FROM sales_manager_counter WHERE " + sqlstore.TheCounter},
+		toPrepare{&in.state, `SELECT version, (` + sqlstore.Pool + `),
+			NOT EXISTS (SELECT 1 FROM json_each(?) WHERE value NOT IN (SELECT name FROM customer_status WHERE is_active))
+			FROM sales_manager_counter WHERE ` + sqlstore.TheCounter},
 		toPrepare{&in.members, sqlstore.ReadRotation},
-		toPrepare{&in.status, "SELECT count(*) FROM customer_status WHERE name = ? AND is_active"},
 		toPrepare{&in.member, `INSERT INTO sales_manager_rotation (sales_manager_id, virtual_time, last_turn, assigned_leads_count) VALUES (?1, ?2, ?3, ?4)
 			ON CONFLICT (sales_manager_id) DO UPDATE SET virtual_time = excluded.virtual_time, last_turn = excluded.last_turn,
 			assigned_leads_count = assigned_leads_count + excluded.assigned_leads_count`},
@@ -170,11 +172,8 @@ func (s *Storage) tryIntake(ctx context.Context, leads []*cims.Lead, decide func
 		}
 	}()
 	ctx = context.WithoutCancel(ctx)
-	if active, err := s.allActive(ctx, tx, leads); err != nil || !active {
-		return false, err
-	}
-	before, err := s.readState(ctx, tx)
-	if err != nil {
+	before, active, err := s.readState(ctx, tx, leads)
+	if err != nil || !active {
 		return false, err
 	}
 	after := decide(before.Rotation)
@@ -204,36 +203,32 @@ func (s *Storage) tryIntake(ctx context.Context, leads []*cims.Lead, decide func
 	return true, nil
 }
 
-func (s *Storage) allActive(ctx context.Context, tx *sql.Tx, leads []*cims.Lead) (bool, error) {
-	seen := ""
+// readState tells whether the leads' statuses are active. It reads the rotation
+// only if what is remembered of it does not hold.
+func (s *Storage) readState(ctx context.Context, tx *sql.Tx, leads []*cims.Lead) (state sqlstore.State, active bool, err error) {
+	statuses := make([]string, 0, 1)
 	for _, lead := range leads {
-		if lead.Customer.StatusName == seen { // nearly always
-			continue
-		}
-		seen = lead.Customer.StatusName
-		var active bool
-		if err := queryRow(ctx, tx, s.intake.status, seen).Scan(&active); err != nil || !active {
-			return false, err
+		if !slices.Contains(statuses, lead.Customer.StatusName) {
+			statuses = append(statuses, lead.Customer.StatusName)
 		}
 	}
-	return true, nil
-}
-
-// readState reads the rotation only if what is remembered of it does not hold.
-func (s *Storage) readState(ctx context.Context, tx *sql.Tx) (state sqlstore.State, err error) {
-	if err := queryRow(ctx, tx, s.intake.state).Scan(&state.Version, &state.Pool); err != nil {
-		return state, err
+	list, err := json.Marshal(statuses)
+	if err != nil {
+		return state, false, err
+	}
+	if err := queryRow(ctx, tx, s.intake.state, string(list)).Scan(&state.Version, &state.Pool, &active); err != nil || !active {
+		return state, false, err
 	}
 	if known, ok := s.remembered.Guess(); ok && known.Version == state.Version && known.Pool == state.Pool {
-		return known, nil
+		return known, true, nil
 	}
 	rows, err := tx.StmtContext(ctx, s.intake.members).QueryContext(ctx) //nolint:sqlclosecheck // closed with tx
 	if err != nil {
-		return state, err
+		return state, false, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	state.Rotation, err = sqlstore.ScanRotation(rows)
-	return state, errors.Join(err, rows.Err())
+	return state, true, errors.Join(err, rows.Err())
 }
 
 // A statement in a transaction is closed when that ends.

@@ -86,7 +86,9 @@ func Open(ctx context.Context, path string, options ...Option) (*Storage, error)
 	if err != nil {
 		return nil, fmt.Errorf("cims: database file: %w", err)
 	}
-	pragmas := []string{"busy_timeout(5000)", "journal_mode(WAL)", string(SynchronousFull), "foreign_keys(1)"}
+	// temp_store keeps the journal of a statement that runs triggers in memory: in
+	// a file it costs a fifth of an intake.
+	pragmas := []string{"busy_timeout(5000)", "journal_mode(WAL)", string(SynchronousFull), "foreign_keys(1)", "temp_store(MEMORY)"}
 	for _, option := range options {
 		pragmas = append(pragmas, string(option)) // the last one of a kind counts
 	}

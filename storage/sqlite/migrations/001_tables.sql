@@ -56,7 +56,7 @@ CREATE INDEX cims_customer_name ON customer (search_name);
 CREATE INDEX cims_customer_phone ON customer (lower(phone_number));
 
 CREATE TABLE sales_manager_assignment (
-	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	id INTEGER PRIMARY KEY,
 	customer_id INTEGER NOT NULL UNIQUE REFERENCES customer (id) ON DELETE CASCADE,
 	sales_manager_id INTEGER NOT NULL REFERENCES "user" (id) ON DELETE CASCADE,
 	assigned_at TIMESTAMP NOT NULL,
@@ -92,7 +92,7 @@ CREATE TABLE cims_unassigned (
 CREATE INDEX cims_unassigned_newest ON cims_unassigned (customer_created_at DESC, customer_id DESC);
 
 CREATE TABLE customer_status_history (
-	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	id INTEGER PRIMARY KEY,
 	customer_id INTEGER NOT NULL,
 	from_status VARCHAR(100),
 	to_status VARCHAR(100) NOT NULL,
@@ -105,7 +105,7 @@ CREATE TABLE customer_status_history (
 CREATE INDEX customer_status_history_customer ON customer_status_history (customer_id, to_status);
 
 CREATE TABLE assignment_history (
-	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	id INTEGER PRIMARY KEY,
 	customer_id INTEGER NOT NULL,
 	from_manager_id INTEGER,
 	to_manager_id INTEGER,
