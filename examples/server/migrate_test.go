@@ -245,17 +245,16 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
-// added lists the indexes, constraints and triggers of a schema: their names,
-// and how to take away, put back and switch off each.
+// addedQuery lists the indexes, keys and triggers of a schema: their names, and
+// how to take away or switch off each, and to put it back.
 const addedQuery = `
 	SELECT 'index ' || c.relname AS name, format('DROP INDEX %I', c.relname) AS spoil, pg_get_indexdef(i.indexrelid) AS mend
 	FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
 	WHERE c.relnamespace = to_regnamespace(current_schema()) AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = i.indexrelid)
 	UNION ALL SELECT 'constraint ' || conname, format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname),
 		format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
-	FROM pg_constraint WHERE connamespace = to_regnamespace(current_schema()) AND contype IN ('f', 'u') AND conindid NOT IN (
-		SELECT conindid FROM pg_constraint WHERE contype = 'f' AND connamespace = to_regnamespace(current_schema()) AND confrelid IN (to_regclass('customer_status'), to_regclass('user_role'))
-	) OR connamespace = to_regnamespace(current_schema()) AND contype = 'f'
+	FROM pg_constraint AS k WHERE connamespace = to_regnamespace(current_schema())
+	AND (contype = 'f' OR contype = 'u' AND NOT EXISTS (SELECT 1 FROM pg_constraint AS f WHERE f.contype = 'f' AND f.conindid = k.conindid))
 	UNION ALL SELECT 'trigger ' || t.tgname, format('DROP TRIGGER %I ON %s', t.tgname, t.tgrelid::regclass), pg_get_triggerdef(t.oid)
 	FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid WHERE c.relnamespace = to_regnamespace(current_schema()) AND NOT t.tgisinternal
 	UNION ALL SELECT 'disabled trigger ' || t.tgname, format('ALTER TABLE %s DISABLE TRIGGER %I', t.tgrelid::regclass, t.tgname), format('ALTER TABLE %s ENABLE TRIGGER %I', t.tgrelid::regclass, t.tgname)
