@@ -185,7 +185,7 @@ type picture struct {
 
 const structureQuery = `
 	SELECT 'column ' || c.relname || '.' || a.attname || ' ' || format_type(a.atttypid, a.atttypmod) || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END
-		|| COALESCE(' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid), '') || a.attidentity
+		|| COALESCE(' DEFAULT ' || pg_get_expr(d.adbin, d.adrelid), '') || CAST(a.attidentity AS TEXT)
 	FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 	LEFT JOIN pg_attrdef AS d ON d.adrelid = c.oid AND d.adnum = a.attnum
 	WHERE c.relnamespace = to_regnamespace(current_schema()) AND c.relkind IN ('r', 'v', 'm', 'p')
@@ -193,7 +193,7 @@ const structureQuery = `
 	FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid WHERE c.relnamespace = to_regnamespace(current_schema())
 	UNION ALL SELECT 'constraint ' || conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid)
 	FROM pg_constraint WHERE connamespace = to_regnamespace(current_schema())
-	UNION ALL SELECT 'trigger ' || pg_get_triggerdef(t.oid) || ' ' || t.tgenabled FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
+	UNION ALL SELECT 'trigger ' || pg_get_triggerdef(t.oid) || ' ' || CAST(t.tgenabled AS TEXT) FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
 	WHERE c.relnamespace = to_regnamespace(current_schema()) AND NOT t.tgisinternal
 	UNION ALL SELECT 'function ' || pg_get_functiondef(oid) FROM pg_proc WHERE pronamespace = to_regnamespace(current_schema())
 	UNION ALL SELECT 'sequence ' || c.relname FROM pg_class AS c WHERE c.relkind = 'S' AND c.relnamespace = to_regnamespace(current_schema())
