@@ -57,6 +57,10 @@ type Dialect struct {
 	// TryLock takes the migration's lock to the end of the transaction, or
 	// says that another process has it.
 	TryLock func(ctx context.Context, conn bun.IConn) (bool, error)
+	// BuildIndex, if set, does a step of the kind Index outside of a transaction,
+	// so that others write meanwhile. It returns false where another process is
+	// in the way.
+	BuildIndex func(ctx context.Context, db *sql.DB, step Step) (bool, error)
 }
 
 // Transaction is a connection inside a transaction.
