@@ -149,6 +149,42 @@ func (s *Store) migrateOne(ctx context.Context, progress func(migration.Progress
 	return true, nil
 }
 
+// UnderLock runs statements as one step of a migration, which gives way to others,
+// until it gets through.
+func (s *Store) UnderLock(ctx context.Context, statements string) error {
+	for {
+		done, err := s.tryUnderLock(ctx, statements)
+		if done {
+			return nil
+		}
+		if _, err := s.wait(ctx, err); err != nil {
+			return s.explain(err)
+		}
+	}
+}
+
+func (s *Store) tryUnderLock(ctx context.Context, statements string) (done bool, err error) {
+	tx, err := s.dialect.Begin(ctx, s.write)
+	if err != nil {
+		return false, err
+	}
+	defer func() {
+		if !done {
+			_ = tx.Rollback() // the connection is discarded if this fails
+		}
+	}()
+	if locked, err := s.dialect.TryLock(ctx, tx); err != nil || !locked {
+		return false, err
+	}
+	if _, err := tx.ExecContext(ctx, statements); err != nil {
+		return false, err
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
 // do does a step, or a batch of it, in a transaction.
 func (q *queries) do(ctx context.Context, step Step, progress func(migration.Progress)) (finished bool, err error) {
 	switch {

@@ -45,8 +45,10 @@ FROM (VALUES
 ) AS defaults (name, permissions)
 WHERE user_role.name = defaults.name AND user_role.permissions = '';
 
-INSERT INTO sales_manager_counter (last_assigned_index, updated_at)
-SELECT 0, now() WHERE NOT EXISTS (SELECT 1 FROM sales_manager_counter);
+WITH added AS (
+	INSERT INTO sales_manager_counter (last_assigned_index, updated_at)
+	SELECT 0, now() WHERE NOT EXISTS (SELECT 1 FROM sales_manager_counter) RETURNING id
+) INSERT INTO cims_added SELECT 'row', 'sales_manager_counter', id FROM added;
 
 DO $$ BEGIN
 	IF NOT cims_is_enum('customer', 'status') AND EXISTS (

@@ -62,12 +62,13 @@ BEGIN
 		WHERE n.name IS NOT NULL' USING r.above, r.up_to;
 	IF NOT EXISTS (SELECT 1 FROM cims_added WHERE kind = 'column' AND table_name = 'user' AND name = 'role_name') THEN
 		EXECUTE 'INSERT INTO cims_replaced_name SELECT ''user'', u.id, u.role_name, ' || named || ' FROM "user" AS u
-			WHERE id > $1 AND id <= $2 AND u.role_name IS DISTINCT FROM ' || named || ' AND ' || named || ' IS NOT NULL' USING r.above, r.up_to;
+			WHERE id > $1 AND id <= $2 AND u.role_name IS DISTINCT FROM ' || named || ' AND ' || named || ' IS NOT NULL ON CONFLICT DO NOTHING' USING r.above, r.up_to;
 	END IF;
 	EXECUTE 'UPDATE "user" AS u SET role_name = ' || named || ' WHERE id > $1 AND id <= $2
 		AND u.role_name IS DISTINCT FROM ' || named || ' AND ' || named || ' IS NOT NULL' USING r.above, r.up_to;
 	-- An empty name that says nothing, and no enum does either.
-	INSERT INTO cims_replaced_name SELECT 'user', id, role_name, '' FROM "user" WHERE id > r.above AND id <= r.up_to AND btrim(role_name) = '';
+	INSERT INTO cims_replaced_name SELECT 'user', id, role_name, '' FROM "user" WHERE id > r.above AND id <= r.up_to AND btrim(role_name) = ''
+	ON CONFLICT DO NOTHING;
 	UPDATE "user" SET role_name = NULL WHERE id > r.above AND id <= r.up_to AND btrim(role_name) = '';
 	SELECT * INTO done, total, finished FROM cims_range_done('user', r.up_to);
 END $$;
@@ -103,7 +104,7 @@ BEGIN
 		WHERE id > $1 AND id <= $2) AS n' USING r.above, r.up_to;
 	IF NOT EXISTS (SELECT 1 FROM cims_added WHERE kind = 'column' AND table_name = 'customer' AND name = 'status_name') THEN
 		EXECUTE 'INSERT INTO cims_replaced_name SELECT ''customer'', c.id, c.status_name, ' || named || ' FROM customer AS c
-			WHERE id > $1 AND id <= $2 AND c.status_name IS DISTINCT FROM ' || named USING r.above, r.up_to;
+			WHERE id > $1 AND id <= $2 AND c.status_name IS DISTINCT FROM ' || named || ' ON CONFLICT DO NOTHING' USING r.above, r.up_to;
 	END IF;
 	EXECUTE 'UPDATE customer AS c SET status_name = ' || named || ' WHERE id > $1 AND id <= $2 AND c.status_name IS DISTINCT FROM ' || named
 		USING r.above, r.up_to;

@@ -3,7 +3,7 @@
 -- The older program takes the managers by id and keeps the place of the last one
 -- in that list. The one after it has the lowest last_turn, and the others follow
 -- in their order. It may go on until the first turn is taken here.
-CREATE FUNCTION cims_continue_rotation() RETURNS VOID LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE OR REPLACE FUNCTION cims_continue_rotation() RETURNS VOID LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
 	IF EXISTS (SELECT 1 FROM cims_added WHERE kind = 'table' AND table_name = 'sales_manager_counter') THEN
 		RETURN;
