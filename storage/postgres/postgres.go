@@ -135,6 +135,7 @@ func dialect(steps []sqlstore.Step) sqlstore.Dialect {
 		Classify:    classify,
 		Intake:      intake,
 		Columns:     columns,
+		Copying:     copying,
 		Steps:       steps,
 		TryLock:     tryLock,
 	}

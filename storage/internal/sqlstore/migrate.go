@@ -42,8 +42,13 @@ const lockPoll = 20 * time.Millisecond
 
 // Migrate implements cims.Storage. Each step is one transaction with its row of
 // the ledger, so that whatever interrupts it, a step was done or was not. The
-// lock is held for a step and polled rather than waited for.
+// lock is held for a step and polled rather than waited for. An unfinished copy is
+// left alone: a step would find half of the rows, and who migrates is about to
+// use what is there.
 func (s *Store) Migrate(ctx context.Context) error {
+	if err := s.refuseUnfinished(ctx); err != nil {
+		return err
+	}
 	for {
 		more, err := s.migrateOne(ctx)
 		if err != nil {
