@@ -129,6 +129,7 @@ func dialect(steps []sqlstore.Step) sqlstore.Dialect {
 		Classify:    classify,
 		Intake:      intake,
 		Columns:     columns,
+		Copying:     copying,
 		Steps:       steps,
 		TryLock:     tryLock,
 		BuildIndex:  buildIndex,

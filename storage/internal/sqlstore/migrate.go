@@ -70,11 +70,16 @@ const lockPoll = 20 * time.Millisecond
 // Migrate implements cims.Storage.
 func (s *Store) Migrate(ctx context.Context) error { return s.MigrateWithProgress(ctx, nil) }
 
-// MigrateWithProgress is Migrate that tells how far it is. Each step is one transaction with its row of
-// the ledger, so that whatever interrupts it, a step was done or was not; a long
-// one is many, each with how far it got. The lock is held for a transaction and
-// polled rather than waited for.
+// MigrateWithProgress is Migrate that tells how far it is. Each step is one
+// transaction with its row of the ledger, so that whatever interrupts it, a step
+// was done or was not; a long one is many, each with how far it got. The lock is
+// held for a transaction and polled rather than waited for. An unfinished copy is
+// left alone: a step would find half of the rows, and who migrates is about to
+// use what is there.
 func (s *Store) MigrateWithProgress(ctx context.Context, progress func(migration.Progress)) error {
+	if err := s.refuseUnfinished(ctx); err != nil {
+		return err
+	}
 	if progress == nil {
 		progress = func(migration.Progress) {}
 	}
