@@ -142,9 +142,9 @@ func prepare(b *testing.B, store cims.Storage, managers int) (*cims.Manager, []i
 }
 
 const floorOnPostgres = `WITH lead AS (
-	INSERT INTO customer (full_name, phone_number, status_name, created_at, updated_at) VALUES ($1, $2, 'contacted', $3, $3) RETURNING id
-) INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at)
-	SELECT id, $4, $3, TRUE, $3 FROM lead RETURNING id, customer_id`
+	INSERT INTO customer (full_name, phone_number, status_name, created_at, updated_at, cims_version) VALUES ($1, $2, 'contacted', $3, $3, 1) RETURNING id
+) INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at, cims_version)
+	SELECT id, $4, $3, TRUE, $3, 1 FROM lead RETURNING id, customer_id`
 
 func onPostgres(b *testing.B, managers int) (*cims.Manager, contender) {
 	b.Helper()
@@ -189,11 +189,11 @@ func floorOnSQLite(b *testing.B, path string, synchronous sqlite.Option, ids []i
 	prepare(b, store, len(ids))
 	level := map[sqlite.Option]string{sqlite.SynchronousFull: "FULL", sqlite.SynchronousNormal: "NORMAL"}[synchronous]
 	db := openSQLite(b, path, "_pragma=journal_mode(WAL)&_pragma=foreign_keys(1)&_pragma=synchronous("+level+")&_txlock=immediate&_time_format=sqlite&_timezone=UTC")
-	customer, err := db.PrepareContext(b.Context(), `INSERT INTO customer (full_name, phone_number, status_name, created_at, updated_at, search_name)
-		VALUES (?1, ?2, 'contacted', ?3, ?3, ?4)`)
+	customer, err := db.PrepareContext(b.Context(), `INSERT INTO customer (full_name, phone_number, status_name, created_at, updated_at, search_name, cims_version)
+		VALUES (?1, ?2, 'contacted', ?3, ?3, ?4, 1)`)
 	require.NoError(b, err)
 	assignment, err := db.PrepareContext(b.Context(), `INSERT INTO sales_manager_assignment
-		(customer_id, sales_manager_id, assigned_at, is_active, customer_created_at) VALUES (?1, ?2, ?3, TRUE, ?3)`)
+		(customer_id, sales_manager_id, assigned_at, is_active, customer_created_at, cims_version) VALUES (?1, ?2, ?3, TRUE, ?3, 1)`)
 	require.NoError(b, err)
 	return func(ctx context.Context, i int) error {
 		ctx = context.WithoutCancel(ctx) // one that can end costs the driver a goroutine for each statement

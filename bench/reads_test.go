@@ -269,12 +269,12 @@ const (
 	fillPostgres = `
 BEGIN;
 CREATE TEMPORARY TABLE team ON COMMIT DROP AS SELECT id, row_number() OVER (ORDER BY id) - 1 AS place FROM "user";
-INSERT INTO customer (full_name, phone_number, status_name, created_at, updated_at)
+INSERT INTO customer (full_name, phone_number, status_name, created_at, updated_at, cims_version)
 SELECT 'Lead ' || i, '+99890' || lpad(i::text, 7, '0'),
-	CASE WHEN i <= 50 THEN '%[4]s' WHEN i %% 10 = 0 THEN '%[2]s' WHEN i %% 10 = 1 THEN 'project_started' ELSE 'contacted' END, at, at
+	CASE WHEN i <= 50 THEN '%[4]s' WHEN i %% 10 = 0 THEN '%[2]s' WHEN i %% 10 = 1 THEN 'project_started' ELSE 'contacted' END, at, at, 1
 FROM (SELECT i, now() - (%[1]d - i) * interval '5 seconds' AS at FROM generate_series(1, %[1]d) AS i) AS lead ORDER BY i;
-INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at)
-SELECT c.id, team.id, c.created_at, TRUE, c.created_at FROM customer AS c JOIN team ON team.place = c.id %% %[3]d ORDER BY c.id;
+INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at, cims_version)
+SELECT c.id, team.id, c.created_at, TRUE, c.created_at, 1 FROM customer AS c JOIN team ON team.place = c.id %% %[3]d ORDER BY c.id;
 INSERT INTO customer_status_history (customer_id, to_status, cause, owner_id, changed_at)
 SELECT c.id, 'contacted', 'created', a.sales_manager_id, c.created_at
 FROM customer AS c JOIN sales_manager_assignment AS a ON a.customer_id = c.id ORDER BY c.id;
@@ -288,13 +288,13 @@ COMMIT`
 
 	fillSQLite = `
 CREATE TEMPORARY TABLE team AS SELECT id, row_number() OVER (ORDER BY id) - 1 AS place FROM "user";
-INSERT INTO customer (full_name, phone_number, status_name, created_at, updated_at, search_name)
+INSERT INTO customer (full_name, phone_number, status_name, created_at, updated_at, search_name, cims_version)
 WITH RECURSIVE series (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM series WHERE i < %[1]d)
 SELECT 'Lead ' || i, printf('+99890%%07d', i),
-	CASE WHEN i <= 50 THEN '%[4]s' WHEN i %% 10 = 0 THEN '%[2]s' WHEN i %% 10 = 1 THEN 'project_started' ELSE 'contacted' END, at, at, 'lead ' || i
+	CASE WHEN i <= 50 THEN '%[4]s' WHEN i %% 10 = 0 THEN '%[2]s' WHEN i %% 10 = 1 THEN 'project_started' ELSE 'contacted' END, at, at, 'lead ' || i, 1
 FROM (SELECT i, strftime('%%Y-%%m-%%d %%H:%%M:%%S+00:00', 'now', printf('-%%d seconds', 5 * (%[1]d - i))) AS at FROM series);
-INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at)
-SELECT c.id, team.id, c.created_at, TRUE, c.created_at FROM customer AS c JOIN team ON team.place = c.id %% %[3]d;
+INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at, cims_version)
+SELECT c.id, team.id, c.created_at, TRUE, c.created_at, 1 FROM customer AS c JOIN team ON team.place = c.id %% %[3]d;
 INSERT INTO customer_status_history (customer_id, to_status, cause, owner_id, changed_at)
 SELECT c.id, 'contacted', 'created', a.sales_manager_id, c.created_at
 FROM customer AS c JOIN sales_manager_assignment AS a ON a.customer_id = c.id;

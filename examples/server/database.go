@@ -9,37 +9,40 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/storage/postgres"
 	"github.com/cimskit/cims/storage/sqlite"
+	"github.com/cimskit/cims/storage/transfer"
 )
 
 const defaultDatabase = "sqlite:cims.db"
 
-// database is what -db names.
+// database is what -db names, or another flag.
 type database struct {
 	url  string
 	path string // of the SQLite file; empty: it is PostgreSQL
+	flag string
 }
 
-func parseDatabase(text string) (database, error) {
+func parseDatabase(text string) (database, error) { return databaseOf("-db", text) }
+
+func databaseOf(flag, text string) (database, error) {
 	if strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://") {
-		return database{url: text}, nil
+		return database{url: text, flag: flag}, nil
 	}
 	path, ok := strings.CutPrefix(text, "sqlite:")
 	switch {
 	case !ok || path == "": // the text is not repeated: it may hold a password
-		return database{}, errors.New("-db: want sqlite:PATH or postgres://…")
+		return database{}, errors.New(flag + ": want sqlite:PATH or postgres://…")
 	case strings.HasPrefix(path, "//"), strings.HasPrefix(path, "file:"):
-		return database{}, fmt.Errorf("-db: %s: want a plain path after sqlite:, as in sqlite:cims.db or sqlite:/var/lib/cims.db", text)
+		return database{}, fmt.Errorf("%s: %s: want a plain path after sqlite:, as in sqlite:cims.db or sqlite:/var/lib/cims.db", flag, text)
 	case strings.Contains(path, ":memory:"):
-		return database{}, fmt.Errorf("-db: %s: want a file: nothing would stay in memory", text)
+		return database{}, fmt.Errorf("%s: %s: want a file: nothing would stay in memory", flag, text)
 	}
 	folder := filepath.Dir(path)
 	if info, err := os.Stat(folder); err != nil || !info.IsDir() {
-		return database{}, fmt.Errorf("-db: there is no directory %s", folder)
+		return database{}, fmt.Errorf("%s: there is no directory %s", flag, folder)
 	}
-	return database{text, path}, nil
+	return database{text, path, flag}, nil
 }
 
 // shown is the URL for where it may end up in a log.
@@ -56,11 +59,11 @@ func (d database) shown() string {
 
 // create opens the database. A new SQLite file is its owner's only, and so are,
 // by SQLite's rule, those that appear beside it: customers are in there.
-func (d database) create(ctx context.Context) (cims.Storage, error) {
+func (d database) create(ctx context.Context) (transfer.Storage, error) {
 	if d.path != "" {
 		file, err := os.OpenFile(d.path, os.O_RDWR|os.O_CREATE, 0o600)
 		if err != nil {
-			return nil, fmt.Errorf("-db: %w", err)
+			return nil, fmt.Errorf("%s: %w", d.flag, err)
 		}
 		if err := file.Close(); err != nil {
 			return nil, err
@@ -69,11 +72,21 @@ func (d database) create(ctx context.Context) (cims.Storage, error) {
 	return d.open(ctx)
 }
 
-// use opens the database that a server has prepared before, and changes nothing.
-func (d database) use(ctx context.Context) (cims.Storage, error) {
+// existing opens a database that is there.
+func (d database) existing(ctx context.Context) (transfer.Storage, error) {
 	if d.path != "" {
 		if _, err := os.Stat(d.path); err != nil {
-			return nil, fmt.Errorf("-db: %w: start the server once", err)
+			return nil, fmt.Errorf("%s: %w", d.flag, err)
+		}
+	}
+	return d.open(ctx)
+}
+
+// use opens the database that a server has prepared before, and changes nothing.
+func (d database) use(ctx context.Context) (transfer.Storage, error) {
+	if d.path != "" {
+		if _, err := os.Stat(d.path); err != nil {
+			return nil, fmt.Errorf("%s: %w: start the server once", d.flag, err)
 		}
 	}
 	store, err := d.open(ctx)
@@ -81,14 +94,19 @@ func (d database) use(ctx context.Context) (cims.Storage, error) {
 		return nil, err
 	}
 	if err := store.Ready(ctx); err != nil {
-		return nil, fmt.Errorf("the database is not ready: %w", errors.Join(err, store.Close()))
+		return nil, fmt.Errorf("%s: the database is not ready: %w", d.flag, errors.Join(err, store.Close()))
 	}
 	return store, nil
 }
 
-func (d database) open(ctx context.Context) (cims.Storage, error) {
+func (d database) open(ctx context.Context) (store transfer.Storage, err error) {
 	if d.path != "" {
-		return sqlite.Open(ctx, d.path)
+		store, err = sqlite.Open(ctx, d.path)
+	} else {
+		store, err = postgres.Open(ctx, d.url)
 	}
-	return postgres.Open(ctx, d.url)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", d.flag, err)
+	}
+	return store, nil
 }

@@ -46,7 +46,7 @@ func importFile(ctx context.Context, args []string, stdout, stderr io.Writer) (e
 	}
 	defer func() { err = errors.Join(err, crm.Close(context.WithoutCancel(ctx))) }()
 
-	bar := progressBar{to: stderr, total: leads.Leads, begin: time.Now()}
+	bar := progressBar{to: stderr, what: "leads", total: leads.Leads, begin: time.Now()}
 	progress := bar.show
 	if !isTerminal(stderr) {
 		progress = nil
@@ -62,10 +62,12 @@ func importFile(ctx context.Context, args []string, stdout, stderr io.Writer) (e
 
 // progressBar draws itself over and over on one line of a terminal.
 type progressBar struct {
-	to    io.Writer
-	total int
-	begin time.Time
-	drawn time.Time
+	to     io.Writer
+	what   string // is counted
+	total  int
+	before int // were there at the beginning
+	begin  time.Time
+	drawn  time.Time
 }
 
 const barWidth = 30
@@ -76,8 +78,8 @@ func (b *progressBar) show(stored int) {
 	}
 	b.drawn = time.Now()
 	done := stored * barWidth / max(b.total, 1)
-	fmt.Fprintf(b.to, "\r[%s%s] %3d %%  %d of %d leads, %.0f/s ", strings.Repeat("#", done), strings.Repeat(" ", barWidth-done),
-		stored*100/max(b.total, 1), stored, b.total, float64(stored)/time.Since(b.begin).Seconds())
+	fmt.Fprintf(b.to, "\r[%s%s] %3d %%  %d of %d %s, %.0f/s ", strings.Repeat("#", done), strings.Repeat(" ", barWidth-done),
+		stored*100/max(b.total, 1), stored, b.total, b.what, float64(stored-b.before)/time.Since(b.begin).Seconds())
 }
 
 // clear leaves the line to what is said next.

@@ -4,6 +4,7 @@
 //	go run ./examples/server                         starts it
 //	go run ./examples/server -demo                   … with made-up leads
 //	go run ./examples/server token -email E          prints a token for a user
+//	go run ./examples/server migrate copy …          moves everything to another database
 package main
 
 import (
@@ -46,6 +47,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		err = printToken(ctx, args[1:], stdout)
 	case "import":
 		err = importFile(ctx, args[1:], stdout, stderr)
+	case "migrate":
+		err = migrate(ctx, args[1:], stdout, stderr)
 	default:
 		var s settings
 		if s, err = parseSettings(args, stdout); err == nil {

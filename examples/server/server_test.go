@@ -590,7 +590,7 @@ func TestImportFile(t *testing.T) {
 
 func TestProgressBar(t *testing.T) {
 	var screen bytes.Buffer
-	bar := progressBar{to: &screen, total: 1000, begin: time.Now().Add(-time.Second)}
+	bar := progressBar{to: &screen, what: "leads", total: 1000, begin: time.Now().Add(-time.Second)}
 	bar.clear()
 	require.Empty(t, screen.String())
 	bar.show(500)

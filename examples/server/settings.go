@@ -19,6 +19,7 @@ const (
   server [flags]                               starts it
   server token -email E [-ttl 1h] [-db URL]    prints a token for a user
   server import [-db URL] FILE                 adds the leads of a file
+  server migrate copy -from URL -to URL        moves everything to another database
 
 Flags:
 `
@@ -73,7 +74,7 @@ func parseSettings(args []string, stdout io.Writer) (settings, error) {
 		return s, err
 	}
 	if flags.NArg() > 0 {
-		return s, fmt.Errorf("unknown command %q: there are token and import, and they come before all flags", flags.Arg(0))
+		return s, fmt.Errorf("unknown command %q: there are token, import and migrate, and they come before all flags", flags.Arg(0))
 	}
 	if s.db, err = parseDatabase(*db); err != nil {
 		return s, err

@@ -51,7 +51,7 @@ type Progress struct {
 // Report is what Verify found.
 type Report struct {
 	Checks []Check
-	// Notes are no faults: such as what has no form in the older program.
+	// Notes are no faults: such as a lead whose name and enum differ.
 	Notes []string
 }
 
@@ -86,6 +86,13 @@ func (r Report) String() string {
 		fmt.Fprintf(&text, "note   %s\n", note)
 	}
 	return text.String()
+}
+
+// RefusedError says why a rollback was not begun: what would be lost by it.
+type RefusedError struct{ Reasons []string }
+
+func (e *RefusedError) Error() string {
+	return "cims: a rollback would lose something: " + strings.Join(e.Reasons, "; ")
 }
 
 // String is the plan for people to read.

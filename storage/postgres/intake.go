@@ -198,7 +198,7 @@ func intakeStatement(ctx context.Context, host sqlstore.Hosts, guarded bool) (st
 	if err != nil {
 		return "", err
 	}
-	columns := []string{"full_name", "phone_number", "platform", "username", "notes", "status_name", "created_at", "updated_at"}
+	columns := []string{"full_name", "phone_number", "platform", "username", "notes", "status_name", "created_at", "updated_at", "cims_version"}
 	values := []string{"i.full_name"}
 	for _, column := range []string{"phone_number", "platform", "username", "notes"} {
 		if customer.Columns[column].NotNull {
@@ -207,7 +207,7 @@ func intakeStatement(ctx context.Context, host sqlstore.Hosts, guarded bool) (st
 			values = append(values, "NULLIF(i."+column+", '')")
 		}
 	}
-	values = append(values, "i.status_name", at(customer, "created_at"), at(customer, "updated_at"))
+	values = append(values, "i.status_name", at(customer, "created_at"), at(customer, "updated_at"), "1")
 	for _, column := range slices.Sorted(maps.Keys(customer.Fill)) {
 		columns = append(columns, pgx.Identifier{column}.Sanitize())
 		values = append(values, customer.Fill[column])
@@ -229,8 +229,8 @@ func intakeStatement(ctx context.Context, host sqlstore.Hosts, guarded bool) (st
 	), unassigned AS (
 		INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting) SELECT id, at, waiting FROM lead WHERE manager_id IS NULL
 	), assignment AS (
-		INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at)
-		SELECT id, manager_id, ` + at(assignment, "assigned_at") + `, TRUE, at FROM lead WHERE manager_id IS NOT NULL ORDER BY place
+		INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at, cims_version)
+		SELECT id, manager_id, ` + at(assignment, "assigned_at") + `, TRUE, at, 1 FROM lead WHERE manager_id IS NOT NULL ORDER BY place
 		RETURNING id, customer_id
 	) SELECT lead.id, assignment.id FROM lead LEFT JOIN assignment ON assignment.customer_id = lead.id ORDER BY lead.place`, nil
 }

@@ -42,12 +42,6 @@ type Storage struct {
 
 var _ cims.Storage = (*Storage)(nil)
 
-// Migrate brings the schema up to date: call it once before the first use, and
-// after an update of this library. It adds what is missing, changes and drops
-// nothing that it did not add, and may be interrupted anywhere, run again, and
-// run by several processes at once.
-func (s *Storage) Migrate(ctx context.Context) error { return s.Store.Migrate(ctx) }
-
 // Ready returns nil when the database answers and its schema is current.
 func (s *Storage) Ready(ctx context.Context) error { return s.Store.Ready(ctx) }
 
@@ -135,8 +129,10 @@ func dialect(steps []sqlstore.Step) sqlstore.Dialect {
 		Classify:    classify,
 		Intake:      intake,
 		Columns:     columns,
+		Copying:     copying,
 		Steps:       steps,
 		TryLock:     tryLock,
+		BuildIndex:  buildIndex,
 	}
 }
 
@@ -175,7 +171,7 @@ func classify(err error) sqlstore.Failure {
 			return sqlstore.Unique
 		case code == foreignKey:
 			return sqlstore.ForeignKey
-		case code == "40001", code == "40P01":
+		case code == "40001", code == "40P01", code == "55P03": // the last: a lock was not to be had in time
 			return sqlstore.Conflict
 		case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57P"), code == "57014":
 			return sqlstore.Unavailable
@@ -215,11 +211,4 @@ func columns(ctx context.Context, conn bun.IConn, table string) ([]sqlstore.Colu
 		list = append(list, c)
 	}
 	return list, rows.Err()
-}
-
-// The lock's key is the schema's own, so that CRMs in several schemas of a
-// database do not wait for each other.
-func tryLock(ctx context.Context, conn bun.IConn) (locked bool, err error) {
-	err = conn.QueryRowContext(ctx, "SELECT pg_try_advisory_xact_lock(hashtext('cims.migrate.' || current_schema()))").Scan(&locked)
-	return locked, err
 }

@@ -65,8 +65,8 @@ func prepareLeads(ctx context.Context, on preparer, host sqlstore.Hosts) (in lea
 	if err != nil {
 		return in, err
 	}
-	columns := []string{"full_name", "phone_number", "platform", "username", "notes", "status_name", "created_at", "updated_at", nameColumn}
-	values := []string{"?1", "?2", "?3", "?4", "?5", "?6", "?7", "?7", "?8"}
+	columns := []string{"full_name", "phone_number", "platform", "username", "notes", "status_name", "created_at", "updated_at", nameColumn, "cims_version"}
+	values := []string{"?1", "?2", "?3", "?4", "?5", "?6", "?7", "?7", "?8", "1"}
 	for _, column := range slices.Sorted(maps.Keys(customer.Fill)) {
 		columns = append(columns, `"`+strings.ReplaceAll(column, `"`, `""`)+`"`)
 		values = append(values, customer.Fill[column])
@@ -76,8 +76,8 @@ func prepareLeads(ctx context.Context, on preparer, host sqlstore.Hosts) (in lea
 	return in, prepareAll(
 		ctx, on,
 		toPrepare{&in.customer, "INSERT INTO customer (" + strings.Join(columns, ", ") + ") VALUES (" + strings.Join(values, ", ") + ")"},
-		toPrepare{&in.assignment, `INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at)
-			VALUES (?1, ?2, ?3, TRUE, ?3)`},
+		toPrepare{&in.assignment, `INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at, cims_version)
+			VALUES (?1, ?2, ?3, TRUE, ?3, 1)`},
 		toPrepare{&in.history, `INSERT INTO customer_status_history (customer_id, to_status, cause, changed_by, owner_id, changed_at)
 			VALUES (?1, ?2, '` + string(cims.CauseCreated) + `', ?3, ?4, ?5)`},
 		toPrepare{&in.waiting, "INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting) VALUES (?1, ?2, ?3)"},

@@ -163,6 +163,7 @@ func dialect(steps []sqlstore.Step) sqlstore.Dialect {
 		Classify:   classify,
 		Intake:     intake,
 		Columns:    columns,
+		Copying:    copying,
 		Steps:      steps,
 		// The transaction has the file to itself already.
 		TryLock: func(context.Context, bun.IConn) (bool, error) { return true, nil },

@@ -171,12 +171,12 @@ func (q *queries) CountCustomers(ctx context.Context, status string, limit int) 
 
 // Unassigned implements cims.Reader.
 func (q *queries) Unassigned(ctx context.Context, waiting bool, limit int) ([]int64, error) {
-	condition := "NOT waiting"
+	condition, args := "NOT waiting", []any{limit}
 	if waiting {
-		condition = "waiting"
+		condition, args = "waiting AND (due_at IS NULL OR due_at <= ?)", []any{time.Now().UTC(), limit}
 	}
 	return rows[int64](ctx, q, "SELECT customer_id FROM cims_unassigned WHERE "+condition+
-		" ORDER BY customer_created_at, customer_id LIMIT ?", limit)
+		" ORDER BY customer_created_at, customer_id LIMIT ?", args...)
 }
 
 // ChangeStatuses implements cims.Tx.
@@ -192,7 +192,7 @@ func (q *queries) ChangeStatuses(ctx context.Context, changes []cims.StatusChang
 			t.add(c.CustomerID, c.From, c.To, c.Cause, c.By, null(c.Reason), c.Owner, c.At)
 			ids = append(ids, c.CustomerID)
 		}
-		if _, err := q.exec(ctx, "UPDATE customer SET status_name = ?, updated_at = ? WHERE id IN (?)", first.To, first.At, bun.List(ids)); err != nil {
+		if _, err := q.exec(ctx, "UPDATE customer SET status_name = ?, updated_at = ?, cims_version = cims_version + 1 WHERE id IN (?)", first.To, first.At, bun.List(ids)); err != nil {
 			return err
 		}
 	}

@@ -26,7 +26,7 @@ type hostTables struct {
 
 // ours are the columns that this library fills itself, or by a trigger.
 var ours = map[string][]string{
-	"customer": {"id", "full_name", "phone_number", "platform", "username", "notes", "status_name", "created_at", "updated_at"},
+	"customer": {"id", "full_name", "phone_number", "platform", "username", "notes", "status_name", "created_at", "updated_at", "cims_version"},
 	"user":     {"id", "email", "name", "surname", "role_name", "is_active"},
 }
 

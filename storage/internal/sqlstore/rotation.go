@@ -120,7 +120,7 @@ func (q *queries) saveMembers(ctx context.Context, state cims.Rotation, won map[
 // saveOwners stores who has each customer now, and who waits.
 func (q *queries) saveOwners(ctx context.Context, changes []cims.OwnerChange) ([]cims.Assignment, error) {
 	owned := table{name: "sales_manager_assignment", columns: []string{
-		"customer_id", "sales_manager_id", "assigned_at", "assigned_by", "is_active", "customer_created_at",
+		"customer_id", "sales_manager_id", "assigned_at", "assigned_by", "is_active", "customer_created_at", "cims_version",
 	}}
 	waiting := table{name: "cims_unassigned", columns: []string{"customer_id", "customer_created_at", "waiting"}}
 	var lost, found []int64
@@ -135,10 +135,10 @@ func (q *queries) saveOwners(ctx context.Context, changes []cims.OwnerChange) ([
 		case c.From == nil:
 			found = append(found, c.CustomerID)
 		}
-		owned.add(c.CustomerID, *c.To, c.At, assignedBy(c), true, c.CustomerCreatedAt)
+		owned.add(c.CustomerID, *c.To, c.At, assignedBy(c), true, c.CustomerCreatedAt, 1)
 	}
 	if len(lost) > 0 {
-		if _, err := q.exec(ctx, "UPDATE sales_manager_assignment SET is_active = FALSE WHERE customer_id IN (?)", bun.List(lost)); err != nil {
+		if _, err := q.exec(ctx, "UPDATE sales_manager_assignment SET is_active = FALSE, cims_version = cims_version + 1 WHERE customer_id IN (?)", bun.List(lost)); err != nil {
 			return nil, err
 		}
 	}
@@ -157,7 +157,7 @@ func (q *queries) saveOwners(ctx context.Context, changes []cims.OwnerChange) ([
 	if len(owned.rows) > 0 {
 		query, args := q.insert(owned, `ON CONFLICT (customer_id) DO UPDATE SET sales_manager_id = excluded.sales_manager_id,
 			assigned_at = excluded.assigned_at, assigned_by = excluded.assigned_by, is_active = excluded.is_active,
-			customer_created_at = excluded.customer_created_at RETURNING id, customer_id`)
+			customer_created_at = excluded.customer_created_at, cims_version = sales_manager_assignment.cims_version + 1 RETURNING id, customer_id`)
 		stored, err := rows[struct{ ID, CustomerID int64 }](ctx, q, query, args...)
 		if err != nil {
 			return nil, err

@@ -53,10 +53,17 @@ type Dialect struct {
 	// Columns reads the columns of a host's table.
 	Columns func(ctx context.Context, conn bun.IConn, table string) ([]Column, error)
 
+	// Copying is for copying a whole installation.
+	Copying Copying
+
 	Steps []Step
 	// TryLock takes the migration's lock to the end of the transaction, or
 	// says that another process has it.
 	TryLock func(ctx context.Context, conn bun.IConn) (bool, error)
+	// BuildIndex, if set, does a step of the kind Index outside of a transaction,
+	// so that others write meanwhile. It returns false where another process is
+	// in the way.
+	BuildIndex func(ctx context.Context, db *sql.DB, step Step) (bool, error)
 }
 
 // Transaction is a connection inside a transaction.
@@ -134,7 +141,9 @@ const (
 
 // Update implements cims.Storage.
 func (s *Store) Update(ctx context.Context, do func(context.Context, cims.Tx) error) error {
-	return s.Retry(ctx, func() error { return s.attempt(ctx, do) })
+	return s.Retry(ctx, func() error {
+		return s.attempt(ctx, s.dialect.Begin, func(ctx context.Context, tx *queries) error { return do(ctx, tx) })
+	})
 }
 
 // Retry runs a transaction of a driver's own as Update runs its: again on a
@@ -163,8 +172,10 @@ func sleep(ctx context.Context, attempt int) error {
 	}
 }
 
-func (s *Store) attempt(ctx context.Context, do func(context.Context, cims.Tx) error) error {
-	transaction, err := s.dialect.Begin(ctx, s.write)
+func (s *Store) attempt(
+	ctx context.Context, begin func(context.Context, *sql.DB) (Transaction, error), do func(context.Context, *queries) error,
+) error {
+	transaction, err := begin(ctx, s.write)
 	if err != nil {
 		return err
 	}
@@ -214,6 +225,14 @@ func (q *queries) explain(err error) error {
 
 // Ready implements cims.Storage.
 func (s *Store) Ready(ctx context.Context) error {
+	if err := s.current(ctx); err != nil {
+		return err
+	}
+	return s.refuseUnfinished(ctx)
+}
+
+// current returns nil when the schema is.
+func (s *Store) current(ctx context.Context) error {
 	applied, err := s.applied(ctx)
 	if err != nil {
 		return s.explain(fmt.Errorf("schema: %w", err))

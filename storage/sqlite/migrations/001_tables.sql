@@ -36,6 +36,8 @@ CREATE TABLE "user" (
 );
 CREATE INDEX cims_user_role ON "user" (role_name);
 
+-- Whoever writes a row through cims raises its cims_version, here and in the
+-- assignments: so a trigger can tell what others write.
 -- search_name is the lower-case name, in any script: SQLite's own lower, and so
 -- an index over it, knows ASCII only.
 CREATE TABLE customer (
@@ -48,7 +50,8 @@ CREATE TABLE customer (
 	status_name VARCHAR(100) NOT NULL DEFAULT 'contacted' REFERENCES customer_status (name),
 	created_at TIMESTAMP NOT NULL,
 	updated_at TIMESTAMP,
-	search_name TEXT
+	search_name TEXT,
+	cims_version INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX cims_customer_newest ON customer (created_at DESC, id DESC, status_name);
 CREATE INDEX cims_customer_status ON customer (status_name, created_at DESC, id DESC);
@@ -62,7 +65,8 @@ CREATE TABLE sales_manager_assignment (
 	assigned_at TIMESTAMP NOT NULL,
 	assigned_by INTEGER REFERENCES "user" (id) ON DELETE SET NULL,
 	is_active BOOLEAN NOT NULL DEFAULT TRUE,
-	customer_created_at TIMESTAMP
+	customer_created_at TIMESTAMP,
+	cims_version INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX cims_assignment_manager ON sales_manager_assignment (sales_manager_id, customer_created_at DESC, customer_id DESC) WHERE is_active;
 
@@ -87,7 +91,8 @@ CREATE TABLE sales_manager_rotation (
 CREATE TABLE cims_unassigned (
 	customer_id INTEGER PRIMARY KEY REFERENCES customer (id) ON DELETE CASCADE,
 	customer_created_at TIMESTAMP NOT NULL,
-	waiting BOOLEAN NOT NULL
+	waiting BOOLEAN NOT NULL,
+	due_at TIMESTAMP
 );
 CREATE INDEX cims_unassigned_newest ON cims_unassigned (customer_created_at DESC, customer_id DESC);
 
@@ -132,11 +137,11 @@ END;
 
 -- Rows that others insert have none of our columns filled, ours always do. A
 -- customer of theirs has no sales manager yet; an assignment of theirs is one.
-CREATE TRIGGER cims_foreign_customer AFTER INSERT ON customer WHEN NEW.updated_at IS NULL BEGIN
+CREATE TRIGGER cims_foreign_customer AFTER INSERT ON customer WHEN NEW.cims_version = 0 BEGIN
 	UPDATE customer SET search_name = lower(NEW.full_name) WHERE id = NEW.id;
 	INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting) VALUES (NEW.id, NEW.created_at, FALSE);
 END;
-CREATE TRIGGER cims_foreign_assignment AFTER INSERT ON sales_manager_assignment WHEN NEW.customer_created_at IS NULL BEGIN
+CREATE TRIGGER cims_foreign_assignment AFTER INSERT ON sales_manager_assignment WHEN NEW.cims_version = 0 BEGIN
 	UPDATE sales_manager_assignment SET customer_created_at = (SELECT created_at FROM customer WHERE id = NEW.customer_id) WHERE id = NEW.id;
 	DELETE FROM cims_unassigned WHERE customer_id = NEW.customer_id AND NEW.is_active;
 	INSERT INTO sales_manager_rotation (sales_manager_id, assigned_leads_count)

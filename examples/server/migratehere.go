@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/storage/migration"
+)
+
+// mover is what both storages can do beside what a cims.Storage can.
+type mover interface {
+	cims.Storage
+	Plan(ctx context.Context) (migration.Plan, error)
+	MigrateWithProgress(ctx context.Context, progress func(migration.Progress)) error
+	Verify(ctx context.Context, whileRunning bool) (migration.Report, error)
+	Rollback(ctx context.Context, force bool) error
+}
+
+var usagesMigrate = map[string]string{
+	"plan": `Says what a migration would do, and what it found that is odd. Changes nothing.
+
+  server migrate plan -db URL
+
+Flags:
+`,
+	"up": `Adds what cims needs to a database, while its other programs go on writing.
+
+  server migrate up -db URL
+
+Interrupted, the same command goes on where it was.
+
+Flags:
+`,
+	"sql": `Prints the steps that are left as plain SQL, to be run with psql.
+
+  server migrate sql -db URL | psql -v ON_ERROR_STOP=1 URL
+
+Flags:
+`,
+	"verify": `Compares a database with what it was before the migration, and with itself.
+
+  server migrate verify [-while-running] -db URL
+
+Flags:
+`,
+	"rollback": `Takes away what the migration has added. Make a backup first.
+
+  server migrate rollback [-force] -db URL
+
+Flags:
+`,
+}
+
+// migrateHere does what concerns one database.
+func migrateHere(ctx context.Context, command string, args []string, stdout, stderr io.Writer) (err error) {
+	var running, force bool
+	flags := flag.NewFlagSet("server migrate "+command, flag.ContinueOnError)
+	db := flags.String("db", defaultDatabase, "database `URL`: sqlite:PATH or postgres://…")
+	switch command {
+	case "verify":
+		flags.BoolVar(&running, "while-running", false, "other programs go on writing: what they have changed is no fault")
+	case "rollback":
+		flags.BoolVar(&force, "force", false, "also where something is lost by it")
+	}
+	if err := parse(flags, args, stdout, usagesMigrate[command], ""); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("migrate %s: unexpected argument %q", command, flags.Arg(0))
+	}
+	where, err := databaseOf("-db", *db)
+	if err != nil {
+		return err
+	}
+	opened, err := where.existing(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, opened.Close()) }()
+	store, ok := opened.(mover)
+	if !ok {
+		return fmt.Errorf("migrate %s: not for this database", command)
+	}
+	switch command {
+	case "plan":
+		plan, err := store.Plan(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprint(stdout, plan)
+		return err
+	case "sql":
+		return migrateSQL(ctx, store, stdout)
+	case "verify":
+		return migrateVerify(ctx, store, running, stdout)
+	case "rollback":
+		return migrateRollback(ctx, store, force, stdout)
+	default:
+		return migrateUp(ctx, store, stdout, stderr)
+	}
+}
+
+func migrateUp(ctx context.Context, store mover, stdout, stderr io.Writer) error {
+	begin := time.Now()
+	steps := stepProgress{to: stderr, drawn: isTerminal(stderr)}
+	err := store.MigrateWithProgress(ctx, steps.show)
+	steps.clear()
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("interrupted: the same command goes on from here: %w", ctx.Err())
+	case err != nil:
+		return err
+	case steps.count == 0:
+		_, err = fmt.Fprintln(stdout, "Nothing was left to do.")
+	default:
+		_, err = fmt.Fprintf(stdout, "Done: %d steps in %s\n", steps.count, time.Since(begin).Round(time.Millisecond))
+	}
+	return err
+}
+
+// stepProgress says which step is done, and draws a bar for a long one.
+type stepProgress struct {
+	to    io.Writer
+	drawn bool
+	step  string
+	count int
+	bar   *progressBar
+}
+
+func (s *stepProgress) show(p migration.Progress) {
+	if p.Step != s.step {
+		s.clear()
+		s.step, s.count, s.bar = p.Step, s.count+1, nil
+		fmt.Fprintln(s.to, p.Step)
+	}
+	if p.Total == 0 || !s.drawn {
+		return
+	}
+	if s.bar == nil {
+		s.bar = &progressBar{to: s.to, what: "rows", total: int(p.Total), before: int(p.Done), begin: time.Now()}
+	}
+	s.bar.show(int(p.Done))
+}
+
+func (s *stepProgress) clear() {
+	if s.bar != nil {
+		s.bar.clear()
+	}
+}
+
+func migrateSQL(ctx context.Context, store mover, stdout io.Writer) error {
+	printer, ok := store.(interface {
+		SQL(ctx context.Context) (string, error)
+	})
+	if !ok {
+		return errors.New("migrate sql: for PostgreSQL only: up is all that an SQLite file needs")
+	}
+	text, err := printer.SQL(ctx)
+	if err == nil {
+		_, err = fmt.Fprint(stdout, text)
+	}
+	return err
+}
+
+func migrateVerify(ctx context.Context, store mover, running bool, stdout io.Writer) error {
+	report, err := store.Verify(ctx, running)
+	if err != nil {
+		return err
+	}
+	if _, err := fmt.Fprint(stdout, report); err != nil {
+		return err
+	}
+	if !report.OK() {
+		return errors.New("migrate verify: something is wrong")
+	}
+	return nil
+}
+
+func migrateRollback(ctx context.Context, store mover, force bool, stdout io.Writer) error {
+	err := store.Rollback(ctx, force)
+	if refused, ok := errors.AsType[*migration.RefusedError](err); ok {
+		for _, reason := range refused.Reasons {
+			fmt.Fprintln(stdout, reason)
+		}
+		return errors.New("migrate rollback: this would be lost: add -force to go on")
+	}
+	if err == nil {
+		_, err = fmt.Fprintln(stdout, "Done: the database is as it would be without cims.")
+	}
+	return err
+}

@@ -1,0 +1,114 @@
+package sqlstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/uptrace/bun"
+)
+
+// verifyAll compares both databases as they are now, so that it also finds what
+// was written while it was copied, and then lets the copy be used.
+func (c *copying) verifyAll(ctx context.Context) (err error) {
+	source, err := c.from.snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	target, err := c.to.snapshot(ctx)
+	if err != nil {
+		return errors.Join(err, source.Rollback())
+	}
+	for _, t := range c.tables {
+		if err = c.verify(ctx, source, target, t); err != nil {
+			break
+		}
+	}
+	undo := errors.Join(source.Rollback(), target.Rollback())
+	switch {
+	case errors.Is(err, ErrDiffers):
+		return c.fail(ctx, err)
+	case err != nil:
+		return err // the connections may be lost
+	case undo != nil:
+		return undo
+	}
+	return c.update(ctx, c.state, func(ctx context.Context, tx *queries) error {
+		_, err := tx.exec(ctx, "DROP TABLE "+checkpoints)
+		return err
+	})
+}
+
+// verify compares a table, row by row in the order of its key.
+func (c *copying) verify(ctx context.Context, source, target bun.IConn, t copyPlan) error {
+	from, err := t.read(ctx, c.from, source, nil)
+	if err != nil {
+		return err
+	}
+	defer from.close()
+	to, err := t.read(ctx, c.to, target, nil)
+	if err != nil {
+		return err
+	}
+	defer to.close()
+	digest, err := resume(nil)
+	if err != nil {
+		return err
+	}
+	difference := ""
+	for done := int64(0); ; done++ {
+		if done%blockRows == 0 {
+			c.progress(Progress{Table: t.name, Verifying: true, Done: done, Total: c.totals[t.name]})
+		}
+		a, err := from.next()
+		if err != nil {
+			return err
+		}
+		if a != nil {
+			digest.Write(a.encoded) // never fails
+		}
+		if difference != "" && a != nil {
+			continue // only the source's digest is still wanted
+		}
+		if difference != "" {
+			break
+		}
+		b, err := to.next()
+		if err != nil {
+			return err
+		}
+		if a == nil && b == nil {
+			c.progress(Progress{Table: t.name, Verifying: true, Done: done, Total: c.totals[t.name]})
+			return nil
+		}
+		difference = t.difference(a, b)
+		if a == nil {
+			break
+		}
+	}
+	copied, err := resume(c.state.Tables[t.name].Digest)
+	if err != nil {
+		return err
+	}
+	why := changed
+	if !bytes.Equal(copied.Sum(nil), digest.Sum(nil)) {
+		why = written
+	}
+	return fmt.Errorf("%w: table %q, %s: %s", ErrDiffers, t.name, difference, why)
+}
+
+// difference says how two rows that should be equal are not; a row is nil after
+// the last one.
+func (p *copyPlan) difference(source, target *record) string {
+	switch {
+	case target == nil, source != nil && p.compareKeys(*source, *target) < 0:
+		return p.keyOf(*source) + " is missing in the target"
+	case source == nil, p.compareKeys(*source, *target) > 0:
+		return p.keyOf(*target) + " is in the target only"
+	case !bytes.Equal(source.encoded, target.encoded):
+		return p.keyOf(*source) + " differs in " + p.differing(*source, *target)
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,444 @@
+package sqlstore
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"encoding"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+)
+
+// The ways in which a copy is refused or fails, to be told apart by errors.Is.
+var (
+	ErrUnfinished = errors.New("cims: the database holds an unfinished copy of another one: run the copy again to finish it")
+	ErrNotEmpty   = errors.New("cims: the target of a copy has to be a new database")
+	ErrTaken      = errors.New("cims: another copy into the same database has taken over")
+	ErrDiffers    = errors.New("cims: the copy is not equal to its source")
+)
+
+// Copying is what a database does differently when a whole installation is
+// copied from it or to it.
+type Copying struct {
+	// Snapshot starts a transaction that only reads, and sees the same all along.
+	Snapshot func(ctx context.Context, db *sql.DB) (Transaction, error)
+	// Begin starts a transaction that Load can write into.
+	Begin func(ctx context.Context, db *sql.DB) (Transaction, error)
+	// Load inserts many rows at once. Values are nil, int64, bool, float64,
+	// string, []byte or a time.Time in UTC.
+	Load func(ctx context.Context, conn bun.IConn, table string, columns []string, rows [][]any) error
+	// ByteOrder makes a text sort by its bytes, as it does in Go.
+	ByteOrder string
+	// Computed are columns that this database alone has.
+	Computed []Computed
+	// LastID is the highest id that a table has given out so far, or less where
+	// that stands in the table itself.
+	LastID func(ctx context.Context, conn bun.IConn, table string) (int64, error)
+	// Loaded is told that a table has all its rows; new ids have to be above last.
+	Loaded func(ctx context.Context, conn bun.IConn, table string, last int64) error
+}
+
+// Computed is a column that follows from another of its table.
+type Computed struct {
+	Table, Column, From string
+	Value               func(from any) any
+}
+
+// Copyable is what embeds a Store.
+type Copyable interface{ copyable() *Store }
+
+func (s *Store) copyable() *Store { return s }
+
+// Progress is how far a copy has come with a table.
+type Progress struct {
+	Table     string
+	Verifying bool // that what was copied is equal
+	Done      int64
+	Total     int64 // rows, as of the beginning
+}
+
+// copyTable is one of the tables of ours.
+type copyTable struct {
+	name string
+	key  []string
+	// marker is the column that is NULL in what others have inserted, which is
+	// what the triggers act on.
+	marker string
+}
+
+// copyTables come after those that they refer to.
+var copyTables = []copyTable{
+	{name: "customer_status", key: []string{"id"}},
+	{name: "user_role", key: []string{"id"}},
+	{name: "user", key: []string{"id"}},
+	{name: "customer", key: []string{"id"}, marker: "updated_at"},
+	{name: "sales_manager_assignment", key: []string{"id"}, marker: "customer_created_at"},
+	{name: "sales_manager_counter", key: []string{"id"}},
+	{name: "sales_manager_rotation", key: []string{"sales_manager_id"}},
+	{name: "cims_unassigned", key: []string{"customer_id"}},
+	{name: "customer_status_history", key: []string{"id"}},
+	{name: "assignment_history", key: []string{"id"}},
+	{name: "cims_idempotency", key: []string{"scope", "key"}},
+}
+
+// checkpoints is the table in the target that says how far a copy is. Only a
+// copy makes it, and drops it when it is finished: it being there is what
+// ErrUnfinished means. Whoever works on the copy has its token in there.
+const checkpoints = "cims_copy"
+
+const makeCheckpoints = "CREATE TABLE " + checkpoints + " (source VARCHAR(100) NOT NULL, token VARCHAR(100) NOT NULL, state TEXT NOT NULL)"
+
+type checkpoint struct {
+	Failed bool             // what was copied is not what it should be
+	Tables map[string]place // that were begun
+}
+
+// place is how far a table is.
+type place struct {
+	Done   bool
+	Rows   int64
+	After  []string // the key of the last row
+	Digest []byte   // of the rows so far, to be gone on with
+}
+
+// copying is a copy under way.
+type copying struct {
+	from, to *Store
+	token    string
+	tables   []copyPlan
+	state    checkpoint
+	totals   map[string]int64
+	progress func(Progress)
+}
+
+// Copy moves a whole installation into another database. See package transfer.
+func Copy(ctx context.Context, from, to Copyable, progress func(Progress)) error {
+	c := copying{
+		from: from.copyable(), to: to.copyable(), token: rand.Text(),
+		totals: map[string]int64{}, progress: progress,
+	}
+	if progress == nil {
+		c.progress = func(Progress) {}
+	}
+	if err := c.from.Ready(ctx); err != nil {
+		return fmt.Errorf("the source: %w", err)
+	}
+	if err := c.to.current(ctx); err != nil {
+		return fmt.Errorf("the target: %w", err)
+	}
+	source, err := c.from.snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	err = c.copyAll(ctx, source)
+	if undo := source.Rollback(); err == nil { // otherwise it may have lost its connection
+		err = undo
+	}
+	if err != nil {
+		return c.explain(ctx, err)
+	}
+	return c.explain(ctx, c.verifyAll(ctx))
+}
+
+// explain tells what happened to the checkpoints, where that is what is wrong.
+func (c *copying) explain(ctx context.Context, err error) error {
+	if err == nil || errors.Is(err, ErrNotEmpty) || ctx.Err() != nil {
+		return err
+	}
+	if there, unknown := c.to.copyUnfinished(ctx); unknown == nil && !there && c.state.Tables != nil {
+		return ErrTaken // and finished by now
+	}
+	return err
+}
+
+// identity tells an installation from all others: when it began.
+func (s *Store) identity(ctx context.Context) (string, error) {
+	var began time.Time
+	err := s.conn.QueryRowContext(ctx, "SELECT applied_at FROM cims_migrations ORDER BY id LIMIT 1").Scan(&began)
+	return fmt.Sprintf("%s %s", s.db.Dialect().Name(), began.UTC().Format(time.RFC3339Nano)), s.explain(err)
+}
+
+func (s *Store) snapshot(ctx context.Context) (Transaction, error) {
+	tx, err := s.dialect.Copying.Snapshot(ctx, s.db.DB)
+	return tx, s.explain(err)
+}
+
+// copyUnfinished says whether this is the target of a copy that is not finished.
+func (q *queries) copyUnfinished(ctx context.Context) (bool, error) {
+	columns, err := q.dialect.Columns(ctx, q.conn, checkpoints)
+	return len(columns) > 0, q.explain(err)
+}
+
+// refuseUnfinished keeps half a copy from being taken for the whole.
+func (q *queries) refuseUnfinished(ctx context.Context) error {
+	if there, err := q.copyUnfinished(ctx); err != nil || !there {
+		return err
+	}
+	return ErrUnfinished
+}
+
+// copyAll copies what is not copied yet, as the source is now.
+func (c *copying) copyAll(ctx context.Context, source Transaction) error {
+	if err := c.plan(ctx, source); err != nil {
+		return err
+	}
+	if err := c.claim(ctx); err != nil {
+		return err
+	}
+	for _, t := range c.tables {
+		if err := c.copyTable(ctx, source, t); err != nil {
+			return fmt.Errorf("%s: %w", t.name, err)
+		}
+	}
+	return c.loaded(ctx, source)
+}
+
+// claim makes the target this copy's: a new one, or one with an unfinished copy
+// from the same source. Whoever has worked on that before finds its token gone.
+func (c *copying) claim(ctx context.Context) error {
+	source, err := c.from.identity(ctx)
+	if err != nil {
+		return err
+	}
+	target, err := c.to.identity(ctx)
+	if err != nil {
+		return err
+	}
+	if source == target {
+		return fmt.Errorf("%w: it is the source itself", ErrNotEmpty)
+	}
+	for {
+		var claimed bool
+		err := c.to.Retry(ctx, func() error {
+			return c.to.attempt(ctx, c.to.dialect.Begin, func(ctx context.Context, tx *queries) (err error) {
+				if claimed, err = tx.dialect.TryLock(ctx, tx.conn); err != nil || !claimed {
+					return err
+				}
+				c.state, err = tx.claim(ctx, source, c.token)
+				return err
+			})
+		})
+		if err != nil || claimed {
+			return err
+		}
+		if _, err := c.to.wait(ctx, nil); err != nil {
+			return err
+		}
+	}
+}
+
+func (q *queries) claim(ctx context.Context, source, token string) (checkpoint, error) {
+	state := checkpoint{Tables: map[string]place{}}
+	there, err := q.copyUnfinished(ctx)
+	if err != nil {
+		return state, err
+	}
+	if !there {
+		if err := q.isNew(ctx); err != nil {
+			return state, err
+		}
+		if err := q.clear(ctx); err != nil {
+			return state, err
+		}
+		if _, err := q.exec(ctx, makeCheckpoints); err != nil {
+			return state, err
+		}
+		text, err := json.Marshal(state)
+		if err != nil {
+			return state, err
+		}
+		_, err = q.exec(ctx, "INSERT INTO "+checkpoints+" (source, token, state) VALUES (?, ?, ?)", source, token, string(text))
+		return state, err
+	}
+	found, err := row[struct{ Source, State string }](ctx, q, "SELECT source, state FROM "+checkpoints)
+	if err != nil {
+		return state, err
+	}
+	if found == nil || found.Source != source {
+		return state, fmt.Errorf("%w: it holds an unfinished copy from another source", ErrNotEmpty)
+	}
+	if err := json.Unmarshal([]byte(found.State), &state); err != nil {
+		return state, err
+	}
+	if state.Failed {
+		if err := q.clear(ctx); err != nil {
+			return state, err
+		}
+		state = checkpoint{Tables: map[string]place{}}
+	}
+	text, err := json.Marshal(state)
+	if err != nil {
+		return state, err
+	}
+	_, err = q.exec(ctx, "UPDATE "+checkpoints+" SET token = ?, state = ?", token, string(text))
+	return state, err
+}
+
+// isNew refuses a database with anything in it but what Migrate makes.
+func (q *queries) isNew(ctx context.Context) error {
+	for _, t := range copyTables {
+		condition := "TRUE"
+		switch t.name {
+		case "customer_status", "user_role":
+			condition = "NOT COALESCE(is_system, FALSE) OR updated_at <> created_at"
+		case "sales_manager_counter":
+			condition = "turn > 0"
+		}
+		found, err := row[bool](ctx, q, "SELECT EXISTS (SELECT 1 FROM ? WHERE "+condition+")", bun.Ident(t.name))
+		if err != nil {
+			return err
+		}
+		if *found {
+			return fmt.Errorf("%w: there is something in its table %q", ErrNotEmpty, t.name)
+		}
+	}
+	return nil
+}
+
+func (q *queries) clear(ctx context.Context) error {
+	for _, t := range slices.Backward(copyTables) {
+		if _, err := q.exec(ctx, "DELETE FROM ?", bun.Ident(t.name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// update changes the target in one transaction with the checkpoint.
+func (c *copying) update(ctx context.Context, next checkpoint, do func(ctx context.Context, tx *queries) error) error {
+	text, err := json.Marshal(next)
+	if err != nil {
+		return err
+	}
+	err = c.to.Retry(ctx, func() error {
+		return c.to.attempt(ctx, c.to.dialect.Copying.Begin, func(ctx context.Context, tx *queries) error {
+			mine, err := tx.exec(ctx, "UPDATE "+checkpoints+" SET state = ? WHERE token = ?", string(text), c.token)
+			if err != nil {
+				return err
+			}
+			if mine == 0 {
+				return ErrTaken
+			}
+			return do(ctx, tx)
+		})
+	})
+	if err == nil {
+		c.state = next
+	}
+	return err
+}
+
+// with is the checkpoint with another place in a table.
+func (c checkpoint) with(table string, p place) checkpoint {
+	next := checkpoint{Failed: c.Failed, Tables: map[string]place{}}
+	for name, before := range c.Tables {
+		next.Tables[name] = before
+	}
+	next.Tables[table] = p
+	return next
+}
+
+func nothing(context.Context, *queries) error { return nil }
+
+func (c *copying) copyTable(ctx context.Context, source bun.IConn, t copyPlan) error {
+	at := c.state.Tables[t.name]
+	if at.Done {
+		return nil
+	}
+	digest, err := resume(at.Digest)
+	if err != nil {
+		return err
+	}
+	rows, err := t.read(ctx, c.from, source, at.After)
+	if err != nil {
+		return err
+	}
+	defer rows.close()
+	for {
+		c.progress(Progress{Table: t.name, Done: at.Rows, Total: c.totals[t.name]})
+		block, err := rows.block()
+		if err != nil {
+			return err
+		}
+		if len(block) == 0 {
+			break
+		}
+		for _, r := range block {
+			digest.Write(r.encoded) // never fails
+		}
+		at.Rows += int64(len(block))
+		at.After = t.keyTexts(block[len(block)-1])
+		if at.Digest, err = digest.(encoding.BinaryMarshaler).MarshalBinary(); err != nil { //nolint:forcetypeassert // documented of sha256
+			return err
+		}
+		err = c.update(ctx, c.state.with(t.name, at), func(ctx context.Context, tx *queries) error { return t.load(ctx, tx, block) })
+		if kind := c.to.dialect.Classify(err); kind == ForeignKey || kind == Unique {
+			return c.fail(ctx, fmt.Errorf("%w: it does not take rows up to %s: %w: %s", ErrDiffers, t.keyOf(block[len(block)-1]), err, written))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	at.Done = true
+	return c.update(ctx, c.state.with(t.name, at), nothing)
+}
+
+// fail makes the next copy start over, and returns why.
+func (c *copying) fail(ctx context.Context, why error) error {
+	failed := c.state
+	failed.Failed = true
+	return errors.Join(why, c.update(ctx, failed, nothing))
+}
+
+// What to do about a copy that is not equal.
+const (
+	written = "the source was written while it was copied: stop what uses it and run the copy again, which starts over"
+	changed = "something else has written into the target: stop it and run the copy again, which starts over"
+)
+
+func resume(digest []byte) (hash.Hash, error) {
+	h := sha256.New()
+	if digest == nil {
+		return h, nil
+	}
+	return h, h.(encoding.BinaryUnmarshaler).UnmarshalBinary(digest) //nolint:forcetypeassert // documented of sha256
+}
+
+// loaded makes the target go on with ids where the source was: an id that was
+// given out is not given out again, also when its row is gone.
+func (c *copying) loaded(ctx context.Context, source bun.IConn) error {
+	last := map[string]int64{}
+	for _, t := range c.tables {
+		if t.key[0] != "id" {
+			continue
+		}
+		var highest int64
+		if err := source.QueryRowContext(ctx, "SELECT COALESCE(max(id), 0) FROM "+ident(t.name)).Scan(&highest); err != nil {
+			return c.from.explain(err)
+		}
+		given, err := c.from.dialect.Copying.LastID(ctx, source, t.name)
+		if err != nil {
+			return c.from.explain(err)
+		}
+		last[t.name] = max(highest, given)
+	}
+	return c.update(ctx, c.state, func(ctx context.Context, tx *queries) error {
+		for _, t := range c.tables {
+			if err := tx.dialect.Copying.Loaded(ctx, tx.conn, t.name, last[t.name]); err != nil {
+				return fmt.Errorf("%s: %w", t.name, err)
+			}
+		}
+		return nil
+	})
+}
+
+// ident quotes a name, as both databases do.
+func ident(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

@@ -1,0 +1,92 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/uptrace/bun"
+
+	"github.com/cimskit/cims/storage/internal/sqlstore"
+)
+
+var copying = sqlstore.Copying{
+	Snapshot:  snapshot,
+	Begin:     beginLoad,
+	Load:      load,
+	ByteOrder: ` COLLATE "C"`,
+	LastID:    lastID,
+	Loaded:    loaded,
+}
+
+func snapshot(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
+	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	if err != nil {
+		return nil, err
+	}
+	return transaction{simple{tx}, tx}, nil
+}
+
+// loading is a transaction whose connection COPY can be run on.
+type loading struct {
+	transaction
+	on *sql.Conn
+}
+
+func (l loading) Commit(ctx context.Context) error {
+	return errors.Join(l.transaction.Commit(ctx), l.on.Close())
+}
+
+func (l loading) Rollback() error { return errors.Join(l.transaction.Rollback(), l.on.Close()) }
+
+func beginLoad(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
+	on, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tx, err := on.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		return nil, errors.Join(err, on.Close())
+	}
+	return loading{transaction{simple{tx}, tx}, on}, nil
+}
+
+func load(ctx context.Context, conn bun.IConn, table string, columns []string, rows [][]any) error {
+	l, ok := conn.(loading)
+	if !ok {
+		return fmt.Errorf("cims: want a transaction for COPY, got %T", conn)
+	}
+	return l.on.Raw(func(driver any) error {
+		std, ok := driver.(*stdlib.Conn)
+		if !ok {
+			return fmt.Errorf("cims: want connections of pgx's stdlib, got %T", driver)
+		}
+		_, err := std.Conn().CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromRows(rows))
+		return err
+	})
+}
+
+// sequence gives out a table's ids; NULL where a host has another way.
+func sequence(table string) string {
+	return "CAST(pg_get_serial_sequence(quote_ident('" + table + "'), 'id') AS regclass)"
+}
+
+func lastID(ctx context.Context, conn bun.IConn, table string) (id int64, err error) {
+	err = conn.QueryRowContext(ctx, "SELECT COALESCE(pg_sequence_last_value("+sequence(table)+"), 0)").Scan(&id)
+	return id, err
+}
+
+// loaded also has the table's statistics read: without them many a statement
+// would be planned as for an empty table, until the server comes to it by itself.
+func loaded(ctx context.Context, conn bun.IConn, table string, last int64) error {
+	if last > 0 {
+		if _, err := conn.ExecContext(ctx, fmt.Sprintf("SELECT setval(%s, %d)", sequence(table), last)); err != nil {
+			return err
+		}
+	}
+	_, err := conn.ExecContext(ctx, "ANALYZE "+pgx.Identifier{table}.Sanitize())
+	return err
+}

@@ -1,0 +1,76 @@
+-- The system statuses and roles, where they are missing.
+
+-- An older program's TIMESTAMP columns hold UTC, whatever the server's zone is.
+SET LOCAL timezone = 'UTC';
+
+-- The one form in which names are stored.
+CREATE FUNCTION cims_name(raw TEXT) RETURNS TEXT LANGUAGE sql IMMUTABLE AS
+	$$ SELECT NULLIF(left(replace(lower(btrim(raw)), ' ', '_'), 100), '') $$;
+
+-- Whether a column is an enum: of the older program.
+CREATE FUNCTION cims_is_enum(tab TEXT, col TEXT) RETURNS BOOLEAN LANGUAGE sql STABLE AS $$
+	SELECT EXISTS (
+		SELECT 1 FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+		WHERE a.attrelid = to_regclass(quote_ident(tab)) AND a.attname = col AND NOT a.attisdropped AND t.typtype = 'e'
+	)
+$$;
+
+WITH added AS (
+	INSERT INTO customer_status (name, display_name, description, color, "order", is_active, is_system, created_at, updated_at) VALUES
+		('contacted', 'Contacted', 'Initial contact made', '#3B82F6', 1, TRUE, TRUE, now(), now()),
+		('project_started', 'Project Started', 'Project has started', '#10B981', 2, TRUE, TRUE, now(), now()),
+		('continuing', 'Continuing', 'Project is continuing', '#F59E0B', 3, TRUE, TRUE, now(), now()),
+		('finished', 'Finished', 'Project completed', '#8B5CF6', 4, TRUE, TRUE, now(), now()),
+		('rejected', 'Rejected', 'Lead rejected', '#EF4444', 5, TRUE, TRUE, now(), now()),
+		('need_to_call', 'Need to Call', 'Follow-up call needed', '#F97316', 6, TRUE, TRUE, now(), now())
+	ON CONFLICT (name) DO NOTHING RETURNING id
+) INSERT INTO cims_added SELECT 'row', 'customer_status', id FROM added;
+
+WITH added AS (
+	INSERT INTO user_role (name, display_name, description, is_active, is_system, created_at, updated_at) VALUES
+		('ceo', 'CEO', 'Chief Executive Officer', TRUE, TRUE, now(), now()),
+		('financial_director', 'Financial Director', 'Financial Director', TRUE, TRUE, now(), now()),
+		('sales_manager', 'Sales Manager', 'Sales Manager for CRM', TRUE, TRUE, now(), now()),
+		('member', 'Member', 'Team Member', TRUE, TRUE, now(), now()),
+		('customer', 'Customer', 'Customer/Client', TRUE, TRUE, now(), now())
+	ON CONFLICT (name) DO NOTHING RETURNING id
+) INSERT INTO cims_added SELECT 'row', 'user_role', id FROM added;
+
+UPDATE user_role SET permissions = defaults.permissions
+FROM (VALUES
+	('ceo', 'statuses:read statuses:write roles:read roles:write users:read users:write leads:read leads:read:own leads:write leads:write:own leads:assign analytics:read audit:read'),
+	('financial_director', 'statuses:read roles:read leads:read analytics:read'),
+	('member', 'statuses:read roles:read leads:read analytics:read'),
+	('sales_manager', 'statuses:read leads:read:own leads:write:own analytics:read')
+) AS defaults (name, permissions)
+WHERE user_role.name = defaults.name AND user_role.permissions = '';
+
+WITH added AS (
+	INSERT INTO sales_manager_counter (last_assigned_index, updated_at)
+	SELECT 0, now() WHERE NOT EXISTS (SELECT 1 FROM sales_manager_counter) RETURNING id
+) INSERT INTO cims_added SELECT 'row', 'sales_manager_counter', id FROM added;
+
+DO $$ BEGIN
+	IF NOT cims_is_enum('customer', 'status') AND EXISTS (
+		SELECT 1 FROM cims_added WHERE table_name = 'customer' AND (kind = 'table' OR kind = 'column' AND name = 'status_name')
+	) THEN
+		ALTER TABLE customer ALTER COLUMN status_name SET DEFAULT 'contacted';
+	END IF;
+END $$;
+
+-- Makes an entry for a name that has none: inactive, so that nothing is lost and
+-- nobody can choose it.
+CREATE FUNCTION cims_add_entry(tab TEXT, new_name TEXT) RETURNS VOID LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
+DECLARE
+	missing BOOLEAN;
+	added BIGINT;
+BEGIN
+	EXECUTE format('SELECT NOT EXISTS (SELECT 1 FROM %I WHERE name = $1)', tab) INTO missing USING new_name;
+	IF missing THEN
+		EXECUTE format('INSERT INTO %I (name, display_name, is_active, is_system, created_at, updated_at)
+			VALUES ($1, $1, FALSE, FALSE, now(), now()) ON CONFLICT (name) DO NOTHING RETURNING id', tab) INTO added USING new_name;
+		IF added IS NOT NULL THEN
+			INSERT INTO cims_added VALUES ('row', tab, added);
+		END IF;
+	END IF;
+END $$;

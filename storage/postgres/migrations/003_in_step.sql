@@ -1,0 +1,207 @@
+-- Triggers: what another program writes into these tables shows here at once, and what is written here shows there.
+
+-- How long a lead that another program has inserted is left to that program.
+CREATE FUNCTION cims_grace() RETURNS INTERVAL LANGUAGE sql STABLE AS
+	$$ SELECT CAST(COALESCE(NULLIF(current_setting('cims.grace', TRUE), ''), '1 minute') AS INTERVAL) $$;
+
+-- The older program's enums: what either writes is normalised, never refused.
+-- The migration itself, which fills the names in, leaves the enums as they are.
+CREATE FUNCTION cims_status_in_step() RETURNS TRIGGER LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+	label TEXT;
+BEGIN
+	IF TG_OP = 'UPDATE' AND NEW.status IS DISTINCT FROM OLD.status AND NEW.status_name IS NOT DISTINCT FROM OLD.status_name THEN
+		NEW.status_name := NULL;
+	END IF;
+	NEW.status_name := COALESCE(cims_name(NEW.status_name), cims_name(CAST(NEW.status AS TEXT)), 'contacted');
+	IF NOT EXISTS (SELECT 1 FROM customer_status WHERE name = NEW.status_name) THEN
+		PERFORM cims_add_entry('customer_status', NEW.status_name);
+	END IF;
+	SELECT e.enumlabel INTO label FROM pg_enum AS e WHERE e.enumtypid = pg_typeof(NEW.status) AND cims_name(e.enumlabel) = NEW.status_name;
+	IF label IS NULL AND NEW.status IS NULL THEN -- a status without a label, and the column may not be NULL
+		SELECT e.enumlabel INTO label FROM pg_enum AS e WHERE e.enumtypid = pg_typeof(NEW.status) ORDER BY e.enumsortorder LIMIT 1;
+	END IF;
+	IF label IS NOT NULL THEN
+		NEW.status := label;
+	END IF;
+	RETURN NEW;
+END $$;
+
+-- A role without a label leaves the enum NULL, never a label with more rights.
+CREATE FUNCTION cims_role_in_step() RETURNS TRIGGER LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+	label TEXT;
+BEGIN
+	IF TG_OP = 'UPDATE' AND NEW.role IS DISTINCT FROM OLD.role AND NEW.role_name IS NOT DISTINCT FROM OLD.role_name THEN
+		NEW.role_name := NULL;
+	END IF;
+	NEW.role_name := COALESCE(cims_name(NEW.role_name), cims_name(CAST(NEW.role AS TEXT)));
+	IF NEW.role_name IS NOT NULL THEN
+		PERFORM cims_add_entry('user_role', NEW.role_name);
+		SELECT e.enumlabel INTO label FROM pg_enum AS e WHERE e.enumtypid = pg_typeof(NEW.role) AND cims_name(e.enumlabel) = NEW.role_name;
+		NEW.role := label;
+	END IF;
+	RETURN NEW;
+END $$;
+
+-- A host that fills status_name or role_name itself is not refused either.
+CREATE FUNCTION cims_status_named() RETURNS TRIGGER LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+	NEW.status_name := COALESCE(cims_name(NEW.status_name), 'contacted');
+	PERFORM cims_add_entry('customer_status', NEW.status_name);
+	RETURN NEW;
+END $$;
+
+CREATE FUNCTION cims_role_named() RETURNS TRIGGER LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+	NEW.role_name := cims_name(NEW.role_name);
+	IF NEW.role_name IS NOT NULL THEN
+		PERFORM cims_add_entry('user_role', NEW.role_name);
+	END IF;
+	RETURN NEW;
+END $$;
+
+-- A customer of theirs has no sales manager yet.
+CREATE FUNCTION cims_foreign_customer() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
+BEGIN
+	INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting, due_at) VALUES (NEW.id, NEW.created_at, TRUE, now() + cims_grace());
+	INSERT INTO customer_status_history (customer_id, to_status, cause, changed_at) VALUES (NEW.id, NEW.status_name, 'external', clock_timestamp());
+	RETURN NULL;
+END $$;
+
+-- A lead that was not filled in yet
+-- gets the row for what it was, too.
+CREATE FUNCTION cims_foreign_status() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
+DECLARE
+	owner BIGINT;
+	before TEXT := cims_name(OLD.status_name);
+BEGIN
+	SELECT sales_manager_id INTO owner FROM sales_manager_assignment WHERE customer_id = NEW.id AND is_active;
+	IF NOT EXISTS (SELECT 1 FROM customer_status_history WHERE customer_id = NEW.id) THEN
+		before := COALESCE(before, cims_enum_status(OLD), 'contacted');
+		PERFORM cims_add_entry('customer_status', before);
+		INSERT INTO customer_status_history (customer_id, to_status, cause, owner_id, changed_at)
+		VALUES (NEW.id, before, 'migrated', owner, clock_timestamp());
+	END IF;
+	IF before IS DISTINCT FROM NEW.status_name THEN
+		INSERT INTO customer_status_history (customer_id, from_status, to_status, cause, owner_id, changed_at)
+		VALUES (NEW.id, before, NEW.status_name, 'external', owner, clock_timestamp());
+	END IF;
+	RETURN NULL;
+END $$;
+
+-- An assignment of theirs is one. Where we have been faster, their word is a
+-- reassignment: the row makes way for theirs.
+CREATE FUNCTION cims_foreign_assignment() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
+DECLARE
+	before BIGINT;
+BEGIN
+	SELECT created_at INTO NEW.customer_created_at FROM customer WHERE id = NEW.customer_id FOR NO KEY UPDATE;
+	PERFORM set_config('cims.replaced', CAST(NEW.customer_id AS TEXT), TRUE);
+	DELETE FROM sales_manager_assignment WHERE customer_id = NEW.customer_id
+	RETURNING CASE WHEN is_active THEN sales_manager_id END INTO before;
+	PERFORM set_config('cims.replaced', '', TRUE);
+	PERFORM cims_owner_changed(NEW.customer_id, NEW.customer_created_at, before, CASE WHEN NEW.is_active THEN NEW.sales_manager_id END);
+	IF NEW.is_active THEN
+		PERFORM cims_count_leads(NEW.sales_manager_id, 1);
+	END IF;
+	RETURN NEW;
+END $$;
+
+-- One that was not filled in yet is
+-- counted by whoever fills it in.
+CREATE FUNCTION cims_foreign_reassignment() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
+DECLARE
+	before BIGINT := CASE WHEN OLD.is_active THEN OLD.sales_manager_id END;
+	after BIGINT := CASE WHEN NEW.is_active THEN NEW.sales_manager_id END;
+BEGIN
+	-- In the order of the ids, so that two of them can't wait for each other.
+	PERFORM cims_count_leads(m.id, m.leads) FROM (VALUES (before, -1), (after, 1)) AS m (id, leads) WHERE m.id IS NOT NULL ORDER BY m.id;
+	PERFORM cims_owner_changed(NEW.customer_id, NEW.customer_created_at, before, after);
+	RETURN NULL;
+END $$;
+
+CREATE FUNCTION cims_count_leads(manager BIGINT, leads INTEGER) RETURNS VOID LANGUAGE sql SET search_path FROM CURRENT AS $$
+	INSERT INTO sales_manager_rotation (sales_manager_id, assigned_leads_count) VALUES (manager, leads)
+	ON CONFLICT (sales_manager_id) DO UPDATE SET assigned_leads_count = sales_manager_rotation.assigned_leads_count + leads
+$$;
+
+CREATE FUNCTION cims_owner_changed(customer BIGINT, created TIMESTAMPTZ, before BIGINT, after BIGINT) RETURNS VOID
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+	IF before IS NOT DISTINCT FROM after THEN
+		RETURN;
+	END IF;
+	IF after IS NULL THEN
+		INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting, due_at) VALUES (customer, created, TRUE, now() + cims_grace())
+		ON CONFLICT (customer_id) DO NOTHING;
+	ELSE
+		DELETE FROM cims_unassigned WHERE customer_id = customer;
+	END IF;
+	INSERT INTO assignment_history (customer_id, from_manager_id, to_manager_id, cause, changed_at)
+	VALUES (customer, before, after, 'external', clock_timestamp());
+END $$;
+
+-- Whoever deletes a customer or an assignment: the manager's count stays right.
+-- A customer that is still there is without a sales manager then.
+CREATE FUNCTION cims_assignment_deleted() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
+BEGIN
+	PERFORM cims_count_leads(gone.sales_manager_id, CAST(-gone.leads AS INTEGER))
+	FROM (
+		SELECT sales_manager_id, count(*) AS leads FROM deleted
+		WHERE is_active AND customer_created_at IS NOT NULL
+		AND EXISTS (SELECT 1 FROM "user" AS u WHERE u.id = deleted.sales_manager_id)
+		GROUP BY sales_manager_id ORDER BY sales_manager_id
+	) AS gone;
+	PERFORM cims_owner_changed(d.customer_id, c.created_at, d.sales_manager_id, NULL)
+	FROM deleted AS d JOIN customer AS c ON c.id = d.customer_id
+	WHERE d.is_active AND CAST(d.customer_id AS TEXT) IS DISTINCT FROM current_setting('cims.replaced', TRUE);
+	RETURN NULL;
+END $$;
+
+DO $$
+DECLARE
+	label TEXT := 'NULL';
+	columns TEXT := 'status_name';
+BEGIN
+	IF cims_is_enum('customer', 'status') THEN
+		label := 'cims_name(CAST(c.status AS TEXT))';
+		columns := 'status, status_name';
+		CREATE TRIGGER cims_status_in_step_insert BEFORE INSERT ON customer
+			FOR EACH ROW EXECUTE FUNCTION cims_status_in_step();
+		CREATE TRIGGER cims_status_in_step BEFORE UPDATE OF status, status_name ON customer
+			FOR EACH ROW WHEN (current_setting('cims.filling', TRUE) IS DISTINCT FROM 'on') EXECUTE FUNCTION cims_status_in_step();
+	ELSIF EXISTS (SELECT 1 FROM cims_original_column WHERE table_name = 'customer' AND name = 'status_name') THEN
+		CREATE TRIGGER cims_status_named_insert BEFORE INSERT ON customer
+			FOR EACH ROW WHEN (NEW.cims_version = 0) EXECUTE FUNCTION cims_status_named();
+		CREATE TRIGGER cims_status_named BEFORE UPDATE OF status_name ON customer
+			FOR EACH ROW WHEN (OLD.cims_version = NEW.cims_version AND current_setting('cims.filling', TRUE) IS DISTINCT FROM 'on')
+			EXECUTE FUNCTION cims_status_named();
+	END IF;
+	-- What the older program's column says, if it has one.
+	EXECUTE 'CREATE FUNCTION cims_enum_status(c customer) RETURNS TEXT LANGUAGE sql STABLE AS $f$ SELECT ' || label || ' $f$';
+	EXECUTE 'CREATE TRIGGER cims_foreign_status AFTER UPDATE OF ' || columns || ' ON customer FOR EACH ROW
+		WHEN (OLD.status_name IS DISTINCT FROM NEW.status_name AND OLD.cims_version = NEW.cims_version
+			AND current_setting(''cims.filling'', TRUE) IS DISTINCT FROM ''on'')
+		EXECUTE FUNCTION cims_foreign_status()';
+	IF cims_is_enum('user', 'role') THEN
+		CREATE TRIGGER cims_role_in_step_insert BEFORE INSERT ON "user"
+			FOR EACH ROW EXECUTE FUNCTION cims_role_in_step();
+		CREATE TRIGGER cims_role_in_step BEFORE UPDATE OF role, role_name ON "user"
+			FOR EACH ROW WHEN (current_setting('cims.filling', TRUE) IS DISTINCT FROM 'on') EXECUTE FUNCTION cims_role_in_step();
+	ELSIF EXISTS (SELECT 1 FROM cims_original_column WHERE table_name = 'user' AND name = 'role_name') THEN
+		CREATE TRIGGER cims_role_named_insert BEFORE INSERT ON "user" FOR EACH ROW EXECUTE FUNCTION cims_role_named();
+		CREATE TRIGGER cims_role_named BEFORE UPDATE OF role_name ON "user"
+			FOR EACH ROW WHEN (current_setting('cims.filling', TRUE) IS DISTINCT FROM 'on') EXECUTE FUNCTION cims_role_named();
+	END IF;
+END $$;
+
+CREATE TRIGGER cims_foreign_customer AFTER INSERT ON customer
+	FOR EACH ROW WHEN (NEW.cims_version = 0) EXECUTE FUNCTION cims_foreign_customer();
+CREATE TRIGGER cims_foreign_assignment BEFORE INSERT ON sales_manager_assignment
+	FOR EACH ROW WHEN (NEW.cims_version = 0) EXECUTE FUNCTION cims_foreign_assignment();
+CREATE TRIGGER cims_foreign_reassignment AFTER UPDATE OF sales_manager_id, is_active ON sales_manager_assignment
+	FOR EACH ROW WHEN (OLD.cims_version = NEW.cims_version AND OLD.customer_created_at IS NOT NULL)
+	EXECUTE FUNCTION cims_foreign_reassignment();
+CREATE TRIGGER cims_assignment_deleted AFTER DELETE ON sales_manager_assignment
+	REFERENCING OLD TABLE AS deleted FOR EACH STATEMENT EXECUTE FUNCTION cims_assignment_deleted();

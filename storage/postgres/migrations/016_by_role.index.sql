@@ -1,0 +1,2 @@
+-- An index for the users with a role.
+CREATE INDEX cims_user_role ON "user" (role_name);

@@ -1,0 +1,215 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cimskit/cims/storage/internal/sqlstore"
+	"github.com/cimskit/cims/storage/migration"
+)
+
+// Plan says what Migrate would do, and what it would make of what is odd. It
+// changes nothing.
+func (s *Storage) Plan(ctx context.Context) (migration.Plan, error) {
+	p := planner{Storage: s, ctx: ctx}
+	plan := migration.Plan{State: p.state(), Steps: p.steps(), Findings: []migration.Finding{}}
+	if len(plan.Steps) > 0 && plan.State != migration.Empty {
+		p.look()
+		plan.Findings = p.findings
+	}
+	return plan, s.Explain(p.err)
+}
+
+// planner keeps the first error: what comes after it is not looked at.
+type planner struct {
+	*Storage
+	ctx      context.Context //nolint:containedctx // of the one call that it serves
+	err      error
+	findings []migration.Finding
+}
+
+func scalar[T any](p *planner, query string, args ...any) (value T) {
+	if p.err == nil {
+		p.err = p.db.QueryRowContext(p.ctx, query, args...).Scan(&value)
+	}
+	return value
+}
+
+func (p *planner) has(table string) bool {
+	return scalar[bool](p, "SELECT to_regclass(quote_ident($1)) IS NOT NULL", table)
+}
+
+const columnOf = `SELECT EXISTS (SELECT 1 FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+	WHERE a.attrelid = to_regclass(quote_ident($1)) AND a.attname = $2 AND NOT a.attisdropped`
+
+func (p *planner) hasColumn(table, column string) bool {
+	return scalar[bool](p, columnOf+")", table, column)
+}
+
+func (p *planner) isEnum(table, column string) bool {
+	return scalar[bool](p, columnOf+" AND t.typtype = 'e')", table, column)
+}
+
+func (p *planner) state() migration.State {
+	switch {
+	case p.has("cims_migrations") && len(p.Left(p.ctx)) == 0:
+		return migration.Current
+	case p.isEnum("customer", "status") || p.isEnum("user", "role"):
+		if p.hasColumn("customer", "status_name") && !p.ours("customer", "status_name") {
+			return migration.Deployed
+		}
+		return migration.EnumOnly
+	case p.has("customer") || p.has("user"):
+		if p.ours("customer", "") && p.ours("user", "") {
+			return migration.Empty
+		}
+		return migration.Host
+	}
+	return migration.Empty
+}
+
+// ours tells whether an unfinished migration has added a table, or a column.
+func (p *planner) ours(table, column string) bool {
+	return p.has("cims_added") && scalar[bool](p, "SELECT EXISTS (SELECT 1 FROM cims_added WHERE table_name = $1 AND name = $2 AND kind <> 'row')", table, column)
+}
+
+func (p *planner) steps() []migration.Step {
+	tables := map[string]string{"users": "user", "assignments": "sales_manager_assignment", "customers": "customer"}
+	steps := []migration.Step{}
+	for _, step := range p.Left(p.ctx) {
+		planned := migration.Step{Name: step.Name, Does: step.Does}
+		if step.Kind == sqlstore.Batches {
+			if table := tables[step.Name[4:]]; p.has(table) {
+				planned.Rows = scalar[int64](p, fmt.Sprintf("SELECT count(*) FROM %q", table))
+			}
+		}
+		steps = append(steps, planned)
+	}
+	return steps
+}
+
+// find notes what a query finds: how many rows and, if it is about more than one
+// value, which.
+func (p *planner) find(where, found, does, query string, args ...any) {
+	if p.err != nil {
+		return
+	}
+	rows, err := p.db.QueryContext(p.ctx, query, args...)
+	if p.err = err; err != nil {
+		return
+	}
+	defer func() { _ = rows.Close() }() // Err tells
+	for rows.Next() {
+		f := migration.Finding{Where: where}
+		var value, becomes string
+		if p.err = rows.Scan(&f.Rows, &value, &becomes); p.err != nil {
+			return
+		}
+		if f.Rows == 0 {
+			continue
+		}
+		f.Found = fmt.Sprintf(found, f.Rows, value)
+		f.Does = fmt.Sprintf(does, becomes)
+		p.findings = append(p.findings, f)
+	}
+	p.err = rows.Err()
+}
+
+// count is find for a condition on a table.
+func (p *planner) count(where, found, does, table, condition string) {
+	p.find(where, found+"%.0s", does+"%.0s", fmt.Sprintf("SELECT count(*), '', '' FROM %q AS t WHERE %s", table, condition))
+}
+
+const normal = "NULLIF(left(replace(lower(btrim(%s)), ' ', '_'), 100), '')"
+
+func normalOf(column string) string { return fmt.Sprintf(normal, "CAST("+column+" AS TEXT)") }
+
+// manyValues is how many different values of a column are listed at most.
+const manyValues = 100
+
+func (p *planner) look() {
+	p.lookAtNames("customer", "status_name", "status", "customer_status", "the status contacted")
+	p.lookAtNames("user", "role_name", "role", "user_role", "no role")
+	for _, table := range []string{"customer_status", "user_role"} {
+		if p.has(table) {
+			p.count(table+".is_active", "%d rows are neither active nor inactive", "stays as it is, and is taken for inactive", table, "is_active IS NULL")
+			p.count(table+".is_system", "%d rows are neither system entries nor others", "stays as it is, and is taken for no system entry", table, "is_system IS NULL")
+		}
+	}
+	if p.hasColumn("user", "is_active") {
+		p.count("user.is_active", "%d users are neither active nor inactive", "stays as it is, and is taken for inactive", "user", "is_active IS NULL")
+	}
+	if p.has("sales_manager_counter") {
+		p.find("sales_manager_counter", "%d rows%.0s", "the one with the lowest id counts, the others stay as they are%.0s",
+			"SELECT count(*), '', '' FROM sales_manager_counter HAVING count(*) > 1")
+		p.count("sales_manager_counter.last_assigned_index", "%d rows say nothing", "is taken for 0", "sales_manager_counter", "last_assigned_index IS NULL")
+	}
+	if p.has("sales_manager_assignment") {
+		p.lookAtAssignments()
+	}
+}
+
+// lookAtNames looks at a column of names and at the enum beside it, where there
+// are any.
+func (p *planner) lookAtNames(table, name, label, entries, nothing string) {
+	enum := p.isEnum(table, label)
+	named := p.hasColumn(table, name) && !p.ours(table, name)
+	known := "FALSE"
+	if p.has(entries) {
+		known = fmt.Sprintf("EXISTS (SELECT 1 FROM %s AS e WHERE e.name = v.becomes)", entries)
+	}
+	values := func(column string) string {
+		return fmt.Sprintf(`SELECT v.n, v.value, v.becomes FROM (
+			SELECT count(*) AS n, CAST(%[2]s AS TEXT) AS value, %[3]s AS becomes FROM %[1]q AS t GROUP BY 2, 3
+		) AS v WHERE v.becomes IS NOT NULL AND %%s ORDER BY v.n DESC, v.value LIMIT %[4]d`, table, column, normalOf(column), manyValues)
+	}
+	system := "v.becomes IN ('contacted', 'project_started', 'continuing', 'finished', 'rejected', 'need_to_call')"
+	if table == "user" {
+		system = "v.becomes IN ('ceo', 'financial_director', 'sales_manager', 'member', 'customer')"
+	}
+	both := "t." + name
+	if enum {
+		p.find(table+"."+label, "%d rows say “%s”", "becomes %s beside it", fmt.Sprintf(values(label), "v.value <> v.becomes"))
+		p.find(table+"."+label, "%d rows say “%s”, which nothing is called", "an inactive entry %s is made", fmt.Sprintf(values(label), "NOT "+known+" AND NOT "+system))
+	}
+	if !named {
+		if enum {
+			p.count(table+"."+label, "%d rows say nothing", "gets "+nothing, table, label+" IS NULL")
+		} else {
+			p.count(table, "%d rows have no "+name+" yet", "gets "+nothing, table, "TRUE")
+		}
+		return
+	}
+	p.find(table+"."+name, "%d rows say “%s”", "becomes %s", fmt.Sprintf(values(name), "v.value <> v.becomes"))
+	p.find(table+"."+name, "%d rows say “%s”, which nothing is called", "an inactive entry %s is made", fmt.Sprintf(values(name), "NOT "+known+" AND NOT "+system))
+	without := "gets " + nothing
+	if enum {
+		without = "gets what " + label + " says, or else " + nothing
+		p.count(table+"."+name, "%d rows differ from "+label, "the name wins, "+label+" stays as it is", table,
+			fmt.Sprintf("%s <> %s", normalOf("t."+name), normalOf("t."+label)))
+	}
+	p.count(table+"."+name, "%d rows are NULL", without, table, both+" IS NULL")
+	p.count(table+"."+name, "%d rows are empty", without, table, both+" IS NOT NULL AND btrim("+both+") = ''")
+}
+
+func (p *planner) lookAtAssignments() {
+	const assignments = "sales_manager_assignment"
+	p.count(assignments+".is_active", "%d rows are neither active nor inactive", "stays as it is, and is taken for inactive", assignments, "is_active IS NULL")
+	p.count(assignments, "%d rows are inactive", "stays as it is; the lead has no sales manager", assignments, "NOT is_active")
+	p.count(assignments+".assigned_at", "%d rows are NULL", "stays as it is", assignments, "assigned_at IS NULL")
+	if p.has("user") && p.has("customer") {
+		is := "FALSE"
+		for _, column := range []string{"role_name", "role"} {
+			if p.hasColumn("user", column) {
+				is = fmt.Sprintf("COALESCE(%s, %s)", normalOf("u."+column)+" = 'sales_manager'", is)
+			}
+		}
+		if p.hasColumn("user", "role_name") && p.hasColumn("user", "role") {
+			is = fmt.Sprintf("COALESCE(%s, %s) = 'sales_manager'", normalOf("u.role_name"), normalOf("u.role"))
+		}
+		p.count(assignments, "%d active rows are of people who are not active sales managers", "stays as it is; they get no new leads", assignments,
+			fmt.Sprintf(`t.is_active AND NOT EXISTS (SELECT 1 FROM "user" AS u WHERE u.id = t.sales_manager_id AND u.is_active AND %s)`, is))
+		p.count("customer", "%d leads have no sales manager", "are left so, until POST /crm/assign-backlog", "customer",
+			"NOT EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = t.id AND a.is_active)")
+	}
+}

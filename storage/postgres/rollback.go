@@ -1,0 +1,137 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cimskit/cims/storage/migration"
+)
+
+// Rollback takes away what Migrate has added and leaves every column that was
+// there before as it would be without us. Names of statuses and roles that it
+// replaced are put back where nobody has changed them since, and the older
+// program's rotation goes on where ours stands. Unless force is set, it returns a
+// *migration.RefusedError, with nothing done, where something has no form in what
+// remains. It may be interrupted and run again.
+func (s *Storage) Rollback(ctx context.Context, force bool) error {
+	p := planner{Storage: s, ctx: ctx}
+	if !p.has("cims_added") {
+		return s.Explain(p.err)
+	}
+	if lost := p.lost(); p.err == nil && len(lost) > 0 && !force {
+		return &migration.RefusedError{Reasons: lost}
+	}
+	if p.err != nil {
+		return s.Explain(p.err)
+	}
+	if err := s.UnderLock(ctx, beginRollback); err != nil {
+		return err
+	}
+	for scalar[bool](&p, "SELECT EXISTS (SELECT 1 FROM cims_replaced_name)") {
+		if err := s.UnderLock(ctx, restoreNames); err != nil {
+			return err
+		}
+	}
+	if p.err != nil {
+		return s.Explain(p.err)
+	}
+	return s.UnderLock(ctx, endRollback)
+}
+
+// lost lists what a rollback would lose.
+func (p *planner) lost() []string {
+	if p.ours("customer", "") && p.ours("user", "") {
+		return []string{"nothing was here before cims: all customers and users would go"}
+	}
+	var lost []string
+	for _, c := range []struct{ table, name, label, what string }{
+		{"customer", "status_name", "status", "customers are in the status"}, {"user", "role_name", "role", "users have the role"},
+	} {
+		if !p.isEnum(c.table, c.label) || !p.ours(c.table, c.name) {
+			continue
+		}
+		p.findings = nil
+		p.find(c.table, "%d "+c.what+" “%s”, which has no label", "%s", fmt.Sprintf(`
+			SELECT count(*), t.%[2]s, '' FROM %[1]q AS t WHERE t.%[2]s IS NOT NULL AND NOT EXISTS (
+				SELECT 1 FROM pg_attribute AS a JOIN pg_enum AS e ON e.enumtypid = a.atttypid
+				WHERE a.attrelid = to_regclass(quote_ident('%[1]s')) AND a.attname = '%[3]s' AND cims_name(e.enumlabel) = t.%[2]s
+			) GROUP BY t.%[2]s ORDER BY t.%[2]s`, c.table, c.name, c.label))
+		for _, f := range p.findings {
+			lost = append(lost, f.Found)
+		}
+	}
+	return lost
+}
+
+// From here on nothing takes the database for a migrated one, and names may be
+// what they were.
+const beginRollback = `
+	ALTER TABLE customer DROP CONSTRAINT IF EXISTS cims_customer_status_name;
+	ALTER TABLE "user" DROP CONSTRAINT IF EXISTS cims_user_role_name;
+	DELETE FROM cims_migrations WHERE id > 4;
+	DELETE FROM cims_fill;
+	DELETE FROM cims_filled;`
+
+// restoreNames puts some names back. Each table's statement takes its own rows.
+const restoreNames = `
+	SELECT set_config('cims.filling', 'on', TRUE);
+	WITH back AS (
+		DELETE FROM cims_replaced_name WHERE table_name = 'customer' AND row_id IN (
+			SELECT row_id FROM cims_replaced_name WHERE table_name = 'customer' ORDER BY row_id LIMIT 1000) RETURNING *
+	) UPDATE customer AS c SET status_name = back.old_name FROM back WHERE c.id = back.row_id AND c.status_name IS NOT DISTINCT FROM back.new_name;
+	WITH back AS (
+		DELETE FROM cims_replaced_name WHERE table_name = 'user' AND row_id IN (
+			SELECT row_id FROM cims_replaced_name WHERE table_name = 'user' ORDER BY row_id LIMIT 1000) RETURNING *
+	) UPDATE "user" AS u SET role_name = back.old_name FROM back WHERE u.id = back.row_id AND u.role_name IS NOT DISTINCT FROM NULLIF(back.new_name, '');`
+
+// endRollback sets the older rotation right, if ours has taken turns: the older
+// program takes the manager after the last, in the order of their ids. Then it
+// drops what was added.
+const endRollback = `
+	UPDATE sales_manager_counter AS k SET last_assigned_index = (pool.place - 1 + pool.size) % pool.size
+	FROM (
+		SELECT u.id, row_number() OVER (ORDER BY u.id) - 1 AS place, count(*) OVER () AS size,
+			row_number() OVER (ORDER BY COALESCE(m.paused, FALSE), GREATEST(COALESCE(m.virtual_time, 0), f.floor), COALESCE(m.last_turn, 0), u.id) AS turn
+		FROM "user" AS u LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.id,
+			(SELECT floor FROM sales_manager_counter ORDER BY id LIMIT 1) AS f
+		WHERE u.role_name = 'sales_manager' AND u.is_active
+	) AS pool WHERE pool.turn = 1 AND k.turn > 0 AND k.id = (SELECT min(id) FROM sales_manager_counter);
+	DO $$
+	DECLARE
+		gone RECORD;
+	BEGIN
+		FOR gone IN SELECT tgname, tgrelid FROM pg_trigger WHERE tgname LIKE 'cims\_%' AND NOT tgisinternal
+			AND tgrelid IN (to_regclass('customer'), to_regclass('"user"'), to_regclass('sales_manager_assignment'))
+		LOOP
+			EXECUTE format('DROP TRIGGER %I ON %s', gone.tgname, gone.tgrelid::regclass);
+		END LOOP;
+		-- Entries that we made, where nobody uses them.
+		IF NOT EXISTS (SELECT 1 FROM cims_added WHERE kind = 'table' AND table_name = 'customer_status') THEN
+			DELETE FROM customer_status AS s USING cims_added AS a WHERE a.kind = 'row' AND a.table_name = 'customer_status' AND a.name = CAST(s.id AS TEXT)
+				AND (EXISTS (SELECT 1 FROM cims_added WHERE kind = 'column' AND table_name = 'customer' AND name = 'status_name')
+					OR NOT EXISTS (SELECT 1 FROM customer AS c WHERE c.status_name = s.name));
+		END IF;
+		IF NOT EXISTS (SELECT 1 FROM cims_added WHERE kind = 'table' AND table_name = 'user_role') THEN
+			DELETE FROM user_role AS r USING cims_added AS a WHERE a.kind = 'row' AND a.table_name = 'user_role' AND a.name = CAST(r.id AS TEXT)
+				AND (EXISTS (SELECT 1 FROM cims_added WHERE kind = 'column' AND table_name = 'user' AND name = 'role_name')
+					OR NOT EXISTS (SELECT 1 FROM "user" AS u WHERE u.role_name = r.name));
+		END IF;
+		DELETE FROM sales_manager_counter AS k USING cims_added AS a WHERE a.kind = 'row' AND a.table_name = 'sales_manager_counter' AND a.name = CAST(k.id AS TEXT);
+		DROP TABLE IF EXISTS sales_manager_rotation, cims_unassigned, customer_status_history, assignment_history, cims_idempotency;
+		DROP FUNCTION IF EXISTS cims_enum_status(customer);
+		FOR gone IN SELECT name FROM unnest(ARRAY[` + indexNames + `]) AS name LOOP
+			EXECUTE format('DROP INDEX IF EXISTS %I', gone.name);
+		END LOOP;
+		FOR gone IN SELECT table_name, name FROM cims_added WHERE kind = 'column' LOOP
+			EXECUTE format('ALTER TABLE %I DROP COLUMN %I', gone.table_name, gone.name);
+		END LOOP;
+		FOR gone IN SELECT table_name FROM cims_added WHERE kind = 'table'
+			ORDER BY array_position(ARRAY['sales_manager_assignment', 'sales_manager_counter', 'customer', 'user', 'customer_status', 'user_role'], table_name)
+		LOOP
+			EXECUTE format('DROP TABLE %I', gone.table_name);
+		END LOOP;
+		FOR gone IN SELECT oid FROM pg_proc WHERE proname LIKE 'cims\_%' AND pronamespace = CAST(current_schema() AS regnamespace) LOOP
+			EXECUTE format('DROP FUNCTION %s', CAST(gone.oid AS regprocedure));
+		END LOOP;
+	END $$;
+	DROP TABLE cims_added, cims_replaced_name, cims_original_column, cims_filled, cims_fill, cims_migrations;`

@@ -1,0 +1,130 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/cimskit/cims/storage/migration"
+)
+
+// Verify compares a migrated database with what it was and with itself: that no
+// row was lost or changed in a column that is not ours, that every name has its
+// entry, that counts, histories and the rotation are right. While an older
+// program goes on writing (whileRunning), rows that were changed or deleted since
+// are no fault but a note. It sees the database as it was at one moment.
+func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migration.Report, err error) {
+	if err := s.Ready(ctx); err != nil {
+		return report, err
+	}
+	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	if err != nil {
+		return report, s.Explain(err)
+	}
+	defer func() { err = s.Explain(errors.Join(err, tx.Rollback())) }()
+	for _, check := range checks {
+		fault, err := text(ctx, tx, check.query)
+		if err != nil {
+			return report, fmt.Errorf("%s: %w", check.name, err)
+		}
+		if fault != "" && check.foreign && whileRunning {
+			report.Notes = append(report.Notes, check.name+": "+fault)
+			fault = ""
+		}
+		report.Checks = append(report.Checks, migration.Check{Name: check.name, Fault: fault})
+	}
+	for _, query := range []string{differing} {
+		note, err := text(ctx, tx, query)
+		if err != nil {
+			return report, err
+		}
+		if note != "" {
+			report.Notes = append(report.Notes, note)
+		}
+	}
+	return report, nil
+}
+
+func text(ctx context.Context, tx *sql.Tx, query string) (text string, err error) {
+	var found sql.NullString
+	err = tx.QueryRowContext(ctx, query).Scan(&found)
+	return found.String, err
+}
+
+// checks are queries that return what is wrong, or an empty text or NULL.
+var checks = []struct {
+	name    string
+	foreign bool // another program may have done it
+	query   string
+}{
+	{name: "every column that was there is there, with its type", query: `
+		SELECT string_agg(o.table_name || '.' || o.name, ', ') FROM cims_original_column AS o
+		WHERE NOT EXISTS (SELECT 1 FROM pg_attribute AS a WHERE a.attrelid = to_regclass(quote_ident(o.table_name))
+			AND a.attname = o.name AND NOT a.attisdropped AND format_type(a.atttypid, a.atttypmod) = o.type)`},
+	{name: "no row was lost or changed in a column that is not ours", foreign: true, query: `
+		SELECT string_agg(format('%s: %s rows are gone, and rows in %s of %s ranges have changed', table_name, gone, changed, ranges), '; ') FROM (
+			SELECT f.table_name, sum(f.row_count - d.row_count) AS gone, count(*) FILTER (WHERE f.digest <> d.digest) AS changed, count(*) AS ranges
+			FROM cims_filled AS f, cims_digest(f.table_name, f.above, f.up_to) AS d GROUP BY f.table_name
+		) AS t WHERE changed > 0`},
+	{name: "every customer is in a status that exists", query: `
+		SELECT format('%s customers are not', count(*)) FROM customer AS c
+		WHERE NOT EXISTS (SELECT 1 FROM customer_status AS s WHERE s.name = c.status_name) HAVING count(*) > 0`},
+	{name: "every user has a role that exists, or none", query: `
+		SELECT format('%s users have not', count(*)) FROM "user" AS u
+		WHERE u.role_name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM user_role AS r WHERE r.name = u.role_name) HAVING count(*) > 0`},
+	{name: "names are in the form in which they are stored", query: `
+		SELECT string_agg(DISTINCT name, ', ') FROM (SELECT status_name FROM customer UNION ALL SELECT role_name FROM "user") AS n (name)
+		WHERE name <> cims_name(name)`},
+	{name: "every customer has a history, which ends in its status", query: `
+		SELECT format('%s customers have not, such as %s', count(*), min(c.id)) FROM customer AS c
+		LEFT JOIN (SELECT DISTINCT ON (customer_id) customer_id, to_status FROM customer_status_history
+			ORDER BY customer_id, changed_at DESC, id DESC) AS h ON h.customer_id = c.id
+		WHERE h.to_status IS DISTINCT FROM c.status_name HAVING count(*) > 0`},
+	{name: "every lead without a sales manager is known as one, and no other", query: `
+		SELECT format('%s leads are not, such as %s', count(*), min(COALESCE(c.id, w.customer_id))) FROM (
+			SELECT id FROM customer AS c WHERE NOT EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = c.id AND a.is_active)
+		) AS c FULL JOIN cims_unassigned AS w ON w.customer_id = c.id WHERE c.id IS NULL OR w.customer_id IS NULL HAVING count(*) > 0`},
+	{name: "the sales managers' numbers of leads are those of their assignments", query: `
+		SELECT string_agg(format('manager %s has %s, the number is %s', COALESCE(m.sales_manager_id, a.sales_manager_id), COALESCE(a.leads, 0), COALESCE(m.assigned_leads_count, 0)), '; ')
+		FROM sales_manager_rotation AS m
+		FULL JOIN (SELECT sales_manager_id, count(*) AS leads FROM sales_manager_assignment WHERE is_active GROUP BY 1) AS a USING (sales_manager_id)
+		WHERE COALESCE(a.leads, 0) <> COALESCE(m.assigned_leads_count, 0)`},
+	{name: "assignments know when their lead came", query: `
+		SELECT format('%s do not', count(*)) FROM sales_manager_assignment AS a JOIN customer AS c ON c.id = a.customer_id
+		WHERE a.customer_created_at IS DISTINCT FROM CAST(CAST(c.created_at AS TEXT) || CASE WHEN pg_typeof(c.created_at) = CAST('timestamp' AS regtype) THEN '+00' ELSE '' END AS TIMESTAMPTZ)
+		HAVING count(*) > 0`},
+	{name: "the rotation goes on with the manager that the older program would take next", query: `
+		SELECT CASE WHEN ours <> theirs THEN format('it goes on with %s, not %s', ours, theirs) END FROM (
+			SELECT (SELECT u.id FROM "user" AS u LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.id
+				WHERE u.role_name = 'sales_manager' AND u.is_active ORDER BY COALESCE(m.virtual_time, 0), COALESCE(m.last_turn, 0), u.id LIMIT 1) AS ours,
+			(SELECT pool.ids[(COALESCE(k.last_assigned_index, 0) + 1) % cardinality(pool.ids) + 1] FROM (
+				SELECT array_agg(id ORDER BY id) AS ids FROM "user" WHERE role_name = 'sales_manager' AND is_active) AS pool
+				WHERE cardinality(pool.ids) > 0) AS theirs
+			FROM sales_manager_counter AS k
+			WHERE k.id = (SELECT min(id) FROM sales_manager_counter) AND k.turn = 0
+			AND NOT EXISTS (SELECT 1 FROM cims_added WHERE kind = 'table' AND table_name = 'sales_manager_counter')
+		) AS next`, foreign: true},
+	{name: "indexes are there and valid", query: `
+		SELECT string_agg(name, ', ') FROM unnest(ARRAY[` + indexNames + `]) AS wanted (name)
+		WHERE NOT EXISTS (SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(wanted.name) AND indisvalid)`},
+	{name: "foreign keys are there and checked", query: `
+		SELECT string_agg(name, ', ') FROM (VALUES ('customer', 'cims_customer_status_name'), ('user', 'cims_user_role_name')) AS wanted (tab, name)
+		WHERE NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conrelid = to_regclass(quote_ident(tab)) AND conname = wanted.name AND convalidated)`},
+	{name: "triggers are there", query: `
+		SELECT string_agg(name, ', ') FROM (
+			SELECT tab, name FROM (VALUES ('customer', 'cims_foreign_customer'), ('customer', 'cims_foreign_status'),
+				('sales_manager_assignment', 'cims_foreign_assignment'), ('sales_manager_assignment', 'cims_foreign_reassignment'),
+				('sales_manager_assignment', 'cims_assignment_deleted')) AS always (tab, name)
+			UNION ALL SELECT 'customer', name FROM unnest(ARRAY['cims_status_in_step', 'cims_status_in_step_insert']) AS name WHERE cims_is_enum('customer', 'status')
+			UNION ALL SELECT 'user', name FROM unnest(ARRAY['cims_role_in_step', 'cims_role_in_step_insert']) AS name WHERE cims_is_enum('user', 'role')
+		) AS wanted
+		WHERE NOT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass(quote_ident(tab)) AND tgname = wanted.name AND tgenabled <> 'D')`},
+}
+
+const indexNames = `'cims_customer_newest', 'cims_customer_status', 'cims_customer_name', 'cims_customer_phone',
+	'cims_user_role', 'cims_user_email', 'cims_assignment_manager'`
+
+// differing counts where a name has won over the enum.
+const differing = `SELECT format('%s customers are in a status that differs from the older column, which stays as it is', count(*))
+	FROM customer AS c WHERE cims_enum_status(c) <> c.status_name HAVING count(*) > 0`

@@ -1,0 +1,112 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+
+	"github.com/cimskit/cims/storage/internal/sqlstore"
+)
+
+var copying = sqlstore.Copying{
+	Snapshot: snapshot,
+	Begin:    begin,
+	Load:     load,
+	Computed: []sqlstore.Computed{{Table: "customer", Column: nameColumn, From: "full_name", Value: func(name any) any {
+		if text, ok := name.(string); ok {
+			return strings.ToLower(text)
+		}
+		return nil
+	}}},
+	LastID: lastID,
+	Loaded: loaded,
+}
+
+// snapshot begins with the first read, and then keeps no writer waiting.
+func snapshot(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return transaction{conn}, nil
+}
+
+// loadRows is how many rows an INSERT has: a row by itself takes a third longer.
+const loadRows = 50
+
+func load(ctx context.Context, conn bun.IConn, table string, columns []string, rows [][]any) (err error) {
+	on, ok := conn.(preparer)
+	if !ok {
+		return fmt.Errorf("cims: want a connection that prepares statements, got %T", conn)
+	}
+	quoted := make([]string, len(columns))
+	for i, column := range columns {
+		quoted[i] = `"` + strings.ReplaceAll(column, `"`, `""`) + `"`
+	}
+	row := "(?" + strings.Repeat(", ?", len(columns)-1) + ")"
+	// A context that can end costs a goroutine for each statement.
+	quiet := context.WithoutCancel(ctx)
+	var stmt *sql.Stmt
+	prepared := 0
+	defer func() {
+		if stmt != nil {
+			err = errors.Join(err, stmt.Close())
+		}
+	}()
+	args := make([]any, 0, loadRows*len(columns))
+	for len(rows) > 0 {
+		n := min(loadRows, len(rows))
+		if n != prepared {
+			if stmt != nil {
+				if err := stmt.Close(); err != nil {
+					return err
+				}
+			}
+			stmt, err = on.PrepareContext(ctx, `INSERT INTO "`+table+`" (`+strings.Join(quoted, ", ")+") VALUES "+row+strings.Repeat(", "+row, n-1))
+			if err != nil {
+				return err
+			}
+			prepared = n
+		}
+		args = args[:0]
+		for _, values := range rows[:n] {
+			for _, value := range values {
+				if at, ok := value.(time.Time); ok {
+					value = at.Format(timeFormat)
+				}
+				args = append(args, value)
+			}
+		}
+		if _, err := stmt.ExecContext(quiet, args...); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	return nil
+}
+
+// lastID is known of those tables that never give out an id twice.
+func lastID(ctx context.Context, conn bun.IConn, table string) (id int64, err error) {
+	err = conn.QueryRowContext(ctx, "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = ?), 0)", table).Scan(&id)
+	return id, err
+}
+
+func loaded(ctx context.Context, conn bun.IConn, table string, last int64) error {
+	if _, err := conn.ExecContext(ctx, `INSERT INTO sqlite_sequence (name, seq) SELECT name, 0 FROM sqlite_master
+		WHERE name = ?1 AND sql LIKE '%AUTOINCREMENT%' AND NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?1)`, table); err != nil {
+		return err
+	}
+	_, err := conn.ExecContext(ctx, "UPDATE sqlite_sequence SET seq = ?2 WHERE name = ?1", table, last)
+	return err
+}
