@@ -194,7 +194,7 @@ var fault = regexp.MustCompile(`(?m)^WRONG .*$`)
 
 func faultsOf(t *testing.T, url string, args ...string) string {
 	t.Helper()
-	stdout, stderr, code := migrate(t, url, append([]string{"verify"}, args...)...)
+	stdout, stderr, code := runMigrate(t, url, append([]string{"verify"}, args...)...)
 	found := strings.Join(fault.FindAllString(stdout, -1), "\n")
 	require.Equal(t, found != "", code == 1, "exit code %d\n%s\n%s", code, stdout, stderr)
 	return found

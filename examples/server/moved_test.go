@@ -22,8 +22,8 @@ import (
 
 // --------------------------------------------------------------- the command
 
-// migrate runs server migrate as a process.
-func migrate(t *testing.T, url string, args ...string) (stdout, stderr string, code int) {
+// runMigrate runs server migrate as a process.
+func runMigrate(t *testing.T, url string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	stdout, stderr, err := command(t, t.TempDir(), nil, append(append([]string{"migrate"}, args...), "-db", url)...)
 	if exit, ended := errors.AsType[*exec.ExitError](err); ended {
@@ -37,7 +37,7 @@ func migrate(t *testing.T, url string, args ...string) (stdout, stderr string, c
 // migrated runs it, expects it to end well, and returns what it printed.
 func migrated(t *testing.T, url string, args ...string) string {
 	t.Helper()
-	stdout, stderr, code := migrate(t, url, args...)
+	stdout, stderr, code := runMigrate(t, url, args...)
 	require.Zero(t, code, "migrate %v\n%s\n%s", args, stdout, stderr)
 	return stdout
 }
@@ -45,7 +45,7 @@ func migrated(t *testing.T, url string, args ...string) string {
 // refused expects it to exit with 1.
 func refused(t *testing.T, url string, args ...string) string {
 	t.Helper()
-	stdout, stderr, code := migrate(t, url, args...)
+	stdout, stderr, code := runMigrate(t, url, args...)
 	require.Equal(t, 1, code, "migrate %v\n%s\n%s", args, stdout, stderr)
 	return stdout + stderr
 }
