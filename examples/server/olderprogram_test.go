@@ -329,13 +329,17 @@ func (o *olderProgram) awaitEachDeed(t *testing.T, since map[string]int) {
 	}, time.Minute, 10*time.Millisecond, "the older program gets nothing done")
 }
 
-// requireUnhurt is what its users would say: nothing failed, nothing hung.
+// requireUnhurt is what its users would say: nothing failed, nothing hung. A
+// COMMIT waits for the disk alone, and has no part in this.
 func (o *olderProgram) requireUnhurt(t *testing.T, longest time.Duration) {
 	t.Helper()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	require.Empty(t, o.failures, "statements of the older program failed")
 	for kind, took := range o.slowest {
+		if kind == "COMMIT" {
+			continue
+		}
 		require.Less(t, took, longest, "%s had to wait", kind)
 	}
 }

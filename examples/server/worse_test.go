@@ -135,7 +135,7 @@ func (d olderDatabase) oddities(t *testing.T, conn *pgx.Conn) []oddity {
 		list = append(list, oddity{where, says, rows})
 	}
 	add("user.is_active", "(?i)null|unknown|neither|not set", `"user" WHERE is_active IS NULL`)
-	add("user.role", "(?i)no role|without a role|none|null|empty", `"user" WHERE role IS NULL`)
+	add("user.role", "(?i)no role|without a role|none|null|empty|nothing", `"user" WHERE role IS NULL`)
 	if !d.names {
 		return list
 	}

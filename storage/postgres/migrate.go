@@ -46,7 +46,7 @@ func (s *Storage) SQL(ctx context.Context) (string, error) {
 	}
 	var text strings.Builder
 	text.WriteString("-- Run this with psql -v ON_ERROR_STOP=1. If a lock is not to be had in time, print it\n-- anew and go on: what was done is not in it any more.\n\n")
-	text.WriteString("SET lock_timeout = '200ms';\n" + sqlstore.Ledger + ";\n")
+	text.WriteString("SET client_min_messages = warning;\nSET lock_timeout = '200ms';\n" + sqlstore.Ledger + ";\n")
 	done := len(s.Store.Steps()) - len(left)
 	for i, step := range left {
 		record := fmt.Sprintf("INSERT INTO cims_migrations (id, name, applied_at) VALUES (%d, '%s', now() AT TIME ZONE 'UTC');\n", done+i+1, step.Name)
@@ -62,7 +62,7 @@ func (s *Storage) SQL(ctx context.Context) (string, error) {
 			fmt.Fprintf(&text, "\nBEGIN;\n%s\n%sCOMMIT;\n", body, record)
 		}
 	}
-	text.WriteString("\nRESET lock_timeout;\n")
+	text.WriteString("\nRESET lock_timeout;\nRESET client_min_messages;\n")
 	return text.String(), nil
 }
 

@@ -48,11 +48,13 @@ func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migrati
 
 func text(ctx context.Context, tx *sql.Tx, query string) (text string, err error) {
 	var found sql.NullString
-	err = tx.QueryRowContext(ctx, query).Scan(&found)
+	if err = tx.QueryRowContext(ctx, query).Scan(&found); errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
 	return found.String, err
 }
 
-// checks are queries that return what is wrong, or an empty text or NULL.
+// checks are queries that return what is wrong, or no row or NULL.
 var checks = []struct {
 	name    string
 	foreign bool // another program may have done it

@@ -258,6 +258,11 @@ func (q *queries) claim(ctx context.Context, source, token string) (checkpoint, 
 		_, err = q.exec(ctx, "INSERT INTO "+checkpoints+" (source, token, state) VALUES (?, ?, ?)", source, token, string(text))
 		return state, err
 	}
+	// First the token, which waits for whoever is writing a block, then the state
+	// as that has left it.
+	if _, err := q.exec(ctx, "UPDATE "+checkpoints+" SET token = ?", token); err != nil {
+		return state, err
+	}
 	found, err := row[struct{ Source, State string }](ctx, q, "SELECT source, state FROM "+checkpoints)
 	if err != nil {
 		return state, err
@@ -265,20 +270,18 @@ func (q *queries) claim(ctx context.Context, source, token string) (checkpoint, 
 	if found == nil || found.Source != source {
 		return state, fmt.Errorf("%w: it holds an unfinished copy from another source", ErrNotEmpty)
 	}
-	if err := json.Unmarshal([]byte(found.State), &state); err != nil {
+	if err := json.Unmarshal([]byte(found.State), &state); err != nil || !state.Failed {
 		return state, err
 	}
-	if state.Failed {
-		if err := q.clear(ctx); err != nil {
-			return state, err
-		}
-		state = checkpoint{Tables: map[string]place{}}
+	if err := q.clear(ctx); err != nil {
+		return state, err
 	}
+	state = checkpoint{Tables: map[string]place{}}
 	text, err := json.Marshal(state)
 	if err != nil {
 		return state, err
 	}
-	_, err = q.exec(ctx, "UPDATE "+checkpoints+" SET token = ?, state = ?", token, string(text))
+	_, err = q.exec(ctx, "UPDATE "+checkpoints+" SET state = ?", string(text))
 	return state, err
 }
 
@@ -381,7 +384,7 @@ func (c *copying) copyTable(ctx context.Context, source bun.IConn, t copyPlan) e
 		}
 		err = c.update(ctx, c.state.with(t.name, at), func(ctx context.Context, tx *queries) error { return t.load(ctx, tx, block) })
 		if kind := c.to.dialect.Classify(err); kind == ForeignKey || kind == Unique {
-			return c.fail(ctx, fmt.Errorf("%w: it does not take rows up to %s: %w: %s", ErrDiffers, t.keyOf(block[len(block)-1]), err, written))
+			return c.fail(ctx, fmt.Errorf("%w: it does not take rows up to %s: %w: %s", ErrDiffers, t.keyOf(block[len(block)-1]), err, unfit))
 		}
 		if err != nil {
 			return err
@@ -401,6 +404,7 @@ func (c *copying) fail(ctx context.Context, why error) error {
 // What to do about a copy that is not equal.
 const (
 	written = "the source was written while it was copied: stop what uses it and run the copy again, which starts over"
+	unfit   = "either the source was written while it was copied, or what the row refers to is missing there too: stop what uses it, mend it, and run the copy again, which starts over"
 	changed = "something else has written into the target: stop it and run the copy again, which starts over"
 )
 

@@ -16,23 +16,29 @@ CREATE FUNCTION cims_is_enum(tab TEXT, col TEXT) RETURNS BOOLEAN LANGUAGE sql ST
 $$;
 
 WITH added AS (
-	INSERT INTO customer_status (name, display_name, description, color, "order", is_active, is_system, created_at, updated_at) VALUES
-		('contacted', 'Contacted', 'Initial contact made', '#3B82F6', 1, TRUE, TRUE, now(), now()),
-		('project_started', 'Project Started', 'Project has started', '#10B981', 2, TRUE, TRUE, now(), now()),
-		('continuing', 'Continuing', 'Project is continuing', '#F59E0B', 3, TRUE, TRUE, now(), now()),
-		('finished', 'Finished', 'Project completed', '#8B5CF6', 4, TRUE, TRUE, now(), now()),
-		('rejected', 'Rejected', 'Lead rejected', '#EF4444', 5, TRUE, TRUE, now(), now()),
-		('need_to_call', 'Need to Call', 'Follow-up call needed', '#F97316', 6, TRUE, TRUE, now(), now())
+	INSERT INTO customer_status (name, display_name, description, color, "order", is_active, is_system, created_at, updated_at)
+	SELECT e.name, e.display_name, e.description, e.color, e.place, TRUE, TRUE, now(), now() FROM (VALUES
+		('contacted', 'Contacted', 'Initial contact made', '#3B82F6', 1),
+		('project_started', 'Project Started', 'Project has started', '#10B981', 2),
+		('continuing', 'Continuing', 'Project is continuing', '#F59E0B', 3),
+		('finished', 'Finished', 'Project completed', '#8B5CF6', 4),
+		('rejected', 'Rejected', 'Lead rejected', '#EF4444', 5),
+		('need_to_call', 'Need to Call', 'Follow-up call needed', '#F97316', 6)
+	) AS e (name, display_name, description, color, place)
+	WHERE NOT EXISTS (SELECT 1 FROM customer_status AS t WHERE t.name = e.name)
 	ON CONFLICT (name) DO NOTHING RETURNING id
 ) INSERT INTO cims_added SELECT 'row', 'customer_status', id FROM added;
 
 WITH added AS (
-	INSERT INTO user_role (name, display_name, description, is_active, is_system, created_at, updated_at) VALUES
-		('ceo', 'CEO', 'Chief Executive Officer', TRUE, TRUE, now(), now()),
-		('financial_director', 'Financial Director', 'Financial Director', TRUE, TRUE, now(), now()),
-		('sales_manager', 'Sales Manager', 'Sales Manager for CRM', TRUE, TRUE, now(), now()),
-		('member', 'Member', 'Team Member', TRUE, TRUE, now(), now()),
-		('customer', 'Customer', 'Customer/Client', TRUE, TRUE, now(), now())
+	INSERT INTO user_role (name, display_name, description, is_active, is_system, created_at, updated_at)
+	SELECT e.name, e.display_name, e.description, TRUE, TRUE, now(), now() FROM (VALUES
+		('ceo', 'CEO', 'Chief Executive Officer'),
+		('financial_director', 'Financial Director', 'Financial Director'),
+		('sales_manager', 'Sales Manager', 'Sales Manager for CRM'),
+		('member', 'Member', 'Team Member'),
+		('customer', 'Customer', 'Customer/Client')
+	) AS e (name, display_name, description)
+	WHERE NOT EXISTS (SELECT 1 FROM user_role AS t WHERE t.name = e.name)
 	ON CONFLICT (name) DO NOTHING RETURNING id
 ) INSERT INTO cims_added SELECT 'row', 'user_role', id FROM added;
 

@@ -1,0 +1,95 @@
+package transfer_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/storage/transfer"
+)
+
+// What the test binary needs to know to be a process that copies.
+const (
+	fromSetting = "CIMS_TRANSFER_FROM"
+	toSetting   = "CIMS_TRANSFER_TO"
+)
+
+// work copies, and says on stdout how far it is.
+func work(from, to string) int {
+	ctx := context.Background()
+	source, err := open(ctx, from)
+	if err == nil {
+		var target transfer.Storage
+		if target, err = open(ctx, to); err == nil {
+			err = transfer.Copy(ctx, source, target, func(p transfer.Progress) { fmt.Println(p) })
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+// TestKilled kills the copy at many moments, the same way as a power cut or an
+// impatient operator would, and each time goes on with it.
+func TestKilled(t *testing.T) {
+	const leads, kills = 22_000, 8
+	eachWay(t, func(t *testing.T, from, to database) {
+		fill(t, from)
+		crm := from.manager(t, true)
+		many := make([]cims.NewCustomer, leads)
+		for i := range many {
+			many[i] = cims.NewCustomer{FullName: fmt.Sprintf("Lead %06d %s", i, awkward)}
+		}
+		_, err := crm.AddCustomers(t.Context(), system, many, nil)
+		require.NoError(t, err)
+		from.exec(t, `UPDATE customer SET updated_at = NULL WHERE id % 3 = 0`)
+
+		killed := 0
+		for range kills {
+			self, err := os.Executable()
+			require.NoError(t, err)
+			cmd := exec.CommandContext(t.Context(), self) //nolint:gosec // ourselves
+			cmd.Env = append(os.Environ(), fromSetting+"="+from.url, toSetting+"="+to.url)
+			stdout, err := cmd.StdoutPipe()
+			require.NoError(t, err)
+			require.NoError(t, cmd.Start())
+			lines := bufio.NewScanner(stdout)
+			for range 1 + rand.N(15) { //nolint:gosec // no secret
+				lines.Scan()
+			}
+			time.Sleep(rand.N(40 * time.Millisecond)) //nolint:gosec // no secret
+			require.NoError(t, cmd.Process.Kill())
+			if cmd.Wait() == nil { // it was faster
+				break
+			}
+			if to.Ready(t.Context()) == nil { // it was not even begun, or finished
+				continue
+			}
+			killed++
+			require.ErrorIs(t, to.Ready(t.Context()), transfer.ErrUnfinished)
+		}
+		require.NotZero(t, killed)
+		first := map[string]int64{}
+		err = transfer.Copy(t.Context(), from, to, func(p transfer.Progress) {
+			if _, seen := first[p.Table]; !seen && !p.Verifying {
+				first[p.Table] = p.Done
+			}
+		})
+		if err != nil {
+			require.ErrorIs(t, err, transfer.ErrNotEmpty, "it was finished already")
+		}
+		t.Logf("killed %d times; went on from %v", killed, first)
+		require.NoError(t, to.Ready(t.Context()))
+		require.Equal(t, from.dump(t), to.dump(t))
+	})
+}
