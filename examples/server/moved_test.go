@@ -257,9 +257,8 @@ type memory struct {
 // remember copies what the checker compares with.
 func remember(t *testing.T, conn *pgx.Conn) memory {
 	t.Helper()
-	parsed, err := url.Parse(pgtest.URL(t))
-	require.NoError(t, err)
-	m := memory{schema: parsed.Query().Get("search_path"), columns: originalColumns(t, conn)}
+	m := memory{schema: "before_" + uuid.NewString()[:13], columns: originalColumns(t, conn)}
+	pgtest.Execute(t, pgtest.Need(t), "SELECT 1")
 	status, role := "CAST(NULL AS TEXT)", "CAST(NULL AS TEXT)"
 	if value[bool](t, conn, "SELECT to_regclass('sales_manager_assignment') IS NOT NULL") {
 		status, role = "status_name", "role_name"

@@ -278,7 +278,8 @@ func TestTheOlderProgramWorksOn(t *testing.T) {
 	for _, d := range []olderDatabase{olderDatabases[0], olderDatabases[1]} {
 		d.worse = customers
 		t.Run(d.name, func(t *testing.T) {
-			url, _ := d.load(t)
+			url := ownDatabase(t)
+			d.fill(t, url)
 			conn := connect(t, url)
 			before := remember(t, conn)
 			count := value[int64](t, conn, "SELECT count(*) FROM customer")

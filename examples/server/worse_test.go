@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
@@ -44,16 +46,31 @@ func deployed(worse int) olderDatabase {
 }
 
 // load makes the database in a schema of its own.
-func (d olderDatabase) load(t *testing.T) (url string, planted []oddity) {
+func (d olderDatabase) load(t *testing.T) (target string, planted []oddity) {
 	t.Helper()
-	url = pgtest.URL(t)
-	return url, d.fill(t, url)
+	target = pgtest.URL(t)
+	return target, d.fill(t, target)
+}
+
+// ownDatabase is a database of the test's own on the same server. An index that
+// is built concurrently waits for all transactions of a database, other tests'
+// too.
+func ownDatabase(t *testing.T) string {
+	t.Helper()
+	base := pgtest.Need(t)
+	name := "t_" + uuid.NewString()[:13]
+	pgtest.Execute(t, base, fmt.Sprintf("CREATE DATABASE %q", name))
+	t.Cleanup(func() { pgtest.Execute(t, base, fmt.Sprintf("DROP DATABASE %q WITH (FORCE)", name)) })
+	parsed, err := url.Parse(base)
+	require.NoError(t, err)
+	parsed.Path = "/" + name
+	return parsed.String()
 }
 
 // fill makes the database in the schema of a URL.
-func (d olderDatabase) fill(t *testing.T, url string) []oddity {
+func (d olderDatabase) fill(t *testing.T, target string) []oddity {
 	t.Helper()
-	conn := connect(t, url)
+	conn := connect(t, target)
 	run := func(statements string, args ...any) {
 		t.Helper()
 		_, err := conn.Exec(context.Background(), statements, args...)
