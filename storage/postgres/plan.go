@@ -132,6 +132,8 @@ func (p *planner) look() {
 	p.lookAtNames("user", "role_name", "role", "user_role", "no role")
 	for _, table := range []string{"customer_status", "user_role"} {
 		if p.has(table) {
+			p.find(table+".name", "%d rows are called “%s”", "stays as it is, and is not used: %s is", fmt.Sprintf(
+				"SELECT count(*), name, %s FROM %q WHERE name <> %s GROUP BY name ORDER BY name", normalOf("name"), table, normalOf("name")))
 			p.count(table+".is_active", "%d rows are neither active nor inactive", "stays as it is, and is taken for inactive", table, "is_active IS NULL")
 			p.count(table+".is_system", "%d rows are neither system entries nor others", "stays as it is, and is taken for no system entry", table, "is_system IS NULL")
 		}
@@ -174,7 +176,7 @@ func (p *planner) lookAtNames(table, name, label, entries, nothing string) {
 	}
 	if !named {
 		if enum {
-			p.count(table+"."+label, "%d rows say nothing", "gets "+nothing, table, label+" IS NULL")
+			p.count(table+"."+label, "%d rows are NULL", "gets "+nothing, table, label+" IS NULL")
 		} else {
 			p.count(table, "%d rows have no "+name+" yet", "gets "+nothing, table, "TRUE")
 		}
@@ -198,17 +200,17 @@ func (p *planner) lookAtAssignments() {
 	p.count(assignments, "%d rows are inactive", "stays as it is; the lead has no sales manager", assignments, "NOT is_active")
 	p.count(assignments+".assigned_at", "%d rows are NULL", "stays as it is", assignments, "assigned_at IS NULL")
 	if p.has("user") && p.has("customer") {
-		is := "FALSE"
-		for _, column := range []string{"role_name", "role"} {
+		role := "NULL"
+		for _, column := range []string{"role", "role_name"} { // the name wins
 			if p.hasColumn("user", column) {
-				is = fmt.Sprintf("COALESCE(%s, %s)", normalOf("u."+column)+" = 'sales_manager'", is)
+				role = fmt.Sprintf("COALESCE(%s, %s)", normalOf("u."+column), role)
 			}
 		}
-		if p.hasColumn("user", "role_name") && p.hasColumn("user", "role") {
-			is = fmt.Sprintf("COALESCE(%s, %s) = 'sales_manager'", normalOf("u.role_name"), normalOf("u.role"))
-		}
-		p.count(assignments, "%d active rows are of people who are not active sales managers", "stays as it is; they get no new leads", assignments,
-			fmt.Sprintf(`t.is_active AND NOT EXISTS (SELECT 1 FROM "user" AS u WHERE u.id = t.sales_manager_id AND u.is_active AND %s)`, is))
+		const owned = `t.is_active AND EXISTS (SELECT 1 FROM "user" AS u WHERE u.id = t.sales_manager_id AND %s)`
+		p.count(assignments, "%d rows are of people who are not active", "stays as it is; they get no new leads", assignments,
+			fmt.Sprintf(owned, "u.is_active IS NOT TRUE"))
+		p.count(assignments, "%d rows are of people whose role is not sales_manager", "stays as it is; they get no new leads", assignments,
+			fmt.Sprintf(owned, role+" IS DISTINCT FROM 'sales_manager'"))
 		p.count("customer", "%d leads have no sales manager", "are left so, until POST /crm/assign-backlog", "customer",
 			"NOT EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = t.id AND a.is_active)")
 	}

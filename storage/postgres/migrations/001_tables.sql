@@ -33,6 +33,35 @@ CREATE TABLE cims_fill (
 	total BIGINT NOT NULL
 );
 
+-- The names of statuses and roles that were there before.
+CREATE TABLE cims_original_name (table_name TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (table_name, name));
+DO $$ BEGIN
+	IF to_regclass('customer_status') IS NOT NULL THEN
+		INSERT INTO cims_original_name SELECT 'customer_status', name FROM customer_status;
+	END IF;
+	IF to_regclass('user_role') IS NOT NULL THEN
+		INSERT INTO cims_original_name SELECT 'user_role', name FROM user_role;
+	END IF;
+END $$;
+
+-- The tables, indexes, keys and triggers that there are: here those that were
+-- there before, and at the end those that we have added.
+CREATE TABLE cims_part (kind TEXT NOT NULL, name TEXT NOT NULL, original BOOLEAN NOT NULL, PRIMARY KEY (kind, name));
+CREATE VIEW cims_parts AS
+	WITH ours AS (
+		SELECT c.oid, c.relname FROM pg_class AS c WHERE c.relkind = 'r' AND c.relnamespace = to_regnamespace(quote_ident(current_schema()))
+		AND (c.relname IN ('customer', 'user', 'customer_status', 'user_role', 'sales_manager_assignment', 'sales_manager_counter',
+			'sales_manager_rotation', 'customer_status_history', 'assignment_history') OR c.relname LIKE 'cims\_%')
+	)
+	SELECT 'table' AS kind, CAST(relname AS TEXT) AS name FROM ours
+	UNION ALL SELECT 'index', CAST(c.relname AS TEXT) FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+		WHERE i.indrelid IN (SELECT oid FROM ours) AND i.indisvalid
+	UNION ALL SELECT 'key', o.relname || '.' || k.conname FROM pg_constraint AS k JOIN ours AS o ON o.oid = k.conrelid
+		WHERE k.contype IN ('f', 'u', 'p') AND k.convalidated
+	UNION ALL SELECT 'trigger', o.relname || '.' || t.tgname FROM pg_trigger AS t JOIN ours AS o ON o.oid = t.tgrelid
+		WHERE NOT t.tgisinternal AND t.tgenabled <> 'D';
+INSERT INTO cims_part SELECT kind, name, TRUE FROM cims_parts WHERE name NOT LIKE 'cims\_%';
+
 INSERT INTO cims_original_column (table_name, name, type, place)
 SELECT t.name, a.attname, format_type(a.atttypid, a.atttypmod), a.attnum
 FROM (VALUES ('customer'), ('user'), ('customer_status'), ('user_role'), ('sales_manager_assignment'), ('sales_manager_counter')) AS t (name)

@@ -90,6 +90,13 @@ BEGIN
 	RETURN NULL;
 END $$;
 
+CREATE FUNCTION cims_foreign_time() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
+BEGIN
+	UPDATE sales_manager_assignment SET customer_created_at = NEW.created_at WHERE customer_id = NEW.id;
+	UPDATE cims_unassigned SET customer_created_at = NEW.created_at WHERE customer_id = NEW.id;
+	RETURN NULL;
+END $$;
+
 -- An assignment of theirs is one. Where we have been faster, their word is a
 -- reassignment: the row makes way for theirs.
 CREATE FUNCTION cims_foreign_assignment() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
@@ -198,6 +205,8 @@ END $$;
 
 CREATE TRIGGER cims_foreign_customer AFTER INSERT ON customer
 	FOR EACH ROW WHEN (NEW.cims_version = 0) EXECUTE FUNCTION cims_foreign_customer();
+CREATE TRIGGER cims_foreign_time AFTER UPDATE OF created_at ON customer
+	FOR EACH ROW WHEN (OLD.created_at IS DISTINCT FROM NEW.created_at) EXECUTE FUNCTION cims_foreign_time();
 CREATE TRIGGER cims_foreign_assignment BEFORE INSERT ON sales_manager_assignment
 	FOR EACH ROW WHEN (NEW.cims_version = 0) EXECUTE FUNCTION cims_foreign_assignment();
 CREATE TRIGGER cims_foreign_reassignment AFTER UPDATE OF sales_manager_id, is_active ON sales_manager_assignment

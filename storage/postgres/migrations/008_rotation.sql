@@ -8,7 +8,7 @@ BEGIN
 	IF EXISTS (SELECT 1 FROM cims_added WHERE kind = 'table' AND table_name = 'sales_manager_counter') THEN
 		RETURN;
 	END IF;
-	UPDATE sales_manager_counter SET version = version + 1 WHERE id = (SELECT min(id) FROM sales_manager_counter) AND turn = 0;
+	PERFORM 1 FROM sales_manager_counter WHERE id = (SELECT min(id) FROM sales_manager_counter) AND turn = 0 FOR UPDATE;
 	IF NOT FOUND THEN
 		RETURN;
 	END IF;
@@ -18,6 +18,9 @@ BEGIN
 			COALESCE((SELECT COALESCE(last_assigned_index, 0) + 1 FROM sales_manager_counter ORDER BY id LIMIT 1), 0) % count(*) OVER () AS next
 		FROM "user" WHERE role_name = 'sales_manager' AND is_active
 	) AS pool ORDER BY pool.id
-	ON CONFLICT (sales_manager_id) DO UPDATE SET last_turn = excluded.last_turn;
+	ON CONFLICT (sales_manager_id) DO UPDATE SET last_turn = excluded.last_turn WHERE m.last_turn <> excluded.last_turn;
+	IF FOUND THEN -- what anybody remembers of the rotation does not hold any more
+		UPDATE sales_manager_counter SET version = version + 1 WHERE id = (SELECT min(id) FROM sales_manager_counter);
+	END IF;
 END $$;
 SELECT cims_continue_rotation();
