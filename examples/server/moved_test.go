@@ -17,8 +17,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
-
-	"github.com/cimskit/cims/internal/pgtest"
 )
 
 // --------------------------------------------------------------- the command
@@ -259,7 +257,12 @@ type memory struct {
 func remember(t *testing.T, conn *pgx.Conn) memory {
 	t.Helper()
 	m := memory{schema: "before_" + uuid.NewString()[:13], columns: originalColumns(t, conn)}
-	pgtest.Execute(t, pgtest.Need(t), "SELECT 1")
+	_, err := conn.Exec(context.Background(), fmt.Sprintf("CREATE SCHEMA %q", m.schema))
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, err := conn.Exec(context.Background(), fmt.Sprintf("DROP SCHEMA %q CASCADE", m.schema))
+		require.NoError(t, err)
+	})
 	status, role := "CAST(NULL AS TEXT)", "CAST(NULL AS TEXT)"
 	if value[bool](t, conn, "SELECT to_regclass('sales_manager_assignment') IS NOT NULL") {
 		status, role = "status_name", "role_name"
