@@ -86,17 +86,12 @@ func TestThereAndBack(t *testing.T) {
 			before.requireOriginal(t, conn, customers, users)
 			migrated(t, url, "verify", "-while-running")
 			count := value[int64](t, conn, "SELECT count(*) FROM customer")
-			if older.names { // it knows statuses by name: that is a form of any
-				migrated(t, url, "rollback")
-				require.EqualValues(t, 2, value[int64](t, conn, "SELECT count(*) FROM customer AS c JOIN customer_status AS s ON s.name = c.status_name WHERE s.name = 'trial' AND s.is_active"))
-			} else {
-				worked := takePicture(t, conn)
-				says := refused(t, url, "rollback")
-				require.Contains(t, says, "2 customers are in the status “trial”")
-				require.Contains(t, says, "-force")
-				worked.requireSame(t, takePicture(t, conn), "a rollback that refuses changes nothing")
-				migrated(t, url, "rollback", "-force")
-			}
+			worked := takePicture(t, conn)
+			says := refused(t, url, "rollback")
+			require.Contains(t, says, "2 customers are in the status “trial”")
+			require.Contains(t, says, "-force")
+			worked.requireSame(t, takePicture(t, conn), "a rollback that refuses changes nothing")
+			migrated(t, url, "rollback", "-force")
 			before.requireAway(t, conn, customers, users)
 			require.Equal(t, count, value[int64](t, conn, "SELECT count(*) FROM customer"), "leads of ours stay")
 		})
@@ -218,7 +213,7 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		"a time changed":               {"UPDATE customer SET created_at = created_at + INTERVAL '1 microsecond' WHERE id = 7", `\bcustomer`, true},
 		"a note gone":                  {"UPDATE customer SET notes = NULL WHERE id = 3", `\bcustomer`, true},
 		"a user's name changed":        {`UPDATE "user" SET name = 'X' WHERE id = 12`, `\buser`, true},
-		"a customer deleted unnoticed": {anySession("DELETE FROM customer WHERE id = 7"), `\bcustomer`, true},
+		"a customer deleted unnoticed": {anySession("DELETE FROM customer WHERE id = 7"), `\bcustomer`, false},
 		"a history row deleted":        {"DELETE FROM customer_status_history WHERE customer_id = 7", "history", false},
 		"a history row changed":        {"UPDATE customer_status_history SET to_status = 'on_hold' WHERE customer_id = 7", "history", false},
 		"a count changed":              {"UPDATE sales_manager_rotation SET assigned_leads_count = assigned_leads_count + 1 WHERE sales_manager_id = 4", "(?i)number|count", false},
@@ -353,32 +348,35 @@ func TestPlainSQL(t *testing.T) {
 
 // ----------------------------------------------------------------------- the way back
 
-// TestRollbackListsWhatHasNoForm: a lead in a status, a user in a role, where the
-// older program has enums only.
+// TestRollbackListsWhatHasNoForm: a lead in a status, a user in a role.
 func TestRollbackListsWhatHasNoForm(t *testing.T) {
 	t.Parallel()
-	older := olderDatabases[1]
-	url, _ := older.load(t)
-	conn := connect(t, url)
-	migrated(t, url, "up")
-	p := launch(t, url)
-	ceo := p.as(older.ceo)
-	ceo.post("/management/roles", map[string]any{"name": "night_shift", "display_name": "Night shift"})
-	ceo.post("/management/statuses", map[string]any{"name": "asleep", "display_name": "Asleep"})
-	user := ceo.post("/management/users", map[string]any{"email": "n@example.com", "name": "N", "surname": "N", "role_name": "night_shift"})
-	require.Contains(t, refused(t, url, "rollback"), "night_shift")
+	for _, older := range olderDatabases[:2] {
+		t.Run(older.name, func(t *testing.T) {
+			t.Parallel()
+			url, _ := older.load(t)
+			conn := connect(t, url)
+			migrated(t, url, "up")
+			p := launch(t, url)
+			ceo := p.as(older.ceo)
+			ceo.post("/management/roles", map[string]any{"name": "night_shift", "display_name": "Night shift"})
+			ceo.post("/management/statuses", map[string]any{"name": "asleep", "display_name": "Asleep"})
+			user := ceo.post("/management/users", map[string]any{"email": "n@example.com", "name": "N", "surname": "N", "role_name": "night_shift"})
+			require.Contains(t, refused(t, url, "rollback"), "night_shift")
 
-	ceo.call(http.StatusOK, "PUT", fmt.Sprintf("/management/users/%d", number(user, "id")), map[string]any{"role_name": "member"})
-	lead := ceo.post("/crm/customers", map[string]any{"full_name": "New", "status_name": "asleep"})
-	says := refused(t, url, "rollback")
-	require.Contains(t, says, "asleep")
-	require.NotContains(t, says, "night_shift")
+			ceo.call(http.StatusOK, "PUT", fmt.Sprintf("/management/users/%d", number(user, "id")), map[string]any{"role_name": "member"})
+			lead := ceo.post("/crm/customers", map[string]any{"full_name": "New", "status_name": "asleep"})
+			says := refused(t, url, "rollback")
+			require.Contains(t, says, "asleep")
+			require.NotContains(t, says, "night_shift")
 
-	ceo.call(http.StatusOK, "PUT", fmt.Sprintf("/crm/customers/%d/status", number(lead, "id")), map[string]any{"status_name": "finished"})
-	p.stop()
-	migrated(t, url, "rollback")
-	require.Equal(t, "finished", value[string](t, conn, "SELECT CAST(status AS TEXT) FROM customer WHERE id = $1", number(lead, "id")))
-	require.Equal(t, "member", value[string](t, conn, `SELECT CAST(role AS TEXT) FROM "user" WHERE id = $1`, number(user, "id")))
+			ceo.call(http.StatusOK, "PUT", fmt.Sprintf("/crm/customers/%d/status", number(lead, "id")), map[string]any{"status_name": "finished"})
+			p.stop()
+			migrated(t, url, "rollback")
+			require.Equal(t, "finished", value[string](t, conn, "SELECT CAST(status AS TEXT) FROM customer WHERE id = $1", number(lead, "id")))
+			require.Equal(t, "member", value[string](t, conn, `SELECT CAST(role AS TEXT) FROM "user" WHERE id = $1`, number(user, "id")))
+		})
+	}
 }
 
 // TestTurnsGoOnAcrossProgramsBothWays hands the rotation to and fro: over all
