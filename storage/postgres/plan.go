@@ -206,11 +206,8 @@ func (p *planner) lookAtAssignments() {
 				role = fmt.Sprintf("COALESCE(%s, %s)", normalOf("u."+column), role)
 			}
 		}
-		const owned = `t.is_active AND EXISTS (SELECT 1 FROM "user" AS u WHERE u.id = t.sales_manager_id AND %s)`
-		p.count(assignments, "%d rows are of people who are not active", "stays as it is; they get no new leads", assignments,
-			fmt.Sprintf(owned, "u.is_active IS NOT TRUE"))
-		p.count(assignments, "%d rows are of people whose role is not sales_manager", "stays as it is; they get no new leads", assignments,
-			fmt.Sprintf(owned, role+" IS DISTINCT FROM 'sales_manager'"))
+		p.count(assignments, "%d active rows are of people who are not active sales managers", "stays as it is; they get no new leads", assignments,
+			fmt.Sprintf(`t.is_active AND NOT EXISTS (SELECT 1 FROM "user" AS u WHERE u.id = t.sales_manager_id AND u.is_active AND %s = 'sales_manager')`, role))
 		p.count("customer", "%d leads have no sales manager", "are left so, until POST /crm/assign-backlog", "customer",
 			"NOT EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = t.id AND a.is_active)")
 	}

@@ -33,17 +33,6 @@ CREATE TABLE cims_fill (
 	total BIGINT NOT NULL
 );
 
--- The names of statuses and roles that were there before.
-CREATE TABLE cims_original_name (table_name TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (table_name, name));
-DO $$ BEGIN
-	IF to_regclass('customer_status') IS NOT NULL THEN
-		INSERT INTO cims_original_name SELECT 'customer_status', name FROM customer_status;
-	END IF;
-	IF to_regclass('user_role') IS NOT NULL THEN
-		INSERT INTO cims_original_name SELECT 'user_role', name FROM user_role;
-	END IF;
-END $$;
-
 -- The tables, indexes, keys and triggers that there are: here those that were
 -- there before, and at the end those that we have added.
 CREATE TABLE cims_part (kind TEXT NOT NULL, name TEXT NOT NULL, original BOOLEAN NOT NULL, PRIMARY KEY (kind, name));
