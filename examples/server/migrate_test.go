@@ -86,12 +86,17 @@ func TestThereAndBack(t *testing.T) {
 			before.requireOriginal(t, conn, customers, users)
 			migrated(t, url, "verify", "-while-running")
 			count := value[int64](t, conn, "SELECT count(*) FROM customer")
-			worked := takePicture(t, conn)
-			says := refused(t, url, "rollback")
-			require.Contains(t, says, "2 customers are in the status “trial”")
-			require.Contains(t, says, "-force")
-			worked.requireSame(t, takePicture(t, conn), "a rollback that refuses changes nothing")
-			migrated(t, url, "rollback", "-force")
+			if older.names { // it knows statuses by name: that is a form of any
+				migrated(t, url, "rollback")
+				require.EqualValues(t, 2, value[int64](t, conn, "SELECT count(*) FROM customer AS c JOIN customer_status AS s ON s.name = c.status_name WHERE s.name = 'trial' AND s.is_active"))
+			} else {
+				worked := takePicture(t, conn)
+				says := refused(t, url, "rollback")
+				require.Contains(t, says, "2 customers are in the status “trial”")
+				require.Contains(t, says, "-force")
+				worked.requireSame(t, takePicture(t, conn), "a rollback that refuses changes nothing")
+				migrated(t, url, "rollback", "-force")
+			}
 			before.requireAway(t, conn, customers, users)
 			require.Equal(t, count, value[int64](t, conn, "SELECT count(*) FROM customer"), "leads of ours stay")
 		})
@@ -312,7 +317,8 @@ func TestPlainSQL(t *testing.T) {
 	for _, older := range olderDatabases {
 		t.Run(older.name, func(t *testing.T) {
 			t.Parallel()
-			url, _ := older.load(t)
+			url := ownDatabase(t)
+			older.fill(t, url)
 			conn := connect(t, url)
 			psql := postgresProgram(t, conn, "psql")
 			if psql == "" {
@@ -348,35 +354,32 @@ func TestPlainSQL(t *testing.T) {
 
 // ----------------------------------------------------------------------- the way back
 
-// TestRollbackListsWhatHasNoForm: a lead in a status, a user in a role.
+// TestRollbackListsWhatHasNoForm: a lead in a status, a user in a role, where the
+// older program has enums only.
 func TestRollbackListsWhatHasNoForm(t *testing.T) {
 	t.Parallel()
-	for _, older := range olderDatabases[:2] {
-		t.Run(older.name, func(t *testing.T) {
-			t.Parallel()
-			url, _ := older.load(t)
-			conn := connect(t, url)
-			migrated(t, url, "up")
-			p := launch(t, url)
-			ceo := p.as(older.ceo)
-			ceo.post("/management/roles", map[string]any{"name": "night_shift", "display_name": "Night shift"})
-			ceo.post("/management/statuses", map[string]any{"name": "asleep", "display_name": "Asleep"})
-			user := ceo.post("/management/users", map[string]any{"email": "n@example.com", "name": "N", "surname": "N", "role_name": "night_shift"})
-			require.Contains(t, refused(t, url, "rollback"), "night_shift")
+	older := olderDatabases[1]
+	url, _ := older.load(t)
+	conn := connect(t, url)
+	migrated(t, url, "up")
+	p := launch(t, url)
+	ceo := p.as(older.ceo)
+	ceo.post("/management/roles", map[string]any{"name": "night_shift", "display_name": "Night shift"})
+	ceo.post("/management/statuses", map[string]any{"name": "asleep", "display_name": "Asleep"})
+	user := ceo.post("/management/users", map[string]any{"email": "n@example.com", "name": "N", "surname": "N", "role_name": "night_shift"})
+	require.Contains(t, refused(t, url, "rollback"), "night_shift")
 
-			ceo.call(http.StatusOK, "PUT", fmt.Sprintf("/management/users/%d", number(user, "id")), map[string]any{"role_name": "member"})
-			lead := ceo.post("/crm/customers", map[string]any{"full_name": "New", "status_name": "asleep"})
-			says := refused(t, url, "rollback")
-			require.Contains(t, says, "asleep")
-			require.NotContains(t, says, "night_shift")
+	ceo.call(http.StatusOK, "PUT", fmt.Sprintf("/management/users/%d", number(user, "id")), map[string]any{"role_name": "member"})
+	lead := ceo.post("/crm/customers", map[string]any{"full_name": "New", "status_name": "asleep"})
+	says := refused(t, url, "rollback")
+	require.Contains(t, says, "asleep")
+	require.NotContains(t, says, "night_shift")
 
-			ceo.call(http.StatusOK, "PUT", fmt.Sprintf("/crm/customers/%d/status", number(lead, "id")), map[string]any{"status_name": "finished"})
-			p.stop()
-			migrated(t, url, "rollback")
-			require.Equal(t, "finished", value[string](t, conn, "SELECT CAST(status AS TEXT) FROM customer WHERE id = $1", number(lead, "id")))
-			require.Equal(t, "member", value[string](t, conn, `SELECT CAST(role AS TEXT) FROM "user" WHERE id = $1`, number(user, "id")))
-		})
-	}
+	ceo.call(http.StatusOK, "PUT", fmt.Sprintf("/crm/customers/%d/status", number(lead, "id")), map[string]any{"status_name": "finished"})
+	p.stop()
+	migrated(t, url, "rollback")
+	require.Equal(t, "finished", value[string](t, conn, "SELECT CAST(status AS TEXT) FROM customer WHERE id = $1", number(lead, "id")))
+	require.Equal(t, "member", value[string](t, conn, `SELECT CAST(role AS TEXT) FROM "user" WHERE id = $1`, number(user, "id")))
 }
 
 // TestTurnsGoOnAcrossProgramsBothWays hands the rotation to and fro: over all
