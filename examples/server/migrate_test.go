@@ -317,7 +317,8 @@ func TestPlainSQL(t *testing.T) {
 	for _, older := range olderDatabases {
 		t.Run(older.name, func(t *testing.T) {
 			t.Parallel()
-			url, _ := older.load(t)
+			url := ownDatabase(t)
+			older.fill(t, url)
 			conn := connect(t, url)
 			psql := postgresProgram(t, conn, "psql")
 			if psql == "" {
