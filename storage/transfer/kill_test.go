@@ -42,10 +42,11 @@ func work(from, to string) int {
 // TestKilled kills the copy at many moments, the same way as a power cut or an
 // impatient operator would, and each time goes on with it.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	const leads, kills = 22_000, 8
 	eachWay(t, func(t *testing.T, from, to database) {
 		fill(t, from)
-		crm := from.manager(t, true)
+		crm := from.manager(t)
 		many := make([]cims.NewCustomer, leads)
 		for i := range many {
 			many[i] = cims.NewCustomer{FullName: fmt.Sprintf("Lead %06d %s", i, awkward)}
