@@ -348,6 +348,32 @@ func TestThereAndBack(t *testing.T) {
 	require.Equal(t, view(t, first.manager(t)), view(t, third.manager(t)))
 }
 
+// TestOnHostConnections: of which there may be one only, so that nothing may be
+// asked beside what is under way.
+func TestOnHostConnections(t *testing.T) {
+	t.Parallel()
+	one := func(d database) transfer.Storage {
+		db := d.raw(t)
+		db.SetMaxOpenConns(1)
+		var store transfer.Storage
+		var err error
+		if strings.HasPrefix(d.url, "sqlite:") {
+			store, err = sqlite.New(db)
+		} else {
+			store, err = postgres.New(db)
+		}
+		require.NoError(t, err)
+		return store
+	}
+	eachWay(t, func(t *testing.T, from, to database) {
+		fill(t, from)
+		source := one(from)
+		require.ErrorIs(t, transfer.Copy(t.Context(), source, source, nil), transfer.ErrNotEmpty)
+		require.NoError(t, transfer.Copy(t.Context(), source, one(to), nil))
+		require.Equal(t, from.dump(t), to.dump(t))
+	})
+}
+
 // TestProgress: each table is copied and compared to its end.
 func TestProgress(t *testing.T) {
 	t.Parallel()

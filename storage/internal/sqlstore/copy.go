@@ -113,6 +113,7 @@ type place struct {
 // copying is a copy under way.
 type copying struct {
 	from, to *Store
+	source   string // its identity
 	token    string
 	tables   []copyPlan
 	state    checkpoint
@@ -135,7 +136,17 @@ func Copy(ctx context.Context, from, to Copyable, progress func(Progress)) error
 	if err := c.to.current(ctx); err != nil {
 		return fmt.Errorf("the target: %w", err)
 	}
-	err := c.from.snapshot(ctx, func(source bun.IConn) error { return c.copyAll(ctx, source) })
+	target, err := c.to.identity(ctx)
+	if err != nil {
+		return err
+	}
+	if c.source, err = c.from.identity(ctx); err != nil {
+		return err
+	}
+	if c.source == target {
+		return fmt.Errorf("%w: it is the source itself", ErrNotEmpty)
+	}
+	err = c.from.snapshot(ctx, func(source bun.IConn) error { return c.copyAll(ctx, source) })
 	if err == nil {
 		err = c.verifyAll(ctx)
 	}
@@ -214,17 +225,6 @@ func (c *copying) copyAll(ctx context.Context, source bun.IConn) error {
 // claim makes the target this copy's: a new one, or one with an unfinished copy
 // from the same source. Whoever has worked on that before finds its token gone.
 func (c *copying) claim(ctx context.Context) error {
-	source, err := c.from.identity(ctx)
-	if err != nil {
-		return err
-	}
-	target, err := c.to.identity(ctx)
-	if err != nil {
-		return err
-	}
-	if source == target {
-		return fmt.Errorf("%w: it is the source itself", ErrNotEmpty)
-	}
 	for {
 		var claimed bool
 		var state checkpoint
@@ -233,7 +233,7 @@ func (c *copying) claim(ctx context.Context) error {
 				if claimed, err = tx.dialect.TryLock(ctx, tx.conn); err != nil || !claimed {
 					return err
 				}
-				state, err = tx.claim(ctx, source, c.token)
+				state, err = tx.claim(ctx, c.source, c.token)
 				return err
 			})
 		})
@@ -250,8 +250,7 @@ func (c *copying) claim(ctx context.Context) error {
 	}
 }
 
-func (q *queries) claim(ctx context.Context, source, token string) (checkpoint, error) {
-	state := checkpoint{Tables: map[string]place{}}
+func (q *queries) claim(ctx context.Context, source, token string) (state checkpoint, err error) {
 	there, err := q.copyUnfinished(ctx)
 	if err != nil {
 		return state, err
@@ -260,18 +259,12 @@ func (q *queries) claim(ctx context.Context, source, token string) (checkpoint, 
 		if err := q.isNew(ctx); err != nil {
 			return state, err
 		}
-		if err := q.clear(ctx); err != nil {
-			return state, err
-		}
 		if _, err := q.exec(ctx, makeCheckpoints); err != nil {
 			return state, err
 		}
-		text, err := json.Marshal(state)
-		if err != nil {
+		if _, err := q.exec(ctx, "INSERT INTO "+checkpoints+" (source, token, state) VALUES (?, '', '{}')", source); err != nil {
 			return state, err
 		}
-		_, err = q.exec(ctx, "INSERT INTO "+checkpoints+" (source, token, state) VALUES (?, ?, ?)", source, token, string(text))
-		return state, err
 	}
 	// First the token, which waits for whoever is writing a block, then the state
 	// as that has left it.
@@ -285,18 +278,17 @@ func (q *queries) claim(ctx context.Context, source, token string) (checkpoint, 
 	if found == nil || found.Source != source {
 		return state, fmt.Errorf("%w: it holds an unfinished copy from another source", ErrNotEmpty)
 	}
-	if err := json.Unmarshal([]byte(found.State), &state); err != nil || !state.Failed {
+	if err := json.Unmarshal([]byte(found.State), &state); err != nil {
 		return state, err
 	}
+	if state.Tables != nil && !state.Failed {
+		return state, nil
+	}
+	state = checkpoint{Tables: map[string]place{}}
 	if err := q.clear(ctx); err != nil {
 		return state, err
 	}
-	state = checkpoint{Tables: map[string]place{}}
-	text, err := json.Marshal(state)
-	if err != nil {
-		return state, err
-	}
-	_, err = q.exec(ctx, "UPDATE "+checkpoints+" SET state = ?", string(text))
+	_, err = q.exec(ctx, "UPDATE "+checkpoints+" SET state = '{}'")
 	return state, err
 }
 

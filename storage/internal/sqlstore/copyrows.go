@@ -19,8 +19,8 @@ import (
 
 // A block of rows is a transaction.
 const (
-	blockRows  = 5_000
-	blockBytes = 2 << 20
+	blockRows  = 2_000
+	blockBytes = 1 << 20
 )
 
 // kind is what a column's values are in Go.
