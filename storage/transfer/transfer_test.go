@@ -42,19 +42,22 @@ func inSQLite(t *testing.T) string { return "sqlite:" + filepath.Join(t.TempDir(
 
 func inPostgres(t *testing.T) string { return pgtest.URL(t) }
 
-// ways are all combinations.
-var ways = map[string]struct{ from, to place }{
-	"SQLite to PostgreSQL":     {inSQLite, inPostgres},
-	"PostgreSQL to SQLite":     {inPostgres, inSQLite},
-	"SQLite to SQLite":         {inSQLite, inSQLite},
-	"PostgreSQL to PostgreSQL": {inPostgres, inPostgres},
+// way is from where to where.
+type way struct {
+	name     string
+	from, to place
 }
 
+var (
+	across = []way{{"SQLite to PostgreSQL", inSQLite, inPostgres}, {"PostgreSQL to SQLite", inPostgres, inSQLite}}
+	within = []way{{"SQLite to SQLite", inSQLite, inSQLite}, {"PostgreSQL to PostgreSQL", inPostgres, inPostgres}}
+)
+
 // eachWay runs a test from a migrated database to a migrated one.
-func eachWay(t *testing.T, test func(t *testing.T, from, to database)) {
+func eachWay(t *testing.T, ways []way, test func(t *testing.T, from, to database)) {
 	t.Helper()
-	for name, way := range ways {
-		t.Run(name, func(t *testing.T) {
+	for _, way := range ways {
+		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
 			test(t, migrated(t, way.from(t)), migrated(t, way.to(t)))
 		})
@@ -300,7 +303,7 @@ func view(t *testing.T, crm *cims.Manager) map[string]any {
 // get, and what a repeated request is answered.
 func TestCopiesAreEqual(t *testing.T) {
 	t.Parallel()
-	eachWay(t, func(t *testing.T, from, to database) {
+	eachWay(t, slices.Concat(across, within), func(t *testing.T, from, to database) {
 		ctx := t.Context()
 		fill(t, from)
 		before := from.dump(t)
@@ -365,7 +368,7 @@ func TestOnHostConnections(t *testing.T) {
 		require.NoError(t, err)
 		return store
 	}
-	eachWay(t, func(t *testing.T, from, to database) {
+	eachWay(t, slices.Concat(across, within), func(t *testing.T, from, to database) {
 		fill(t, from)
 		source := one(from)
 		require.ErrorIs(t, transfer.Copy(t.Context(), source, source, nil), transfer.ErrNotEmpty)
@@ -404,7 +407,7 @@ func TestTargetHasToBeNew(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			eachWay(t, func(t *testing.T, from, to database) {
+			eachWay(t, across, func(t *testing.T, from, to database) {
 				to.exec(t, statement)
 				before := to.dump(t)
 				err := transfer.Copy(t.Context(), from, to, nil)
@@ -470,7 +473,7 @@ func TestDifferencesAreFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			eachWay(t, func(t *testing.T, from, to database) {
+			eachWay(t, across, func(t *testing.T, from, to database) {
 				fill(t, from)
 				err := transfer.Copy(t.Context(), from, to, atEnd(func() {
 					if test.target {
@@ -495,7 +498,7 @@ func TestDifferencesAreFound(t *testing.T) {
 // nor as the target of one.
 func TestUnfinishedIsNotUsed(t *testing.T) {
 	t.Parallel()
-	eachWay(t, func(t *testing.T, from, to database) {
+	eachWay(t, across, func(t *testing.T, from, to database) {
 		fill(t, from)
 		ctx, cancel := context.WithCancel(t.Context())
 		err := transfer.Copy(ctx, from, to, func(p transfer.Progress) {
@@ -517,7 +520,7 @@ func TestUnfinishedIsNotUsed(t *testing.T) {
 
 func TestOfTwoCopiesOneWorks(t *testing.T) {
 	t.Parallel()
-	eachWay(t, func(t *testing.T, from, to database) {
+	eachWay(t, across, func(t *testing.T, from, to database) {
 		fill(t, from)
 		again := opened(t, to.url)
 		var inner error
@@ -535,7 +538,7 @@ func TestOfTwoCopiesOneWorks(t *testing.T) {
 
 func TestTwoCopiesAtOnce(t *testing.T) {
 	t.Parallel()
-	eachWay(t, func(t *testing.T, from, to database) {
+	eachWay(t, slices.Concat(across, within), func(t *testing.T, from, to database) {
 		fill(t, from)
 		errs := make([]error, 4)
 		var group sync.WaitGroup
@@ -562,7 +565,7 @@ func TestTwoCopiesAtOnce(t *testing.T) {
 // it, and is not lost silently where there is none.
 func TestHostColumns(t *testing.T) {
 	t.Parallel()
-	eachWay(t, func(t *testing.T, from, to database) {
+	eachWay(t, across, func(t *testing.T, from, to database) {
 		fill(t, from)
 		from.exec(t, `ALTER TABLE "user" ADD COLUMN phone VARCHAR(20)`, `ALTER TABLE customer ADD COLUMN score DOUBLE PRECISION`)
 		from.exec(t, `UPDATE customer SET score = 0.1 WHERE id = 3`)
