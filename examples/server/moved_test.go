@@ -72,6 +72,9 @@ func forLibpq(t *testing.T, target string) string {
 	schema := query.Get("search_path")
 	query.Del("search_path")
 	parsed.RawQuery = query.Encode()
+	if schema == "" { // a database of its own
+		return parsed.String()
+	}
 	return withOptions(t, parsed.String(), "-csearch_path="+schema)
 }
 
@@ -210,6 +213,7 @@ func takePicture(t *testing.T, conn *pgx.Conn) picture {
 	for _, table := range texts(t, conn, "SELECT table_name::text FROM information_schema.tables WHERE table_schema = current_schema() AND table_type = 'BASE TABLE'") {
 		columns := texts(t, conn, `SELECT CASE WHEN data_type LIKE 'timestamp%' THEN
 				format('CASE WHEN %1$I > now() - INTERVAL ''1 day'' THEN ''now'' ELSE CAST(%1$I AS TEXT) END', column_name)
+			WHEN table_name = 'cims_added' AND column_name = 'name' THEN 'CASE WHEN kind <> ''row'' THEN name END'
 			ELSE quote_ident(column_name) END
 			FROM information_schema.columns WHERE table_schema = current_schema() AND table_name = $1
 			AND (column_name <> 'id' OR table_name IN ('customer', 'user'))
@@ -248,9 +252,9 @@ func texts(t *testing.T, conn *pgx.Conn, query string, args ...any) []string {
 
 // memory is a schema that keeps what a database was, for the checker.
 type memory struct {
-	schema  string
-	columns map[string][]string // of the original tables
-	types   []string            // the structure
+	schema    string
+	columns   map[string][]string // of the original tables
+	structure []string
 }
 
 // remember copies what the checker compares with.
@@ -275,9 +279,7 @@ func remember(t *testing.T, conn *pgx.Conn) memory {
 		_, err := conn.Exec(context.Background(), statement)
 		require.NoError(t, err)
 	}
-	for _, line := range texts(t, conn, structureQuery) {
-		m.types = append(m.types, line)
-	}
+	m.structure = texts(t, conn, structureQuery)
 	return m
 }
 
@@ -390,7 +392,7 @@ func (m memory) requireNames(t *testing.T, conn *pgx.Conn) {
 // that are not again what they were, but of whom somebody worked on.
 func (m memory) requireAway(t *testing.T, conn *pgx.Conn, customers, users []int64) {
 	t.Helper()
-	requireSameDump(t, strings.Join(m.types, "\n"), strings.Join(texts(t, conn, structureQuery), "\n"), "the structure is not what it was")
+	requireSameDump(t, strings.Join(m.structure, "\n"), strings.Join(texts(t, conn, structureQuery), "\n"), "the structure is not what it was")
 	m.requireOriginal(t, conn, customers, users)
 	if _, names := m.columns["sales_manager_assignment"]; !names {
 		return
