@@ -122,7 +122,7 @@ func start(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 	} else {
 		err = hint(ctx, stdout, store, s)
 	}
-	if err != nil {
+	if err != nil && ctx.Err() == nil { // stopped this early, it stops as it should below
 		return err
 	}
 	return serve(ctx, listener, handler, log)

@@ -70,6 +70,9 @@ func forLibpq(t *testing.T, target string) string {
 	require.NoError(t, err)
 	query := parsed.Query()
 	schema := query.Get("search_path")
+	if schema == "" {
+		return target
+	}
 	query.Del("search_path")
 	parsed.RawQuery = query.Encode()
 	if schema == "" { // a database of its own

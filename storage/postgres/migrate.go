@@ -18,7 +18,8 @@ import (
 // after an update of this library. It adds what is missing, changes and drops
 // nothing that it did not add, and may be interrupted anywhere, run again, and
 // run by several processes at once. Others may go on writing meanwhile: no lock
-// that stops them is held, or waited for, longer than a moment.
+// that stops them is held, or waited for, longer than a moment. It refuses an
+// unfinished copy, as Ready does.
 func (s *Storage) Migrate(ctx context.Context) error { return s.MigrateWithProgress(ctx, nil) }
 
 // MigrateWithProgress is Migrate that tells how far it is: before each step, and

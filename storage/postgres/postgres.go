@@ -42,7 +42,8 @@ type Storage struct {
 
 var _ cims.Storage = (*Storage)(nil)
 
-// Ready returns nil when the database answers and its schema is current.
+// Ready returns nil when the database answers, its schema is current, and it is
+// no unfinished copy of another (transfer.ErrUnfinished).
 func (s *Storage) Ready(ctx context.Context) error { return s.Store.Ready(ctx) }
 
 // Close closes what Open opened.

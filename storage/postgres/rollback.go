@@ -105,17 +105,12 @@ const endRollback = `
 		LOOP
 			EXECUTE format('DROP TRIGGER %I ON %s', gone.tgname, gone.tgrelid::regclass);
 		END LOOP;
-		-- Entries that we made, where nobody uses them.
-		IF NOT EXISTS (SELECT 1 FROM cims_added WHERE kind = 'table' AND table_name = 'customer_status') THEN
-			DELETE FROM customer_status AS s USING cims_added AS a WHERE a.kind = 'row' AND a.table_name = 'customer_status' AND a.name = CAST(s.id AS TEXT)
-				AND (EXISTS (SELECT 1 FROM cims_added WHERE kind = 'column' AND table_name = 'customer' AND name = 'status_name')
-					OR NOT EXISTS (SELECT 1 FROM customer AS c WHERE c.status_name = s.name));
-		END IF;
-		IF NOT EXISTS (SELECT 1 FROM cims_added WHERE kind = 'table' AND table_name = 'user_role') THEN
-			DELETE FROM user_role AS r USING cims_added AS a WHERE a.kind = 'row' AND a.table_name = 'user_role' AND a.name = CAST(r.id AS TEXT)
-				AND (EXISTS (SELECT 1 FROM cims_added WHERE kind = 'column' AND table_name = 'user' AND name = 'role_name')
-					OR NOT EXISTS (SELECT 1 FROM "user" AS u WHERE u.role_name = r.name));
-		END IF;
+		-- Entries that we made, where nobody has worked on them since.
+		FOR gone IN SELECT table_name, name FROM cims_added AS a WHERE kind = 'row' AND table_name IN ('customer_status', 'user_role')
+			AND NOT EXISTS (SELECT 1 FROM cims_added AS t WHERE t.kind = 'table' AND t.table_name = a.table_name)
+		LOOP
+			EXECUTE format('DELETE FROM %I WHERE name = $1 AND updated_at = created_at', gone.table_name) USING gone.name;
+		END LOOP;
 		DELETE FROM sales_manager_counter AS k USING cims_added AS a WHERE a.kind = 'row' AND a.table_name = 'sales_manager_counter' AND a.name = CAST(k.id AS TEXT);
 		DROP TABLE IF EXISTS sales_manager_rotation, cims_unassigned, customer_status_history, assignment_history, cims_idempotency;
 		DROP FUNCTION IF EXISTS cims_enum_status(customer);

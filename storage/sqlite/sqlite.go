@@ -53,10 +53,11 @@ var _ cims.Storage = (*Storage)(nil)
 // Migrate brings the schema up to date: call it once before the first use, and
 // after an update of this library. It adds what is missing, changes and drops
 // nothing that it did not add, and may be interrupted anywhere, run again, and
-// run by several processes at once.
+// run by several processes at once. It refuses an unfinished copy, as Ready does.
 func (s *Storage) Migrate(ctx context.Context) error { return s.Store.Migrate(ctx) }
 
-// Ready returns nil when the database answers and its schema is current.
+// Ready returns nil when the database answers, its schema is current, and it is
+// no unfinished copy of another (transfer.ErrUnfinished).
 func (s *Storage) Ready(ctx context.Context) error { return s.Store.Ready(ctx) }
 
 // Close closes what Open opened.

@@ -11,28 +11,22 @@ import (
 
 // verifyAll compares both databases as they are now, so that it also finds what
 // was written while it was copied, and then lets the copy be used.
-func (c *copying) verifyAll(ctx context.Context) (err error) {
-	source, err := c.from.snapshot(ctx)
+func (c *copying) verifyAll(ctx context.Context) error {
+	err := c.from.snapshot(ctx, func(source bun.IConn) error {
+		return c.to.snapshot(ctx, func(target bun.IConn) error {
+			for _, t := range c.tables {
+				if err := c.verify(ctx, source, target, t); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	if errors.Is(err, ErrDiffers) {
+		return c.fail(ctx, err)
+	}
 	if err != nil {
 		return err
-	}
-	target, err := c.to.snapshot(ctx)
-	if err != nil {
-		return errors.Join(err, source.Rollback())
-	}
-	for _, t := range c.tables {
-		if err = c.verify(ctx, source, target, t); err != nil {
-			break
-		}
-	}
-	undo := errors.Join(source.Rollback(), target.Rollback())
-	switch {
-	case errors.Is(err, ErrDiffers):
-		return c.fail(ctx, err)
-	case err != nil:
-		return err // the connections may be lost
-	case undo != nil:
-		return undo
 	}
 	return c.update(ctx, c.state, func(ctx context.Context, tx *queries) error {
 		_, err := tx.exec(ctx, "DROP TABLE "+checkpoints)

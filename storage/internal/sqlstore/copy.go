@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -112,6 +113,7 @@ type place struct {
 // copying is a copy under way.
 type copying struct {
 	from, to *Store
+	source   string // its identity
 	token    string
 	tables   []copyPlan
 	state    checkpoint
@@ -134,26 +136,36 @@ func Copy(ctx context.Context, from, to Copyable, progress func(Progress)) error
 	if err := c.to.current(ctx); err != nil {
 		return fmt.Errorf("the target: %w", err)
 	}
-	source, err := c.from.snapshot(ctx)
+	target, err := c.to.identity(ctx)
 	if err != nil {
 		return err
 	}
-	err = c.copyAll(ctx, source)
-	if undo := source.Rollback(); err == nil { // otherwise it may have lost its connection
-		err = undo
+	if c.source, err = c.from.identity(ctx); err != nil {
+		return err
 	}
-	if err != nil {
-		return c.explain(ctx, err)
+	if c.source == target {
+		return fmt.Errorf("%w: it is the source itself", ErrNotEmpty)
 	}
-	return c.explain(ctx, c.verifyAll(ctx))
+	err = c.from.snapshot(ctx, func(source bun.IConn) error { return c.copyAll(ctx, source) })
+	if err == nil {
+		err = c.verifyAll(ctx)
+	}
+	return c.explain(ctx, err)
 }
 
-// explain tells what happened to the checkpoints, where that is what is wrong.
+// explain tells what happened to the checkpoints, where that is what is wrong,
+// and an interruption from what it leads to.
 func (c *copying) explain(ctx context.Context, err error) error {
-	if err == nil || errors.Is(err, ErrNotEmpty) || ctx.Err() != nil {
+	if err == nil {
+		return nil
+	}
+	if over := ctx.Err(); over != nil {
+		return fmt.Errorf("%w: %w", over, err)
+	}
+	if c.state.Tables == nil { // it had not begun
 		return err
 	}
-	if there, unknown := c.to.copyUnfinished(ctx); unknown == nil && !there && c.state.Tables != nil {
+	if there, unknown := c.to.copyUnfinished(ctx); unknown == nil && !there {
 		return ErrTaken // and finished by now
 	}
 	return err
@@ -166,9 +178,18 @@ func (s *Store) identity(ctx context.Context) (string, error) {
 	return fmt.Sprintf("%s %s", s.db.Dialect().Name(), began.UTC().Format(time.RFC3339Nano)), s.explain(err)
 }
 
-func (s *Store) snapshot(ctx context.Context) (Transaction, error) {
+// snapshot runs what reads the database as it is at one moment.
+func (s *Store) snapshot(ctx context.Context, do func(conn bun.IConn) error) (err error) {
 	tx, err := s.dialect.Copying.Snapshot(ctx, s.db.DB)
-	return tx, s.explain(err)
+	if err != nil {
+		return s.explain(err)
+	}
+	defer func() {
+		if undo := tx.Rollback(); err == nil { // otherwise the connection may be lost
+			err = s.explain(undo)
+		}
+	}()
+	return do(tx)
 }
 
 // copyUnfinished says whether this is the target of a copy that is not finished.
@@ -186,7 +207,7 @@ func (q *queries) refuseUnfinished(ctx context.Context) error {
 }
 
 // copyAll copies what is not copied yet, as the source is now.
-func (c *copying) copyAll(ctx context.Context, source Transaction) error {
+func (c *copying) copyAll(ctx context.Context, source bun.IConn) error {
 	if err := c.plan(ctx, source); err != nil {
 		return err
 	}
@@ -204,30 +225,24 @@ func (c *copying) copyAll(ctx context.Context, source Transaction) error {
 // claim makes the target this copy's: a new one, or one with an unfinished copy
 // from the same source. Whoever has worked on that before finds its token gone.
 func (c *copying) claim(ctx context.Context) error {
-	source, err := c.from.identity(ctx)
-	if err != nil {
-		return err
-	}
-	target, err := c.to.identity(ctx)
-	if err != nil {
-		return err
-	}
-	if source == target {
-		return fmt.Errorf("%w: it is the source itself", ErrNotEmpty)
-	}
 	for {
 		var claimed bool
+		var state checkpoint
 		err := c.to.Retry(ctx, func() error {
 			return c.to.attempt(ctx, c.to.dialect.Begin, func(ctx context.Context, tx *queries) (err error) {
 				if claimed, err = tx.dialect.TryLock(ctx, tx.conn); err != nil || !claimed {
 					return err
 				}
-				c.state, err = tx.claim(ctx, source, c.token)
+				state, err = tx.claim(ctx, c.source, c.token)
 				return err
 			})
 		})
-		if err != nil || claimed {
+		if err != nil {
 			return err
+		}
+		if claimed {
+			c.state = state
+			return nil
 		}
 		if _, err := c.to.wait(ctx, nil); err != nil {
 			return err
@@ -235,8 +250,7 @@ func (c *copying) claim(ctx context.Context) error {
 	}
 }
 
-func (q *queries) claim(ctx context.Context, source, token string) (checkpoint, error) {
-	state := checkpoint{Tables: map[string]place{}}
+func (q *queries) claim(ctx context.Context, source, token string) (state checkpoint, err error) {
 	there, err := q.copyUnfinished(ctx)
 	if err != nil {
 		return state, err
@@ -245,18 +259,12 @@ func (q *queries) claim(ctx context.Context, source, token string) (checkpoint, 
 		if err := q.isNew(ctx); err != nil {
 			return state, err
 		}
-		if err := q.clear(ctx); err != nil {
-			return state, err
-		}
 		if _, err := q.exec(ctx, makeCheckpoints); err != nil {
 			return state, err
 		}
-		text, err := json.Marshal(state)
-		if err != nil {
+		if _, err := q.exec(ctx, "INSERT INTO "+checkpoints+" (source, token, state) VALUES (?, '', '{}')", source); err != nil {
 			return state, err
 		}
-		_, err = q.exec(ctx, "INSERT INTO "+checkpoints+" (source, token, state) VALUES (?, ?, ?)", source, token, string(text))
-		return state, err
 	}
 	// First the token, which waits for whoever is writing a block, then the state
 	// as that has left it.
@@ -270,18 +278,17 @@ func (q *queries) claim(ctx context.Context, source, token string) (checkpoint, 
 	if found == nil || found.Source != source {
 		return state, fmt.Errorf("%w: it holds an unfinished copy from another source", ErrNotEmpty)
 	}
-	if err := json.Unmarshal([]byte(found.State), &state); err != nil || !state.Failed {
+	if err := json.Unmarshal([]byte(found.State), &state); err != nil {
 		return state, err
 	}
+	if state.Tables != nil && !state.Failed {
+		return state, nil
+	}
+	state = checkpoint{Tables: map[string]place{}}
 	if err := q.clear(ctx); err != nil {
 		return state, err
 	}
-	state = checkpoint{Tables: map[string]place{}}
-	text, err := json.Marshal(state)
-	if err != nil {
-		return state, err
-	}
-	_, err = q.exec(ctx, "UPDATE "+checkpoints+" SET state = ?", string(text))
+	_, err = q.exec(ctx, "UPDATE "+checkpoints+" SET state = '{}'")
 	return state, err
 }
 
@@ -341,10 +348,7 @@ func (c *copying) update(ctx context.Context, next checkpoint, do func(ctx conte
 
 // with is the checkpoint with another place in a table.
 func (c checkpoint) with(table string, p place) checkpoint {
-	next := checkpoint{Failed: c.Failed, Tables: map[string]place{}}
-	for name, before := range c.Tables {
-		next.Tables[name] = before
-	}
+	next := checkpoint{Failed: c.Failed, Tables: maps.Clone(c.Tables)}
 	next.Tables[table] = p
 	return next
 }

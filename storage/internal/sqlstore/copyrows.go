@@ -19,8 +19,8 @@ import (
 
 // A block of rows is a transaction.
 const (
-	blockRows  = 5_000
-	blockBytes = 2 << 20
+	blockRows  = 2_000
+	blockBytes = 1 << 20
 )
 
 // kind is what a column's values are in Go.
@@ -223,9 +223,9 @@ func (p *copyPlan) differing(a, b record) string {
 // load inserts rows. Those without a marker get it afterwards taken away, so
 // that no trigger takes them for new ones.
 func (p *copyPlan) load(ctx context.Context, tx *queries, block []record) error {
-	columns := make([]string, len(p.columns))
-	for i, c := range p.columns {
-		columns[i] = c.name
+	columns := make([]string, 0, len(p.columns)+len(p.computed)+len(p.fill.columns))
+	for _, c := range p.columns {
+		columns = append(columns, c.name)
 	}
 	rows := make([][]any, len(block))
 	var unmarked []any
@@ -393,7 +393,7 @@ func (s *stream) next() (*record, error) {
 // close ends the reading and waits until the connection is left alone.
 func (s *stream) close() {
 	s.cancel()
-	for range s.blocks { //nolint:revive // only until it is closed
+	for range s.blocks { // until it is closed
 	}
 }
 
@@ -458,7 +458,7 @@ func encode(to []byte, value any) []byte {
 	case float64:
 		return binary.BigEndian.AppendUint64(append(to, 'f'), math.Float64bits(v))
 	case time.Time:
-		return binary.BigEndian.AppendUint64(append(to, 't'), uint64(v.UnixMicro())) //nolint:gosec // the bits are what counts
+		return binary.BigEndian.AppendUint64(append(to, 't'), uint64(v.UnixMicro()))
 	case string:
 		return append(binary.AppendUvarint(append(to, 's'), uint64(len(v))), v...)
 	case []byte:

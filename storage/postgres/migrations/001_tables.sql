@@ -4,7 +4,7 @@
 CREATE TABLE cims_added (
 	kind TEXT NOT NULL, -- table, column or row
 	table_name TEXT NOT NULL,
-	name TEXT NOT NULL DEFAULT '', -- of the column, or the row's id
+	name TEXT NOT NULL DEFAULT '', -- of the column or the entry
 	PRIMARY KEY (kind, table_name, name)
 );
 CREATE TABLE cims_replaced_name (

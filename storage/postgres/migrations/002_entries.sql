@@ -26,8 +26,8 @@ WITH added AS (
 		('need_to_call', 'Need to Call', 'Follow-up call needed', '#F97316', 6)
 	) AS e (name, display_name, description, color, place)
 	WHERE NOT EXISTS (SELECT 1 FROM customer_status AS t WHERE t.name = e.name)
-	ON CONFLICT (name) DO NOTHING RETURNING id
-) INSERT INTO cims_added SELECT 'row', 'customer_status', id FROM added;
+	ON CONFLICT (name) DO NOTHING RETURNING name
+) INSERT INTO cims_added SELECT 'row', 'customer_status', name FROM added;
 
 WITH added AS (
 	INSERT INTO user_role (name, display_name, description, is_active, is_system, created_at, updated_at)
@@ -39,8 +39,8 @@ WITH added AS (
 		('customer', 'Customer', 'Customer/Client')
 	) AS e (name, display_name, description)
 	WHERE NOT EXISTS (SELECT 1 FROM user_role AS t WHERE t.name = e.name)
-	ON CONFLICT (name) DO NOTHING RETURNING id
-) INSERT INTO cims_added SELECT 'row', 'user_role', id FROM added;
+	ON CONFLICT (name) DO NOTHING RETURNING name
+) INSERT INTO cims_added SELECT 'row', 'user_role', name FROM added;
 
 UPDATE user_role SET permissions = defaults.permissions
 FROM (VALUES
@@ -69,12 +69,12 @@ END $$;
 CREATE FUNCTION cims_add_entry(tab TEXT, new_name TEXT) RETURNS VOID LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
 DECLARE
 	missing BOOLEAN;
-	added BIGINT;
+	added TEXT;
 BEGIN
 	EXECUTE format('SELECT NOT EXISTS (SELECT 1 FROM %I WHERE name = $1)', tab) INTO missing USING new_name;
 	IF missing THEN
 		EXECUTE format('INSERT INTO %I (name, display_name, is_active, is_system, created_at, updated_at)
-			VALUES ($1, $1, FALSE, FALSE, now(), now()) ON CONFLICT (name) DO NOTHING RETURNING id', tab) INTO added USING new_name;
+			VALUES ($1, $1, FALSE, FALSE, now(), now()) ON CONFLICT (name) DO NOTHING RETURNING name', tab) INTO added USING new_name;
 		IF added IS NOT NULL THEN
 			INSERT INTO cims_added VALUES ('row', tab, added);
 		END IF;
