@@ -342,7 +342,8 @@ func TestPlainSQL(t *testing.T) {
 			before.requireNames(t, conn)
 			before.requireConsistent(t, conn)
 
-			other, _ := older.load(t)
+			other := ownDatabase(t)
+			older.fill(t, other)
 			migrated(t, other, "up")
 			there.requireSame(t, takePicture(t, connect(t, other)), "by psql, and by up")
 

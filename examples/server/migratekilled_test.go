@@ -66,7 +66,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		url, _ := older.load(t)
 		conn := connect(t, url)
 		before, beforePicture := remember(t, conn), takePicture(t, conn)
-		for killAtOnce(t, url, 3, rand.N(long), "up") {
+		for killAtOnce(t, url, 3, rand.N(long), "up") { //nolint:gosec // no secret
 			hits++
 			before.requireOriginal(t, conn, nil, nil) // at any moment
 		}
@@ -77,7 +77,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		before.requireConsistent(t, conn)
 		migrated(t, url, "verify")
 
-		for killAtOnce(t, url, 1, rand.N(longBack), "rollback") {
+		for killAtOnce(t, url, 1, rand.N(longBack), "rollback") { //nolint:gosec // no secret
 			hitsBack++
 			before.requireOriginal(t, conn, nil, nil)
 		}
