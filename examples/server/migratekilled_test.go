@@ -61,13 +61,12 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	migrated(t, undisturbed, "rollback")
 	longBack := time.Since(begin)
 
-	moment := func(long time.Duration) time.Duration { return rand.N(long) } //nolint:gosec // no secret
 	hits, hitsBack := 0, 0
 	for hits < kills || hitsBack < kills {
 		url, _ := older.load(t)
 		conn := connect(t, url)
 		before, beforePicture := remember(t, conn), takePicture(t, conn)
-		for killAtOnce(t, url, 3, moment(long), "up") {
+		for killAtOnce(t, url, 3, rand.N(long), "up") { //nolint:gosec // no secret
 			hits++
 			before.requireOriginal(t, conn, nil, nil) // at any moment
 		}
@@ -78,7 +77,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		before.requireConsistent(t, conn)
 		migrated(t, url, "verify")
 
-		for killAtOnce(t, url, 1, moment(longBack), "rollback") {
+		for killAtOnce(t, url, 1, rand.N(longBack), "rollback") { //nolint:gosec // no secret
 			hitsBack++
 			before.requireOriginal(t, conn, nil, nil)
 		}

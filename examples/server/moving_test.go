@@ -36,8 +36,8 @@ func readPage(t *testing.T, path string) []section {
 	text, err := os.ReadFile(path) //nolint:gosec // our own page
 	require.NoError(t, err)
 	sections := []section{{}}
-	fences := regexp.MustCompile("(?ms)^## (.+?)$|^```(sh|text)\n(.*?)^```$").FindAllStringSubmatch(string(text), -1)
-	require.Equal(t, strings.Count(string(text), "```"), 2*(strings.Count(string(text), "```sh\n")+strings.Count(string(text), "```text\n")), "another kind of block")
+	fences := regexp.MustCompile("(?s)\n(?:## ([^\n]+)|```(sh|text)\n(.*?)\n```)\n").FindAllStringSubmatch(string(text), -1)
+	require.Equal(t, strings.Count(string(text), "```"), 2*(strings.Count(string(text), "\n```sh\n")+strings.Count(string(text), "\n```text\n")), "another kind of block")
 	for _, match := range fences {
 		last := &sections[len(sections)-1]
 		switch {

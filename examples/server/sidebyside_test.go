@@ -120,7 +120,7 @@ func TestNewLeadsSideBySide(t *testing.T) {
 	lead, err := s.older.insert("Theirs", "need_to_call")
 	require.NoError(t, err)
 	require.Equal(t, "need_to_call", s.lead(lead)["status_name"])
-	require.EqualValues(t, lead, number(s.ceo.get("/crm/customers?limit=1")["items"].([]any)[0], "id"), "the newest")
+	require.Equal(t, lead, number(s.ceo.get("/crm/customers?limit=1")["items"].([]any)[0], "id"), "the newest")
 	events := history(s.ceo, lead)
 	require.Len(t, events, 1)
 	require.Equal(t, "external", events[0]["cause"])
