@@ -62,16 +62,16 @@ func (n names) load(ctx context.Context, conn bun.IConn, table string, columns [
 	if !ok {
 		return fmt.Errorf("cims: want a transaction for COPY, got %T", conn)
 	}
-	real := make([]string, len(columns))
+	theirs := make([]string, len(columns))
 	for i, column := range columns {
-		real[i] = n.realColumn(table, column)
+		theirs[i] = n.realColumn(table, column)
 	}
 	return l.on.Raw(func(driver any) error {
 		std, ok := driver.(*stdlib.Conn)
 		if !ok {
 			return fmt.Errorf("cims: want connections of pgx's stdlib, got %T", driver)
 		}
-		_, err := std.Conn().CopyFrom(ctx, n.identifier(table), real, pgx.CopyFromRows(rows))
+		_, err := std.Conn().CopyFrom(ctx, n.identifier(table), theirs, pgx.CopyFromRows(rows))
 		return err
 	})
 }

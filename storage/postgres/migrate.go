@@ -141,7 +141,7 @@ func buildIndex(ctx context.Context, db *sql.DB, step sqlstore.Step) (built bool
 	}
 	statement := concurrently(step.SQL)
 	if size <= smallTable {
-		statement = "SET lock_timeout = '200ms'; " + step.SQL[strings.Index(step.SQL, "CREATE"):]
+		statement = "SET lock_timeout = '200ms';\n" + step.SQL
 	}
 	_, err = simple{conn}.ExecContext(ctx, statement)
 	return err == nil, err

@@ -72,21 +72,25 @@ func namesOf(options []Option) (names, error) {
 		}
 		columns, taken := map[string]string{}, map[string]string{}
 		for _, column := range slices.Sorted(maps.Keys(t.Columns)) {
-			real := t.Columns[column]
+			theirs := t.Columns[column]
 			if known := nameable[table]; !slices.Contains(slices.Concat(known.required, known.others), column) {
 				return nil, fmt.Errorf("cims: table %q: there is no column %q to be named", table, column)
 			}
-			if other, twice := taken[real]; twice {
-				return nil, fmt.Errorf("cims: table %q: %q can't be both %s and %s", table, real, other, column)
+			if other, twice := taken[theirs]; twice {
+				return nil, fmt.Errorf("cims: table %q: %q can't be both %s and %s", table, theirs, other, column)
 			}
-			taken[real] = column
-			if real != column {
-				columns[column] = real
+			taken[theirs] = column
+			if theirs != column {
+				columns[column] = theirs
 			}
 		}
-		for _, name := range append(slices.Sorted(maps.Values(columns)), t.Name, "_"+t.Schema) {
+		written := append(slices.Sorted(maps.Values(columns)), t.Name)
+		if t.Schema != "" {
+			written = append(written, t.Schema)
+		}
+		for _, name := range written {
 			if name == "" || len(name) > 63 || strings.ContainsAny(name, "'\"%$\\\x00") {
-				return nil, fmt.Errorf("cims: table %q: %q can't be the name of a table or column here", table, name)
+				return nil, fmt.Errorf("cims: table %q: %q can't be the name of a schema, table or column here", table, name)
 			}
 		}
 		if t.Schema == "" && t.Name == table {
@@ -123,8 +127,8 @@ func (n names) identifier(table string) pgx.Identifier {
 
 // column is what the host calls a column.
 func (n names) column(table, column string) string {
-	if real, other := n[table].Columns[column]; other {
-		return real
+	if theirs, other := n[table].Columns[column]; other {
+		return theirs
 	}
 	return column
 }
@@ -141,16 +145,16 @@ func (n names) realColumn(table, column string) string {
 }
 
 // viewColumn is what a host's column is called in the view.
-func (n names) viewColumn(table, real string) string {
+func (n names) viewColumn(table, theirs string) string {
 	for column, name := range n[table].Columns {
-		if name == real {
+		if name == theirs {
 			return column
 		}
 	}
-	if _, otherwise := n[table].Columns[real]; otherwise {
-		return own + real
+	if _, otherwise := n[table].Columns[theirs]; otherwise {
+		return own + theirs
 	}
-	return real
+	return theirs
 }
 
 // shown is how a person is told of a table, or of a column of it.
@@ -292,13 +296,13 @@ func (n names) problemsOf(ctx context.Context, conn bun.IConn, table string) (pr
 		if err != nil {
 			return nil, err
 		}
-		switch real := n.column(table, column); {
+		switch theirs := n.column(table, column); {
 		case len(types) == 0:
-			refuse("there is no column %q in it, which is to be its %s", real, column)
+			refuse("there is no column %q in it, which is to be its %s", theirs, column)
 		case column == "id" && types[0] != "integer":
-			refuse("the column %q has to be an integer, and is of type %s", real, types[0])
+			refuse("the column %q has to be an integer, and is of type %s", theirs, types[0])
 		case named && strings.HasSuffix(column, "_name") && types[0] != "text":
-			refuse("the column %q, its %s, has to be a text, and is of type %s", real, column, types[0])
+			refuse("the column %q, its %s, has to be a text, and is of type %s", theirs, column, types[0])
 		}
 	}
 	return problems, nil

@@ -3,8 +3,10 @@ package postgres_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/internal/legacy"
 	"github.com/cimskit/cims/internal/pgtest"
 	"github.com/cimskit/cims/storage/migration"
 	"github.com/cimskit/cims/storage/postgres"
@@ -182,10 +185,10 @@ func dump(t *testing.T, conn *pgx.Conn, schemas ...string) []string {
 func TestHostTablesThereAndBack(t *testing.T) {
 	t.Parallel()
 	pgtest.Need(t)
-	for name, make := range hostsOfAllKinds() {
+	for name, prepare := range hostsOfAllKinds() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := make(t)
+			h := prepare(t)
 			ctx, us := t.Context(), cims.System("test")
 			conn := connect(t, h.url)
 			schemas := []string{schemaOf(t, h.url), strings.Trim(strings.Split(h.customers, ".")[0], `"`)}
@@ -305,12 +308,9 @@ func guarded(t *testing.T, crm *cims.Manager, conn *pgx.Conn, h hosted, lead int
 func TestWrongNamesAreRefusedBeforeAnythingIsWritten(t *testing.T) {
 	t.Parallel()
 	renamed := func(column, to string) postgres.Table {
-		t := postgres.Table{Name: leads.Name, Columns: map[string]string{}}
-		for column, name := range leads.Columns {
-			t.Columns[column] = name
-		}
-		t.Columns[column] = to
-		return t
+		columns := maps.Clone(leads.Columns)
+		columns[column] = to
+		return postgres.Table{Name: leads.Name, Columns: columns}
 	}
 	for name, c := range map[string]struct {
 		beside    string
@@ -391,6 +391,51 @@ func migrated(t *testing.T, store *postgres.Storage) {
 	t.Helper()
 	require.NoError(t, store.Migrate(t.Context()))
 	require.NoError(t, store.Close())
+}
+
+// TestOlderProgramUnderOtherNames has its enums, and names beside them, in tables
+// and columns that are called otherwise.
+func TestOlderProgramUnderOtherNames(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), pgtest.URL(t)
+	pgtest.Execute(t, url, legacy.Deployed+`;
+		ALTER TABLE customer RENAME TO leads;
+		ALTER TABLE leads RENAME COLUMN id TO lead_id;
+		ALTER TABLE leads RENAME COLUMN status_name TO stage;
+		ALTER TABLE "user" RENAME TO staff;
+		ALTER TABLE staff RENAME COLUMN role_name TO post;`)
+	conn := connect(t, url)
+	before := dump(t, conn, schemaOf(t, url))
+	store := open(t, url,
+		postgres.Customers(postgres.Table{Name: "leads", Columns: map[string]string{"id": "lead_id", "status_name": "stage"}}),
+		postgres.Users(postgres.Table{Name: "staff", Columns: map[string]string{"role_name": "post"}}))
+	defer func() { require.NoError(t, store.Close()) }()
+	plan, err := store.Plan(ctx)
+	require.NoError(t, err)
+	require.Equal(t, migration.Deployed, plan.State)
+	var where []string
+	for _, found := range plan.Findings {
+		where = append(where, found.Where)
+	}
+	require.Subset(t, where, []string{"leads.stage", "staff.post"})
+	require.NotContains(t, where, "customer.status_name")
+
+	require.NoError(t, store.Migrate(ctx))
+	verified(t, store)
+	for _, statement := range []string{"UPDATE leads SET status = 'finished' WHERE lead_id = 1", "UPDATE leads SET stage = 'Need To Call' WHERE lead_id = 2"} {
+		_, err = conn.Exec(ctx, statement)
+		require.NoError(t, err)
+	}
+	rows, err := conn.Query(ctx, "SELECT stage || ' ' || CAST(status AS TEXT) FROM leads WHERE lead_id <= 2 ORDER BY lead_id")
+	require.NoError(t, err)
+	inStep, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Equal(t, []string{"finished finished", "need_to_call need_to_call"}, inStep)
+	require.NoError(t, store.Rollback(ctx, false))
+	changed := func(line string) bool {
+		return strings.Contains(line, ".leads (1,") || strings.Contains(line, ".leads (2,")
+	}
+	require.Equal(t, slices.DeleteFunc(before, changed), slices.DeleteFunc(dump(t, conn, schemaOf(t, url)), changed))
 }
 
 // TestHostAddsAColumnLater adds one that an insert has to fill.

@@ -100,11 +100,11 @@ func (p *planner) steps() []migration.Step {
 
 // find notes what a query finds: how many rows and, if it is about more than one
 // value, which.
-func (p *planner) find(where, found, does, query string, args ...any) {
+func (p *planner) find(where, found, does, query string) {
 	if p.err != nil {
 		return
 	}
-	rows, err := p.db.QueryContext(p.ctx, query, args...)
+	rows, err := p.db.QueryContext(p.ctx, query)
 	if p.err = err; err != nil {
 		return
 	}
