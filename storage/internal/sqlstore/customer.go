@@ -184,19 +184,24 @@ func (q *queries) ChangeStatuses(ctx context.Context, changes []cims.StatusChang
 	t := table{name: "customer_status_history", columns: []string{
 		"customer_id", "from_status", "to_status", "cause", "changed_by", "reason", "owner_id", "changed_at",
 	}}
+	for _, c := range changes {
+		t.add(c.CustomerID, c.From, c.To, c.Cause, c.By, null(c.Reason), c.Owner, c.At)
+	}
+	// First the history: SQLite's triggers know by it that the change is ours.
+	if err := q.execInsert(ctx, t); err != nil {
+		return err
+	}
 	// Those in a row that end alike are changed by one statement: usually all.
 	for i := 0; i < len(changes); {
 		first, ids := changes[i], []int64{}
 		for ; i < len(changes) && changes[i].To == first.To && changes[i].At.Equal(first.At); i++ {
-			c := changes[i]
-			t.add(c.CustomerID, c.From, c.To, c.Cause, c.By, null(c.Reason), c.Owner, c.At)
-			ids = append(ids, c.CustomerID)
+			ids = append(ids, changes[i].CustomerID)
 		}
 		if _, err := q.exec(ctx, "UPDATE customer SET status_name = ?, updated_at = ? WHERE id IN (?)", first.To, first.At, bun.List(ids)); err != nil {
 			return err
 		}
 	}
-	return q.execInsert(ctx, t)
+	return nil
 }
 
 type eventRow struct {

@@ -1,5 +1,5 @@
--- Every table of ours, in an empty file. See the PostgreSQL migration of the
--- same number for what each is for.
+-- Every table of ours but customer and "user", which may be a host's. See the
+-- PostgreSQL migration for what each is for.
 
 CREATE TABLE customer_status (
 	id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -25,35 +25,6 @@ CREATE TABLE user_role (
 	created_at TIMESTAMP NOT NULL,
 	updated_at TIMESTAMP NOT NULL
 );
-
-CREATE TABLE "user" (
-	id INTEGER PRIMARY KEY AUTOINCREMENT,
-	email VARCHAR(255) NOT NULL UNIQUE,
-	name VARCHAR(255) NOT NULL,
-	surname VARCHAR(255) NOT NULL,
-	role_name VARCHAR(100) REFERENCES user_role (name),
-	is_active BOOLEAN NOT NULL DEFAULT TRUE
-);
-CREATE INDEX cims_user_role ON "user" (role_name);
-
--- search_name is the lower-case name, in any script: SQLite's own lower, and so
--- an index over it, knows ASCII only.
-CREATE TABLE customer (
-	id INTEGER PRIMARY KEY AUTOINCREMENT,
-	full_name VARCHAR(500) NOT NULL,
-	phone_number VARCHAR(50),
-	platform VARCHAR(255),
-	username VARCHAR(255),
-	notes TEXT,
-	status_name VARCHAR(100) NOT NULL DEFAULT 'contacted' REFERENCES customer_status (name),
-	created_at TIMESTAMP NOT NULL,
-	updated_at TIMESTAMP,
-	search_name TEXT
-);
-CREATE INDEX cims_customer_newest ON customer (created_at DESC, id DESC, status_name);
-CREATE INDEX cims_customer_status ON customer (status_name, created_at DESC, id DESC);
-CREATE INDEX cims_customer_name ON customer (search_name);
-CREATE INDEX cims_customer_phone ON customer (lower(phone_number));
 
 CREATE TABLE sales_manager_assignment (
 	id INTEGER PRIMARY KEY,
@@ -87,7 +58,8 @@ CREATE TABLE sales_manager_rotation (
 CREATE TABLE cims_unassigned (
 	customer_id INTEGER PRIMARY KEY REFERENCES customer (id) ON DELETE CASCADE,
 	customer_created_at TIMESTAMP NOT NULL,
-	waiting BOOLEAN NOT NULL
+	waiting BOOLEAN NOT NULL,
+	due_at TIMESTAMP
 );
 CREATE INDEX cims_unassigned_newest ON cims_unassigned (customer_created_at DESC, customer_id DESC);
 
@@ -125,21 +97,19 @@ CREATE TABLE cims_idempotency (
 ) WITHOUT ROWID;
 CREATE INDEX cims_idempotency_created ON cims_idempotency (created_at);
 
--- Whoever deletes a customer or an assignment: the manager's count stays right.
-CREATE TRIGGER cims_assignment_deleted AFTER DELETE ON sales_manager_assignment WHEN OLD.is_active BEGIN
-	UPDATE sales_manager_rotation SET assigned_leads_count = assigned_leads_count - 1 WHERE sales_manager_id = OLD.sales_manager_id;
-END;
+-- What a rollback has to know: which of customer and "user" were there before,
+-- with which columns (a JSON array), which columns we have added to them, and
+-- which names we have replaced.
+CREATE TABLE cims_adopted (table_name TEXT PRIMARY KEY, columns TEXT NOT NULL);
+CREATE TABLE cims_added_column (table_name TEXT NOT NULL, column_name TEXT NOT NULL, PRIMARY KEY (table_name, column_name));
+CREATE TABLE cims_replaced_name (table_name TEXT NOT NULL, row_id INTEGER NOT NULL, old_name, new_name TEXT, PRIMARY KEY (table_name, row_id));
 
--- Rows that others insert have none of our columns filled, ours always do. A
--- customer of theirs has no sales manager yet; an assignment of theirs is one.
-CREATE TRIGGER cims_foreign_customer AFTER INSERT ON customer WHEN NEW.updated_at IS NULL BEGIN
-	UPDATE customer SET search_name = lower(NEW.full_name) WHERE id = NEW.id;
-	INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting) VALUES (NEW.id, NEW.created_at, FALSE);
-END;
-CREATE TRIGGER cims_foreign_assignment AFTER INSERT ON sales_manager_assignment WHEN NEW.customer_created_at IS NULL BEGIN
-	UPDATE sales_manager_assignment SET customer_created_at = (SELECT created_at FROM customer WHERE id = NEW.customer_id) WHERE id = NEW.id;
-	DELETE FROM cims_unassigned WHERE customer_id = NEW.customer_id AND NEW.is_active;
-	INSERT INTO sales_manager_rotation (sales_manager_id, assigned_leads_count)
-	SELECT NEW.sales_manager_id, 1 WHERE NEW.is_active
-	ON CONFLICT (sales_manager_id) DO UPDATE SET assigned_leads_count = assigned_leads_count + 1;
-END;
+-- The ranges of ids that were gone through, one after the other, with a digest
+-- of what the host's own columns held.
+CREATE TABLE cims_original (
+	table_name TEXT NOT NULL,
+	last_id INTEGER NOT NULL,
+	row_count INTEGER NOT NULL,
+	digest BLOB NOT NULL,
+	PRIMARY KEY (table_name, last_id)
+);

@@ -1,0 +1,91 @@
+package sqlite
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode"
+
+	"github.com/uptrace/bun"
+)
+
+//go:embed schema/*.sql
+var files embed.FS
+
+// object is a table, an index or a trigger of ours, by the text that makes it,
+// which is also the text that SQLite keeps of it.
+type object struct {
+	kind, name, sql string
+}
+
+var created = regexp.MustCompile(`^CREATE (TABLE|INDEX|TRIGGER) "?(\w+)"? `)
+
+// objects reads a file of the folder schema. A statement there begins with
+// CREATE, and ends at the first line that is not indented and ends in a semicolon.
+func objects(file string) []object {
+	text, err := files.ReadFile("schema/" + file + ".sql")
+	if err != nil {
+		panic(err) // a name that is not in the folder
+	}
+	var all []object
+	var sql strings.Builder
+	for line := range strings.Lines(expressions.Replace(string(text))) {
+		if sql.Len() == 0 && !strings.HasPrefix(line, "CREATE ") {
+			continue
+		}
+		sql.WriteString(line)
+		if strings.HasPrefix(line, "\t") || !strings.HasSuffix(line, ";\n") {
+			continue
+		}
+		statement := strings.TrimSuffix(sql.String(), ";\n")
+		found := created.FindStringSubmatch(statement)
+		all = append(all, object{kind: strings.ToLower(found[1]), name: found[2], sql: statement})
+		sql.Reset()
+	}
+	return all
+}
+
+func create(ctx context.Context, conn bun.IConn, all []object) error {
+	for _, o := range all {
+		if _, err := conn.ExecContext(ctx, o.sql); err != nil {
+			return fmt.Errorf("%s %s: %w", o.kind, o.name, err)
+		}
+	}
+	return nil
+}
+
+// expressions are what several statements of the schema have in common. They are
+// SQLite's own, since other programs run the triggers too.
+var expressions = strings.NewReplacer(
+	"{now}", inOurFormat("'now'"),
+	"{due}", inOurFormat("'now', '+1 minute'"),
+	"{status of NEW}", "(COALESCE("+normal("NEW.status_name")+", 'contacted') COLLATE BINARY)",
+	"{role of NEW}", "("+normal("NEW.role_name")+" COLLATE BINARY)",
+	"{lower name of NEW}", lowerText("COALESCE(NEW.full_name, '')"),
+)
+
+// inOurFormat is timeFormat, without which a cursor would not find its place.
+func inOurFormat(time string) string {
+	return "rtrim(rtrim(strftime('%Y-%m-%d %H:%M:%f', " + time + "), '0'), '.') || '+00:00'"
+}
+
+// normal is normalName of names whose only capital letters are ASCII.
+func normal(name string) string {
+	return "NULLIF(replace(lower(trim(" + name + ")), ' ', '_'), '')"
+}
+
+// lowerText makes Latin and Cyrillic letters lower case.
+func lowerText(text string) string {
+	text = "lower(" + text + ")"
+	for upper := 'À'; upper <= 'Ӿ'; upper++ {
+		if upper == 'ſ' {
+			upper = 'Ѐ'
+		}
+		if lower := unicode.ToLower(upper); lower != upper {
+			text = fmt.Sprintf("replace(%s, '%c', '%c')", text, upper, lower)
+		}
+	}
+	return text
+}
