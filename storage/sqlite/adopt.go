@@ -196,7 +196,7 @@ func (t *hostable) adopted(ctx context.Context, conn bun.IConn) ([]string, error
 // obstacles are what makes tables impossible to work with.
 func obstacles(ctx context.Context, conn bun.IConn) ([]migration.Finding, error) {
 	var all []migration.Finding
-	for _, o := range objects("tables") {
+	for _, o := range slices.Concat(objects("names"), objects("tables")) {
 		there, err := exists(ctx, conn, o.kind, o.name)
 		if err != nil {
 			return nil, err

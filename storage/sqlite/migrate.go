@@ -162,13 +162,16 @@ func makeTables(ctx context.Context, conn bun.IConn) (bool, error) {
 		}
 		return false, errors.Join(faults...)
 	}
-	if err := create(ctx, conn, objects("tables")); err != nil {
+	if err := create(ctx, conn, objects("names")); err != nil {
 		return false, err
 	}
 	for _, t := range hostables {
 		if err := t.adopt(ctx, conn); err != nil {
 			return false, err
 		}
+	}
+	if err := create(ctx, conn, objects("tables")); err != nil {
+		return false, err
 	}
 	entries, err := files.ReadFile("schema/entries.sql")
 	if err != nil {

@@ -47,6 +47,23 @@ func objects(file string) []object {
 	return all
 }
 
+var entry = regexp.MustCompile(`(?m)^\t\('(\w+)'`)
+
+// systemNames reads which statuses or roles Migrate makes.
+func systemNames(table string) []string {
+	text, err := files.ReadFile("schema/entries.sql")
+	if err != nil {
+		panic(err) // the file is not in the folder
+	}
+	_, inserts, _ := strings.Cut(string(text), "INSERT INTO "+table+" ")
+	inserts, _, _ = strings.Cut(inserts, "INSERT INTO ")
+	var names []string
+	for _, found := range entry.FindAllStringSubmatch(inserts, -1) {
+		names = append(names, found[1])
+	}
+	return names
+}
+
 func create(ctx context.Context, conn bun.IConn, all []object) error {
 	for _, o := range all {
 		if _, err := conn.ExecContext(ctx, o.sql); err != nil {

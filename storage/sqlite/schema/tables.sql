@@ -1,30 +1,5 @@
--- Every table of ours but customer and "user", which may be a host's. See the
+-- What refers to customer and "user", and what stands by itself. See the
 -- PostgreSQL migration for what each is for.
-
-CREATE TABLE customer_status (
-	id INTEGER PRIMARY KEY AUTOINCREMENT,
-	name VARCHAR(100) NOT NULL UNIQUE,
-	display_name VARCHAR(255) NOT NULL,
-	description TEXT,
-	color VARCHAR(50),
-	"order" INTEGER NOT NULL DEFAULT 0,
-	is_active BOOLEAN NOT NULL DEFAULT TRUE,
-	is_system BOOLEAN NOT NULL DEFAULT FALSE,
-	created_at TIMESTAMP NOT NULL,
-	updated_at TIMESTAMP NOT NULL
-);
-
-CREATE TABLE user_role (
-	id INTEGER PRIMARY KEY AUTOINCREMENT,
-	name VARCHAR(100) NOT NULL UNIQUE,
-	display_name VARCHAR(255) NOT NULL,
-	description TEXT,
-	permissions TEXT NOT NULL DEFAULT '',
-	is_active BOOLEAN NOT NULL DEFAULT TRUE,
-	is_system BOOLEAN NOT NULL DEFAULT FALSE,
-	created_at TIMESTAMP NOT NULL,
-	updated_at TIMESTAMP NOT NULL
-);
 
 CREATE TABLE sales_manager_assignment (
 	id INTEGER PRIMARY KEY,
@@ -96,20 +71,3 @@ CREATE TABLE cims_idempotency (
 	PRIMARY KEY (scope, key)
 ) WITHOUT ROWID;
 CREATE INDEX cims_idempotency_created ON cims_idempotency (created_at);
-
--- What a rollback has to know: which of customer and "user" were there before,
--- with which columns (a JSON array), which columns we have added to them, and
--- which names we have replaced.
-CREATE TABLE cims_adopted (table_name TEXT PRIMARY KEY, columns TEXT NOT NULL);
-CREATE TABLE cims_added_column (table_name TEXT NOT NULL, column_name TEXT NOT NULL, PRIMARY KEY (table_name, column_name));
-CREATE TABLE cims_replaced_name (table_name TEXT NOT NULL, row_id INTEGER NOT NULL, old_name, new_name TEXT, PRIMARY KEY (table_name, row_id));
-
--- The ranges of ids that were gone through, one after the other, with a digest
--- of what the host's own columns held.
-CREATE TABLE cims_original (
-	table_name TEXT NOT NULL,
-	last_id INTEGER NOT NULL,
-	row_count INTEGER NOT NULL,
-	digest BLOB NOT NULL,
-	PRIMARY KEY (table_name, last_id)
-);
