@@ -93,16 +93,12 @@ func normal(name string) string {
 	return "NULLIF(replace(lower(trim(" + name + ")), ' ', '_'), '')"
 }
 
-// lowerText makes Latin and Cyrillic letters lower case.
+// lowerText makes the letters of Uzbek and Russian lower case, in both scripts.
+// More would make each statement that may run a trigger slow to prepare.
 func lowerText(text string) string {
 	text = "lower(" + text + ")"
-	for upper := 'À'; upper <= 'Ӿ'; upper++ {
-		if upper == 'ſ' {
-			upper = 'Ѐ'
-		}
-		if lower := unicode.ToLower(upper); lower != upper {
-			text = fmt.Sprintf("replace(%s, '%c', '%c')", text, upper, lower)
-		}
+	for _, upper := range "АБВГДЕЁЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯЎҚҒҲ" {
+		text = fmt.Sprintf("replace(%s, '%c', '%c')", text, upper, unicode.ToLower(upper))
 	}
 	return text
 }

@@ -144,14 +144,15 @@ func newStorage(write, read *sql.DB, closing func() error) *Storage {
 
 func dialect() sqlstore.Dialect {
 	return sqlstore.Dialect{
-		Bun:        sqlitedialect.New(),
-		Begin:      begin,
-		Lower:      lower,
-		StartsWith: startsWith,
-		Classify:   classify,
-		Intake:     intake,
-		Columns:    columns,
-		Steps:      stepNames(),
+		Bun:         sqlitedialect.New(),
+		Begin:       begin,
+		Lower:       lower,
+		StartsWith:  startsWith,
+		TimesAsText: true,
+		Classify:    classify,
+		Intake:      intake,
+		Columns:     columns,
+		Steps:       stepNames(),
 		// The transaction has the file to itself already.
 		TryLock: func(context.Context, bun.IConn) (bool, error) { return true, nil },
 	}

@@ -15,11 +15,3 @@ END;
 CREATE TRIGGER cims_role_used_replace BEFORE INSERT ON user_role WHEN EXISTS (SELECT 1 FROM user_role AS r JOIN "user" AS u ON u.role_name = r.name WHERE r.id = NEW.id AND r.name <> NEW.name) BEGIN
 	SELECT RAISE(ABORT, 'FOREIGN KEY constraint failed: users have this role');
 END;
-
--- The one form in which names are stored.
-CREATE TRIGGER cims_foreign_role_insert AFTER INSERT ON "user" WHEN NEW.role_name IS NOT {role of NEW} BEGIN
-	UPDATE "user" SET role_name = {role of NEW} WHERE id = NEW.id;
-END;
-CREATE TRIGGER cims_foreign_role_update AFTER UPDATE OF role_name ON "user" WHEN NEW.role_name IS NOT {role of NEW} BEGIN
-	UPDATE "user" SET role_name = {role of NEW} WHERE id = NEW.id;
-END;

@@ -25,7 +25,7 @@ END;
 CREATE TRIGGER cims_foreign_customer AFTER INSERT ON customer WHEN NEW.search_name IS NULL BEGIN
 	INSERT INTO customer_status_history (customer_id, to_status, cause, changed_at)
 	VALUES (NEW.id, {status of NEW}, 'external', {now});
-	UPDATE customer SET search_name = {lower name of NEW}, status_name = {status of NEW} WHERE id = NEW.id;
+	UPDATE customer SET search_name = lower(NEW.full_name), status_name = {status of NEW} WHERE id = NEW.id;
 	INSERT OR REPLACE INTO cims_unassigned (customer_id, customer_created_at, waiting, due_at)
 	SELECT NEW.id, COALESCE(NEW.created_at, {now}), TRUE, {due}
 	WHERE NOT EXISTS (SELECT 1 FROM sales_manager_assignment WHERE customer_id = NEW.id AND is_active);
@@ -50,5 +50,13 @@ CREATE TRIGGER cims_foreign_status AFTER UPDATE OF status_name ON customer WHEN 
 	UPDATE customer SET status_name = {status of NEW} WHERE id = NEW.id AND status_name IS NOT {status of NEW};
 END;
 CREATE TRIGGER cims_foreign_name AFTER UPDATE OF full_name ON customer WHEN NEW.full_name IS NOT OLD.full_name AND NEW.search_name IS OLD.search_name BEGIN
-	UPDATE customer SET search_name = {lower name of NEW} WHERE id = NEW.id;
+	UPDATE customer SET search_name = lower(NEW.full_name) WHERE id = NEW.id;
+END;
+
+-- The one form in which names are stored.
+CREATE TRIGGER cims_foreign_role_insert AFTER INSERT ON "user" WHEN NEW.role_name IS NOT {role of NEW} BEGIN
+	UPDATE "user" SET role_name = {role of NEW} WHERE id = NEW.id;
+END;
+CREATE TRIGGER cims_foreign_role_update AFTER UPDATE OF role_name ON "user" WHEN NEW.role_name IS NOT {role of NEW} BEGIN
+	UPDATE "user" SET role_name = {role of NEW} WHERE id = NEW.id;
 END;
