@@ -368,7 +368,7 @@ func affinity(kind string) string {
 		return "TEXT"
 	case kind == "" || has("BLOB"):
 		return "BLOB"
-	case has("REAL", "FLOA", "DOUB"):
+	case has("REAL", "FLOA", "DOUB"): //nolint:misspell // as SQLite looks for it
 		return "REAL"
 	}
 	return "NUMERIC"
@@ -438,15 +438,13 @@ func (t *hostable) report(ctx context.Context, conn bun.IConn, step string, tota
 // digest is one of what the host's own columns hold, of the rows after one up to
 // another, but of the names, which are ours to write.
 func (t *hostable) digest(ctx context.Context, conn bun.IConn, columns []string, after, last int64) (rows int64, digest []byte, err error) {
-	list := "id" // with a plus, so that the driver leaves times as they are
-	n := 1
+	list := []string{"id"}
 	for _, column := range columns {
 		if column != t.nameColumn && column != "id" {
-			list += ", +" + quoted(column)
-			n++
+			list = append(list, "+"+quoted(column)) // with a plus, the driver leaves times as they are
 		}
 	}
-	hash, cells, to := sha256.New(), make([]any, n), make([]any, n)
+	hash, cells, to := sha256.New(), make([]any, len(list)), make([]any, len(list))
 	for i := range cells {
 		to[i] = &cells[i]
 	}
@@ -462,7 +460,7 @@ func (t *hostable) digest(ctx context.Context, conn bun.IConn, columns []string,
 		}
 		_, err := hash.Write(line)
 		return err
-	}, "SELECT "+list+" FROM "+quoted(t.name)+" WHERE id > ? AND id <= ? ORDER BY id", after, last)
+	}, "SELECT "+strings.Join(list, ", ")+" FROM "+quoted(t.name)+" WHERE id > ? AND id <= ? ORDER BY id", after, last)
 	return rows, hash.Sum(nil), err
 }
 

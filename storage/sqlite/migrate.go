@@ -91,15 +91,15 @@ func wait(ctx context.Context) error {
 // and that transaction has the file to itself; so whatever interrupts it, it was
 // done or was not.
 func (s *Storage) migrateOne(ctx context.Context) (done bool, did *step, err error) {
-	if n, err := applied(ctx, s.reader); err != nil || n >= len(steps) {
-		return err == nil, nil, errors.Join(err, newer(n))
+	if n, err := applied(ctx, s.reader); err != nil || n == len(steps) {
+		return err == nil, nil, err
 	}
 	err = s.inTransaction(ctx, func(conn bun.IConn) error {
 		if _, err := conn.ExecContext(ctx, ledger); err != nil {
 			return err
 		}
 		n, err := applied(ctx, conn)
-		if err != nil || n >= len(steps) {
+		if err != nil || n == len(steps) {
 			return err
 		}
 		did = &steps[n]
@@ -120,21 +120,17 @@ func (s *Storage) migrateOne(ctx context.Context) (done bool, did *step, err err
 const ledger = `CREATE TABLE IF NOT EXISTS cims_migrations (
 	id INTEGER PRIMARY KEY, name VARCHAR(100) NOT NULL, applied_at TIMESTAMP NOT NULL)`
 
-// applied counts the steps that are done.
+// applied counts the steps that are done. It refuses a database that a later
+// version of this library has migrated: this one does not know its rules.
 func applied(ctx context.Context, conn bun.IConn) (int, error) {
 	if there, err := exists(ctx, conn, "table", "cims_migrations"); err != nil || !there {
 		return 0, err
 	}
-	return value[int](ctx, conn, "SELECT COALESCE(max(id), 0) FROM cims_migrations")
-}
-
-// newer refuses a database that a later version of this library has migrated:
-// this one does not know its rules.
-func newer(applied int) error {
-	if applied > len(steps) {
-		return fmt.Errorf("the schema is at step %d, this version knows %d: use a newer version", applied, len(steps))
+	n, err := value[int](ctx, conn, "SELECT COALESCE(max(id), 0) FROM cims_migrations")
+	if err == nil && n > len(steps) {
+		err = fmt.Errorf("the schema is at step %d, this version knows %d: use a newer version", n, len(steps))
 	}
-	return nil
+	return n, err
 }
 
 // inTransaction has the file to itself.

@@ -33,9 +33,6 @@ func rollback(ctx context.Context, conn bun.IConn, force bool) error {
 	if err != nil {
 		return err
 	}
-	if err := newer(n); err != nil {
-		return err
-	}
 	if n > 0 {
 		if err := undo(ctx, conn, force); err != nil {
 			return err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"unicode"
 
 	"github.com/uptrace/bun"
 )
@@ -74,13 +73,13 @@ func create(ctx context.Context, conn bun.IConn, all []object) error {
 }
 
 // expressions are what several statements of the schema have in common. They are
-// SQLite's own, since other programs run the triggers too.
+// SQLite's own and flat, since other programs run the triggers too: one whose
+// SQLite can't read a trigger can't open the file at all.
 var expressions = strings.NewReplacer(
 	"{now}", inOurFormat("'now'"),
 	"{due}", inOurFormat("'now', '+1 minute'"),
-	"{status of NEW}", "(COALESCE("+normal("NEW.status_name")+", 'contacted') COLLATE BINARY)",
-	"{role of NEW}", "("+normal("NEW.role_name")+" COLLATE BINARY)",
-	"{lower name of NEW}", lowerText("COALESCE(NEW.full_name, '')"),
+	"{status of NEW}", "(COALESCE("+known("customer_status", "NEW.status_name")+", 'contacted') COLLATE BINARY)",
+	"{role of NEW}", "(COALESCE("+known("user_role", "NEW.role_name")+") COLLATE BINARY)",
 )
 
 // inOurFormat is timeFormat, without which a cursor would not find its place.
@@ -88,17 +87,8 @@ func inOurFormat(time string) string {
 	return "rtrim(rtrim(strftime('%Y-%m-%d %H:%M:%f', " + time + "), '0'), '.') || '+00:00'"
 }
 
-// normal is normalName of names whose only capital letters are ASCII.
-func normal(name string) string {
-	return "NULLIF(replace(lower(trim(" + name + ")), ' ', '_'), '')"
-}
-
-// lowerText makes the letters of Uzbek and Russian lower case, in both scripts.
-// More would make each statement that may run a trigger slow to prepare.
-func lowerText(text string) string {
-	text = "lower(" + text + ")"
-	for _, upper := range "АБВГДЕЁЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫЬЭЮЯЎҚҒҲ" {
-		text = fmt.Sprintf("replace(%s, '%c', '%c')", text, upper, unicode.ToLower(upper))
-	}
-	return text
+// known are the names that a text can stand for: itself, if there is such a name,
+// or what normalName makes of it, if its only capital letters are ASCII.
+func known(entries, text string) string {
+	return "(SELECT name FROM " + entries + " WHERE name = " + text + "), NULLIF(replace(lower(trim(" + text + ")), ' ', '_'), '')"
 }

@@ -1,5 +1,5 @@
 -- What others write to our tables, or to theirs beside us, brought into our
--- order. In braces stands what expressions.go puts there.
+-- order. In braces stands what schema.go puts there.
 
 -- Whoever deletes a customer, a user or an assignment: the manager's count stays
 -- right, and a customer who is left without a manager waits for another. The
@@ -25,7 +25,7 @@ END;
 CREATE TRIGGER cims_foreign_customer AFTER INSERT ON customer WHEN NEW.search_name IS NULL BEGIN
 	INSERT INTO customer_status_history (customer_id, to_status, cause, changed_at)
 	VALUES (NEW.id, {status of NEW}, 'external', {now});
-	UPDATE customer SET search_name = lower(NEW.full_name), status_name = {status of NEW} WHERE id = NEW.id;
+	UPDATE customer SET search_name = lower(COALESCE(NEW.full_name, '')), status_name = {status of NEW} WHERE id = NEW.id;
 	INSERT OR REPLACE INTO cims_unassigned (customer_id, customer_created_at, waiting, due_at)
 	SELECT NEW.id, COALESCE(NEW.created_at, {now}), TRUE, {due}
 	WHERE NOT EXISTS (SELECT 1 FROM sales_manager_assignment WHERE customer_id = NEW.id AND is_active);
@@ -50,7 +50,7 @@ CREATE TRIGGER cims_foreign_status AFTER UPDATE OF status_name ON customer WHEN 
 	UPDATE customer SET status_name = {status of NEW} WHERE id = NEW.id AND status_name IS NOT {status of NEW};
 END;
 CREATE TRIGGER cims_foreign_name AFTER UPDATE OF full_name ON customer WHEN NEW.full_name IS NOT OLD.full_name AND NEW.search_name IS OLD.search_name BEGIN
-	UPDATE customer SET search_name = lower(NEW.full_name) WHERE id = NEW.id;
+	UPDATE customer SET search_name = lower(COALESCE(NEW.full_name, '')) WHERE id = NEW.id;
 END;
 
 -- The one form in which names are stored.
