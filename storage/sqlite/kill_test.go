@@ -25,7 +25,7 @@ func TestMigrateInAProcess(t *testing.T) { //nolint:paralleltest // it is a proc
 
 func TestMigrateSurvivesKills(t *testing.T) {
 	t.Parallel()
-	const rows = 100_000
+	const rows, enough = 100_000, 8
 	untouched, db := hostFile(t, hostSchemas["own names"], hostRows["own names"], "DROP TRIGGER customer_touched")
 	manyCustomers(t, db, rows)
 	before := everything(t, db)
@@ -38,7 +38,10 @@ func TestMigrateSurvivesKills(t *testing.T) {
 	kills := 0
 	for finished := false; !finished; {
 		life := time.Duration(rand.Int64N(int64(whole)/2)) + 20*time.Millisecond //nolint:gosec // no secret
-		processes := make([]*exec.Cmd, 1+rand.IntN(2))                           //nolint:gosec // no secret
+		if kills >= enough {
+			life = time.Hour
+		}
+		processes := make([]*exec.Cmd, 1+rand.IntN(2)) //nolint:gosec // no secret
 		for i := range processes {
 			processes[i] = exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestMigrateInAProcess$") //nolint:gosec // this test
 			processes[i].Env = append(os.Environ(), migrateEnv+"="+killed)
