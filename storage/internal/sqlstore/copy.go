@@ -198,8 +198,8 @@ func (q *queries) copyUnfinished(ctx context.Context) (bool, error) {
 	return len(columns) > 0, q.explain(err)
 }
 
-// refuseUnfinished keeps half a copy from being taken for the whole.
-func (q *queries) refuseUnfinished(ctx context.Context) error {
+// RefuseUnfinished keeps half a copy from being taken for the whole.
+func (q *queries) RefuseUnfinished(ctx context.Context) error {
 	if there, err := q.copyUnfinished(ctx); err != nil || !there {
 		return err
 	}
