@@ -53,14 +53,14 @@ func TestUnfinishedCopyIsNotServed(t *testing.T) {
 			require.NoError(t, err)
 			store, err := parsed.create(t.Context())
 			require.NoError(t, err)
-			defer func() { require.NoError(t, store.Close()) }()
+			t.Cleanup(func() { require.NoError(t, store.Close()) })
 			require.NoError(t, store.Migrate(t.Context()))
 			if db == to {
 				source, err := databaseOf("-from", from)
 				require.NoError(t, err)
 				other, err := source.use(t.Context())
 				require.NoError(t, err)
-				defer func() { require.NoError(t, other.Close()) }()
+				t.Cleanup(func() { require.NoError(t, other.Close()) })
 				require.Panics(t, func() {
 					_ = transfer.Copy(t.Context(), other, store, func(p transfer.Progress) {
 						if p.Table == "customer" && p.Done > 0 {
