@@ -13,13 +13,15 @@ import (
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
 
-var copying = sqlstore.Copying{
-	Snapshot:  snapshot,
-	Begin:     beginLoad,
-	Load:      load,
-	ByteOrder: ` COLLATE "C"`,
-	LastID:    lastID,
-	Loaded:    loaded,
+func (n names) copying() sqlstore.Copying {
+	return sqlstore.Copying{
+		Snapshot:  snapshot,
+		Begin:     beginLoad,
+		Load:      n.load,
+		ByteOrder: ` COLLATE "C"`,
+		LastID:    n.lastID,
+		Loaded:    n.loaded,
+	}
 }
 
 func snapshot(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
@@ -54,39 +56,44 @@ func beginLoad(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
 	return loading{transaction{simple{tx}, tx}, on}, nil
 }
 
-func load(ctx context.Context, conn bun.IConn, table string, columns []string, rows [][]any) error {
+// load fills the host's own table: COPY can't go through a view.
+func (n names) load(ctx context.Context, conn bun.IConn, table string, columns []string, rows [][]any) error {
 	l, ok := conn.(loading)
 	if !ok {
 		return fmt.Errorf("cims: want a transaction for COPY, got %T", conn)
+	}
+	theirs := make([]string, len(columns))
+	for i, column := range columns {
+		theirs[i] = n.realColumn(table, column)
 	}
 	return l.on.Raw(func(driver any) error {
 		std, ok := driver.(*stdlib.Conn)
 		if !ok {
 			return fmt.Errorf("cims: want connections of pgx's stdlib, got %T", driver)
 		}
-		_, err := std.Conn().CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromRows(rows))
+		_, err := std.Conn().CopyFrom(ctx, n.identifier(table), theirs, pgx.CopyFromRows(rows))
 		return err
 	})
 }
 
 // sequence gives out a table's ids; NULL where a host has another way.
-func sequence(table string) string {
-	return "CAST(pg_get_serial_sequence(quote_ident('" + table + "'), 'id') AS regclass)"
+func (n names) sequence(table string) string {
+	return "CAST(pg_get_serial_sequence('" + n.identifier(table).Sanitize() + "', '" + n.column(table, "id") + "') AS regclass)"
 }
 
-func lastID(ctx context.Context, conn bun.IConn, table string) (id int64, err error) {
-	err = conn.QueryRowContext(ctx, "SELECT COALESCE(pg_sequence_last_value("+sequence(table)+"), 0)").Scan(&id)
+func (n names) lastID(ctx context.Context, conn bun.IConn, table string) (id int64, err error) {
+	err = conn.QueryRowContext(ctx, "SELECT COALESCE(pg_sequence_last_value("+n.sequence(table)+"), 0)").Scan(&id)
 	return id, err
 }
 
 // loaded also has the table's statistics read: without them many a statement
 // would be planned as for an empty table, until the server comes to it by itself.
-func loaded(ctx context.Context, conn bun.IConn, table string, last int64) error {
+func (n names) loaded(ctx context.Context, conn bun.IConn, table string, last int64) error {
 	if last > 0 {
-		if _, err := conn.ExecContext(ctx, fmt.Sprintf("SELECT setval(%s, %d)", sequence(table), last)); err != nil {
+		if _, err := conn.ExecContext(ctx, fmt.Sprintf("SELECT setval(%s, %d)", n.sequence(table), last)); err != nil {
 			return err
 		}
 	}
-	_, err := conn.ExecContext(ctx, "ANALYZE "+pgx.Identifier{table}.Sanitize())
+	_, err := conn.ExecContext(ctx, "ANALYZE "+n.identifier(table).Sanitize())
 	return err
 }

@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/uptrace/bun"
@@ -19,14 +21,25 @@ import (
 // nothing that it did not add, and may be interrupted anywhere, run again, and
 // run by several processes at once. Others may go on writing meanwhile: no lock
 // that stops them is held, or waited for, longer than a moment. It refuses an
-// unfinished copy, as Ready does.
+// unfinished copy, as Ready does. Tables and columns of the host that are not
+// there or can't be used are an error that names them, before anything is
+// written; so are other names than the first time.
 func (s *Storage) Migrate(ctx context.Context) error { return s.MigrateWithProgress(ctx, nil) }
 
 // MigrateWithProgress is Migrate that tells how far it is: before each step, and
 // again and again within a long one.
 func (s *Storage) MigrateWithProgress(ctx context.Context, progress func(migration.Progress)) error {
+	if err := s.names.check(ctx, s.db); err != nil {
+		return s.Explain(err)
+	}
 	if err := s.Store.MigrateWithProgress(ctx, progress); err != nil {
 		return err
+	}
+	// The host may have added a column that has to be filled.
+	for _, table := range slices.Sorted(maps.Keys(s.names)) {
+		if err := s.UnderLock(ctx, "SELECT cims_make_view('"+table+"')"); err != nil {
+			return err
+		}
 	}
 	// The older program may have gone on since.
 	return s.Retry(ctx, func() error {
@@ -36,9 +49,12 @@ func (s *Storage) MigrateWithProgress(ctx context.Context, progress func(migrati
 }
 
 // SQL returns the steps that are left as plain SQL for psql, which runs each
-// statement by itself.
+// statement by itself. Its errors are those of Migrate.
 func (s *Storage) SQL(ctx context.Context) (string, error) {
 	if err := s.db.PingContext(ctx); err != nil {
+		return "", s.Explain(err)
+	}
+	if err := s.names.check(ctx, s.db); err != nil {
 		return "", s.Explain(err)
 	}
 	left := s.Left(ctx)
@@ -83,7 +99,7 @@ func tryLock(ctx context.Context, conn bun.IConn) (locked bool, err error) {
 	return locked, err
 }
 
-var indexParts = regexp.MustCompile(`CREATE INDEX (\w+) ON (\w+|"\w+")`)
+var indexParts = regexp.MustCompile(`CREATE INDEX (\w+) ON (.+?) \(`)
 
 // smallTable is the size in bytes up to which an index is built in a moment. One
 // that is built concurrently waits for everybody else's transactions.
@@ -110,22 +126,23 @@ func buildIndex(ctx context.Context, db *sql.DB, step sqlstore.Step) (built bool
 		_, unlock := simple{conn}.ExecContext(context.WithoutCancel(ctx), "RESET lock_timeout; SELECT pg_advisory_unlock("+lockKey+")")
 		err = errors.Join(err, unlock)
 	}()
-	var there, valid bool
+	var there sql.NullString
+	var valid bool
 	var size int64
-	err = conn.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL,
-		COALESCE((SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)), FALSE), pg_relation_size(to_regclass($2))`,
+	err = conn.QueryRowContext(ctx, `SELECT CAST(CAST(c.oid AS REGCLASS) AS TEXT), COALESCE(i.indisvalid, FALSE), pg_relation_size(to_regclass($2))
+		FROM (SELECT) AS one LEFT JOIN (pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid) ON i.indrelid = to_regclass($2) AND c.relname = $1`,
 		parts[1], parts[2]).Scan(&there, &valid, &size)
 	switch {
 	case err != nil || valid:
 		return err == nil, err
-	case there:
-		if _, err := conn.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+parts[1]); err != nil {
+	case there.Valid:
+		if _, err := conn.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+there.String); err != nil {
 			return false, err
 		}
 	}
 	statement := concurrently(step.SQL)
 	if size <= smallTable {
-		statement = "SET lock_timeout = '200ms'; " + step.SQL[strings.Index(step.SQL, "CREATE"):]
+		statement = "SET lock_timeout = '200ms';\n" + step.SQL
 	}
 	_, err = simple{conn}.ExecContext(ctx, statement)
 	return err == nil, err

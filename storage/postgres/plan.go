@@ -11,8 +11,18 @@ import (
 // Plan says what Migrate would do, and what it would make of what is odd. It
 // changes nothing.
 func (s *Storage) Plan(ctx context.Context) (migration.Plan, error) {
+	problems, err := s.names.problems(ctx, s.db)
+	if err != nil {
+		return migration.Plan{}, s.Explain(err)
+	}
 	p := planner{Storage: s, ctx: ctx}
 	plan := migration.Plan{State: p.state(), Steps: p.steps(), Findings: []migration.Finding{}}
+	if len(problems) > 0 {
+		for _, found := range problems {
+			plan.Findings = append(plan.Findings, migration.Finding{Where: found.where, Found: found.found, Does: "is refused: nothing is migrated"})
+		}
+		return plan, s.Explain(p.err)
+	}
 	if len(plan.Steps) > 0 && plan.State != migration.Empty {
 		p.look()
 		plan.Findings = p.findings
@@ -36,18 +46,18 @@ func scalar[T any](p *planner, query string, args ...any) (value T) {
 }
 
 func (p *planner) has(table string) bool {
-	return scalar[bool](p, "SELECT to_regclass(quote_ident($1)) IS NOT NULL", table)
+	return scalar[bool](p, "SELECT to_regclass($1) IS NOT NULL", p.names.relation(table))
 }
 
 const columnOf = `SELECT EXISTS (SELECT 1 FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
-	WHERE a.attrelid = to_regclass(quote_ident($1)) AND a.attname = $2 AND NOT a.attisdropped`
+	WHERE a.attrelid = to_regclass($1) AND a.attname = $2 AND NOT a.attisdropped`
 
 func (p *planner) hasColumn(table, column string) bool {
-	return scalar[bool](p, columnOf+")", table, column)
+	return scalar[bool](p, columnOf+")", p.names.relation(table), p.names.column(table, column))
 }
 
 func (p *planner) isEnum(table, column string) bool {
-	return scalar[bool](p, columnOf+" AND t.typtype = 'e')", table, column)
+	return scalar[bool](p, columnOf+" AND t.typtype = 'e')", p.names.relation(table), p.names.column(table, column))
 }
 
 func (p *planner) state() migration.State {
@@ -70,7 +80,7 @@ func (p *planner) state() migration.State {
 
 // ours tells whether an unfinished migration has added a table, or a column.
 func (p *planner) ours(table, column string) bool {
-	return p.has("cims_added") && scalar[bool](p, "SELECT EXISTS (SELECT 1 FROM cims_added WHERE table_name = $1 AND name = $2 AND kind <> 'row')", table, column)
+	return p.has("cims_added") && scalar[bool](p, "SELECT EXISTS (SELECT 1 FROM cims_added WHERE table_name = $1 AND name = $2 AND kind <> 'row')", table, p.names.column(table, column))
 }
 
 func (p *planner) steps() []migration.Step {
@@ -80,7 +90,7 @@ func (p *planner) steps() []migration.Step {
 		planned := migration.Step{Name: step.Name, Does: step.Does}
 		if step.Kind == sqlstore.Batches {
 			if table := tables[step.Name[4:]]; p.has(table) {
-				planned.Rows = scalar[int64](p, fmt.Sprintf("SELECT count(*) FROM %q", table))
+				planned.Rows = scalar[int64](p, "SELECT count(*) FROM "+p.names.relation(table))
 			}
 		}
 		steps = append(steps, planned)
@@ -90,11 +100,11 @@ func (p *planner) steps() []migration.Step {
 
 // find notes what a query finds: how many rows and, if it is about more than one
 // value, which.
-func (p *planner) find(where, found, does, query string, args ...any) {
+func (p *planner) find(where, found, does, query string) {
 	if p.err != nil {
 		return
 	}
-	rows, err := p.db.QueryContext(p.ctx, query, args...)
+	rows, err := p.db.QueryContext(p.ctx, query)
 	if p.err = err; err != nil {
 		return
 	}
@@ -115,9 +125,9 @@ func (p *planner) find(where, found, does, query string, args ...any) {
 	p.err = rows.Err()
 }
 
-// count is find for a condition on a table.
-func (p *planner) count(where, found, does, table, condition string) {
-	p.find(where, found+"%.0s", does+"%.0s", fmt.Sprintf("SELECT count(*), '', '' FROM %q AS t WHERE %s", table, condition))
+// count is find for a condition on a table, or on a column of it.
+func (p *planner) count(found, does, condition, table string, column ...string) {
+	p.find(p.names.shown(table, column...), found+"%.0s", does+"%.0s", fmt.Sprintf("SELECT count(*), '', '' FROM %s AS t WHERE %s", p.names.relation(table), p.names.sql(condition)))
 }
 
 const normal = "NULLIF(left(replace(lower(btrim(%s)), ' ', '_'), 100), '')"
@@ -134,17 +144,17 @@ func (p *planner) look() {
 		if p.has(table) {
 			p.find(table+".name", "%d rows are called “%s”", "stays as it is, and is not used: %s is", fmt.Sprintf(
 				"SELECT count(*), name, %s FROM %q WHERE name <> %s GROUP BY name ORDER BY name", normalOf("name"), table, normalOf("name")))
-			p.count(table+".is_active", "%d rows are neither active nor inactive", "stays as it is, and is taken for inactive", table, "is_active IS NULL")
-			p.count(table+".is_system", "%d rows are neither system entries nor others", "stays as it is, and is taken for no system entry", table, "is_system IS NULL")
+			p.count("%d rows are neither active nor inactive", "stays as it is, and is taken for inactive", "is_active IS NULL", table, "is_active")
+			p.count("%d rows are neither system entries nor others", "stays as it is, and is taken for no system entry", "is_system IS NULL", table, "is_system")
 		}
 	}
 	if p.hasColumn("user", "is_active") {
-		p.count("user.is_active", "%d users are neither active nor inactive", "stays as it is, and is taken for inactive", "user", "is_active IS NULL")
+		p.count("%d users are neither active nor inactive", "stays as it is, and is taken for inactive", "{user.is_active} IS NULL", "user", "is_active")
 	}
 	if p.has("sales_manager_counter") {
 		p.find("sales_manager_counter", "%d rows%.0s", "the one with the lowest id counts, the others stay as they are%.0s",
 			"SELECT count(*), '', '' FROM sales_manager_counter HAVING count(*) > 1")
-		p.count("sales_manager_counter.last_assigned_index", "%d rows say nothing", "is taken for 0", "sales_manager_counter", "last_assigned_index IS NULL")
+		p.count("%d rows say nothing", "is taken for 0", "last_assigned_index IS NULL", "sales_manager_counter", "last_assigned_index")
 	}
 	if p.has("sales_manager_assignment") {
 		p.lookAtAssignments()
@@ -162,53 +172,54 @@ func (p *planner) lookAtNames(table, name, label, entries, nothing string) {
 	}
 	values := func(column string) string {
 		return fmt.Sprintf(`SELECT v.n, v.value, v.becomes FROM (
-			SELECT count(*) AS n, CAST(%[2]s AS TEXT) AS value, %[3]s AS becomes FROM %[1]q AS t GROUP BY 2, 3
-		) AS v WHERE v.becomes IS NOT NULL AND %%s ORDER BY v.n DESC, v.value LIMIT %[4]d`, table, column, normalOf(column), manyValues)
+			SELECT count(*) AS n, CAST(%[2]s AS TEXT) AS value, %[3]s AS becomes FROM %[1]s AS t GROUP BY 2, 3
+		) AS v WHERE v.becomes IS NOT NULL AND %%s ORDER BY v.n DESC, v.value LIMIT %[4]d`, p.names.relation(table), column, normalOf(column), manyValues)
 	}
 	system := "v.becomes IN ('contacted', 'project_started', 'continuing', 'finished', 'rejected', 'need_to_call')"
 	if table == "user" {
 		system = "v.becomes IN ('ceo', 'financial_director', 'sales_manager', 'member', 'customer')"
 	}
-	both := "t." + name
+	column := p.names.sql("t.{" + table + "." + name + "}")
+	where, shown := p.names.shown(table, name), p.names.column(table, name)
 	if enum {
-		p.find(table+"."+label, "%d rows say “%s”", "becomes %s beside it", fmt.Sprintf(values(label), "v.value <> v.becomes"))
-		p.find(table+"."+label, "%d rows say “%s”, which nothing is called", "an inactive entry %s is made", fmt.Sprintf(values(label), "NOT "+known+" AND NOT "+system))
+		p.find(p.names.shown(table, label), "%d rows say “%s”", "becomes %s beside it", fmt.Sprintf(values(label), "v.value <> v.becomes"))
+		p.find(p.names.shown(table, label), "%d rows say “%s”, which nothing is called", "an inactive entry %s is made", fmt.Sprintf(values(label), "NOT "+known+" AND NOT "+system))
 	}
 	if !named {
 		if enum {
-			p.count(table+"."+label, "%d rows are NULL", "gets "+nothing, table, label+" IS NULL")
+			p.count("%d rows are NULL", "gets "+nothing, label+" IS NULL", table, label)
 		} else {
-			p.count(table, "%d rows have no "+name+" yet", "gets "+nothing, table, "TRUE")
+			p.count("%d rows have no "+shown+" yet", "gets "+nothing, "TRUE", table)
 		}
 		return
 	}
-	p.find(table+"."+name, "%d rows say “%s”", "becomes %s", fmt.Sprintf(values(name), "v.value <> v.becomes"))
-	p.find(table+"."+name, "%d rows say “%s”, which nothing is called", "an inactive entry %s is made", fmt.Sprintf(values(name), "NOT "+known+" AND NOT "+system))
+	p.find(where, "%d rows say “%s”", "becomes %s", fmt.Sprintf(values(column), "v.value <> v.becomes"))
+	p.find(where, "%d rows say “%s”, which nothing is called", "an inactive entry %s is made", fmt.Sprintf(values(column), "NOT "+known+" AND NOT "+system))
 	without := "gets " + nothing
 	if enum {
 		without = "gets what " + label + " says, or else " + nothing
-		p.count(table+"."+name, "%d rows differ from "+label, "the name wins, "+label+" stays as it is", table,
-			fmt.Sprintf("%s <> %s", normalOf("t."+name), normalOf("t."+label)))
+		p.count("%d rows differ from "+label, "the name wins, "+label+" stays as it is",
+			fmt.Sprintf("%s <> %s", normalOf(column), normalOf("t."+label)), table, name)
 	}
-	p.count(table+"."+name, "%d rows are NULL", without, table, both+" IS NULL")
-	p.count(table+"."+name, "%d rows are empty", without, table, both+" IS NOT NULL AND btrim("+both+") = ''")
+	p.count("%d rows are NULL", without, column+" IS NULL", table, name)
+	p.count("%d rows are empty", without, column+" IS NOT NULL AND btrim("+column+") = ''", table, name)
 }
 
 func (p *planner) lookAtAssignments() {
 	const assignments = "sales_manager_assignment"
-	p.count(assignments+".is_active", "%d rows are neither active nor inactive", "stays as it is, and is taken for inactive", assignments, "is_active IS NULL")
-	p.count(assignments, "%d rows are inactive", "stays as it is; the lead has no sales manager", assignments, "NOT is_active")
-	p.count(assignments+".assigned_at", "%d rows are NULL", "stays as it is", assignments, "assigned_at IS NULL")
+	p.count("%d rows are neither active nor inactive", "stays as it is, and is taken for inactive", "is_active IS NULL", assignments, "is_active")
+	p.count("%d rows are inactive", "stays as it is; the lead has no sales manager", "NOT is_active", assignments)
+	p.count("%d rows are NULL", "stays as it is", "assigned_at IS NULL", assignments, "assigned_at")
 	if p.has("user") && p.has("customer") {
 		role := "NULL"
 		for _, column := range []string{"role", "role_name"} { // the name wins
 			if p.hasColumn("user", column) {
-				role = fmt.Sprintf("COALESCE(%s, %s)", normalOf("u."+column), role)
+				role = fmt.Sprintf("COALESCE(%s, %s)", normalOf(p.names.sql("u.{user."+column+"}")), role)
 			}
 		}
-		p.count(assignments, "%d active rows are of people who are not active sales managers", "stays as it is; they get no new leads", assignments,
-			fmt.Sprintf(`t.is_active AND NOT EXISTS (SELECT 1 FROM "user" AS u WHERE u.id = t.sales_manager_id AND u.is_active AND %s = 'sales_manager')`, role))
-		p.count("customer", "%d leads have no sales manager", "are left so, until POST /crm/assign-backlog", "customer",
-			"NOT EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = t.id AND a.is_active)")
+		p.count("%d active rows are of people who are not active sales managers", "stays as it is; they get no new leads",
+			fmt.Sprintf(`t.is_active AND NOT EXISTS (SELECT 1 FROM {user} AS u WHERE u.{user.id} = t.sales_manager_id AND u.{user.is_active} AND %s = 'sales_manager')`, role), assignments)
+		p.count("%d leads have no sales manager", "are left so, until POST /crm/assign-backlog",
+			"NOT EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = t.{customer.id} AND a.is_active)", "customer")
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -38,6 +39,7 @@ type Storage struct {
 	readCommitted bool // is what a statement by itself runs at
 	remembered    sqlstore.Remembered
 	statement     atomic.Pointer[string] // of Intake
+	names         names
 }
 
 var _ cims.Storage = (*Storage)(nil)
@@ -52,8 +54,13 @@ func (s *Storage) Close() error { return s.Store.Close() }
 // Open connects to the database of a URL such as
 // postgres://user:password@host/database?sslmode=require, with the parameters
 // of pgxpool (pool_max_conns and so on). It returns cims.ErrUnavailable if the
-// database can't be reached. Close closes the connections.
-func Open(ctx context.Context, url string) (*Storage, error) {
+// database can't be reached, and an error for names that can't be. Close closes
+// the connections.
+func Open(ctx context.Context, url string, options ...Option) (*Storage, error) {
+	host, err := namesOf(options)
+	if err != nil {
+		return nil, err
+	}
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("cims: database URL: %w", withoutURL(err))
@@ -76,7 +83,7 @@ func Open(ctx context.Context, url string) (*Storage, error) {
 		err := db.Close()
 		pool.Close()
 		return err
-	})
+	}, host)
 	if err != nil {
 		return nil, err
 	}
@@ -97,8 +104,12 @@ func withoutURL(err error) error {
 
 // New works on connections that the host has opened with pgx's stdlib, and that
 // stay the host's: Close does not close them. It refuses a server on which a
-// backslash in a text is an escape.
-func New(db *sql.DB) (*Storage, error) {
+// backslash in a text is an escape, and names that can't be.
+func New(db *sql.DB, options ...Option) (*Storage, error) {
+	host, err := namesOf(options)
+	if err != nil {
+		return nil, err
+	}
 	var conforming string
 	if err := db.QueryRowContext(context.Background(), "SHOW standard_conforming_strings").Scan(&conforming); err != nil {
 		return nil, &cims.Error{Kind: cims.ErrUnavailable, Err: err}
@@ -106,18 +117,21 @@ func New(db *sql.DB) (*Storage, error) {
 	if conforming != "on" {
 		return nil, errors.New("cims: standard_conforming_strings has to be on")
 	}
-	return newStorage(db, nil)
+	return newStorage(db, nil, host)
 }
 
-func newStorage(db *sql.DB, closing func() error) (*Storage, error) {
+func newStorage(db *sql.DB, closing func() error, host names) (*Storage, error) {
 	steps, err := sqlstore.Steps(migrations)
 	if err != nil {
 		return nil, err
 	}
-	return &Storage{Store: sqlstore.New(dialect(steps), db, db, closing), db: db}, nil
+	for i := range steps {
+		steps[i].SQL = host.sql(steps[i].SQL)
+	}
+	return &Storage{Store: sqlstore.New(dialect(steps, host), db, db, closing), db: db, names: host}, nil
 }
 
-func dialect(steps []sqlstore.Step) sqlstore.Dialect {
+func dialect(steps []sqlstore.Step, host names) sqlstore.Dialect {
 	return sqlstore.Dialect{
 		Bun:         pgdialect.New(),
 		Begin:       begin,
@@ -129,8 +143,8 @@ func dialect(steps []sqlstore.Step) sqlstore.Dialect {
 		StartsWith:  startsWith,
 		Classify:    classify,
 		Intake:      intake,
-		Columns:     columns,
-		Copying:     copying,
+		Columns:     host.columns,
+		Copying:     host.copying(),
 		Steps:       steps,
 		TryLock:     tryLock,
 		BuildIndex:  buildIndex,
@@ -192,13 +206,26 @@ func classify(err error) sqlstore.Failure {
 	return sqlstore.Other
 }
 
-func columns(ctx context.Context, conn bun.IConn, table string) ([]sqlstore.Column, error) {
+// columns describes those of a table, or of the view over it: what is NOT NULL or
+// has a default, only the table itself knows.
+func (n names) columns(ctx context.Context, conn bun.IConn, table string) ([]sqlstore.Column, error) {
+	if _, ours := nameable[table]; ours {
+		if err := n.check(ctx, conn); err != nil {
+			return nil, err
+		}
+	}
+	var seen []string
+	if _, other := n[table]; other {
+		if err := n.scanAll(ctx, conn, `SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(quote_ident('`+table+`')) AND attnum > 0`, &seen); err != nil {
+			return nil, err
+		}
+	}
 	rows, err := conn.QueryContext(ctx, `SELECT a.attname,
 		CASE t.typtype WHEN 'e' THEN 'enum' ELSE format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, NULL) END,
 		a.attnotnull, a.atthasdef OR a.attidentity <> '',
 		COALESCE((SELECT e.enumlabel FROM pg_enum AS e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder LIMIT 1), '')
 		FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
-		WHERE a.attrelid = to_regclass(quote_ident('`+table+`')) AND a.attnum > 0 AND NOT a.attisdropped`)
+		WHERE a.attrelid = to_regclass('`+n.identifier(table).Sanitize()+`') AND a.attnum > 0 AND NOT a.attisdropped`)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +236,9 @@ func columns(ctx context.Context, conn bun.IConn, table string) ([]sqlstore.Colu
 		if err := rows.Scan(&c.Name, &c.Type, &c.NotNull, &c.HasDefault, &c.Label); err != nil {
 			return nil, err
 		}
-		list = append(list, c)
+		if c.Name = n.viewColumn(table, c.Name); seen == nil || slices.Contains(seen, c.Name) {
+			list = append(list, c)
+		}
 	}
 	return list, rows.Err()
 }

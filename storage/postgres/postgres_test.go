@@ -22,9 +22,9 @@ func TestStorage(t *testing.T) {
 	})
 }
 
-func open(t *testing.T, url string) *postgres.Storage {
+func open(t *testing.T, url string, options ...postgres.Option) *postgres.Storage {
 	t.Helper()
-	store, err := postgres.Open(t.Context(), url)
+	store, err := postgres.Open(t.Context(), url, options...)
 	require.NoError(t, err)
 	return store
 }

@@ -12,8 +12,12 @@ import (
 // replaced are put back where nobody has changed them since, and the older
 // program's rotation goes on where ours stands. Unless force is set, it returns a
 // *migration.RefusedError, with nothing done, where something has no form in what
-// remains. It may be interrupted and run again.
+// remains. It may be interrupted and run again. The host's tables have to be named
+// as for Migrate, or an error says so.
 func (s *Storage) Rollback(ctx context.Context, force bool) error {
+	if err := s.names.check(ctx, s.db); err != nil {
+		return s.Explain(err)
+	}
 	p := planner{Storage: s, ctx: ctx}
 	if !p.has("cims_added") {
 		return s.Explain(p.err)
@@ -24,7 +28,7 @@ func (s *Storage) Rollback(ctx context.Context, force bool) error {
 	if p.err != nil {
 		return s.Explain(p.err)
 	}
-	if err := s.UnderLock(ctx, beginRollback); err != nil {
+	if err := s.UnderLock(ctx, s.names.sql(beginRollback)); err != nil {
 		return err
 	}
 	for scalar[bool](&p, "SELECT EXISTS (SELECT 1 FROM cims_replaced_name)") {
@@ -35,7 +39,7 @@ func (s *Storage) Rollback(ctx context.Context, force bool) error {
 	if p.err != nil {
 		return s.Explain(p.err)
 	}
-	return s.UnderLock(ctx, endRollback)
+	return s.UnderLock(ctx, s.names.sql(endRollback))
 }
 
 // lost lists what a rollback would lose.
@@ -54,7 +58,7 @@ func (p *planner) lost() []string {
 		p.find(c.table, "%d "+c.what+" “%s”, which has no label", "%s", fmt.Sprintf(`
 			SELECT count(*), t.%[2]s, '' FROM %[1]q AS t WHERE t.%[2]s IS NOT NULL AND NOT EXISTS (
 				SELECT 1 FROM pg_attribute AS a JOIN pg_enum AS e ON e.enumtypid = a.atttypid
-				WHERE a.attrelid = to_regclass(quote_ident('%[1]s')) AND a.attname = '%[3]s' AND cims_name(e.enumlabel) = t.%[2]s
+				WHERE a.attrelid = cims_relation('%[1]s') AND a.attname = '%[3]s' AND cims_name(e.enumlabel) = t.%[2]s
 			) GROUP BY t.%[2]s ORDER BY t.%[2]s`, c.table, c.name, c.label))
 		for _, f := range p.findings {
 			lost = append(lost, f.Found)
@@ -66,8 +70,8 @@ func (p *planner) lost() []string {
 // From here on nothing takes the database for a migrated one, and names may be
 // what they were.
 const beginRollback = `
-	ALTER TABLE customer DROP CONSTRAINT IF EXISTS cims_customer_status_name;
-	ALTER TABLE "user" DROP CONSTRAINT IF EXISTS cims_user_role_name;
+	ALTER TABLE {customer} DROP CONSTRAINT IF EXISTS cims_customer_status_name;
+	ALTER TABLE {user} DROP CONSTRAINT IF EXISTS cims_user_role_name;
 	DELETE FROM cims_migrations WHERE id > 4;
 	DELETE FROM cims_fill;
 	DELETE FROM cims_filled;`
@@ -101,7 +105,7 @@ const endRollback = `
 		gone RECORD;
 	BEGIN
 		FOR gone IN SELECT tgname, tgrelid FROM pg_trigger WHERE tgname LIKE 'cims\_%' AND NOT tgisinternal
-			AND tgrelid IN (to_regclass('customer'), to_regclass('"user"'), to_regclass('sales_manager_assignment'))
+			AND tgrelid IN (cims_relation('customer'), cims_relation('user'), cims_relation('sales_manager_assignment'))
 		LOOP
 			EXECUTE format('DROP TRIGGER %I ON %s', gone.tgname, gone.tgrelid::regclass);
 		END LOOP;
@@ -112,13 +116,22 @@ const endRollback = `
 			EXECUTE format('DELETE FROM %I WHERE name = $1 AND updated_at = created_at', gone.table_name) USING gone.name;
 		END LOOP;
 		DELETE FROM sales_manager_counter AS k USING cims_added AS a WHERE a.kind = 'row' AND a.table_name = 'sales_manager_counter' AND a.name = CAST(k.id AS TEXT);
+		DROP VIEW cims_parts;
 		DROP TABLE IF EXISTS sales_manager_rotation, cims_unassigned, customer_status_history, assignment_history, cims_idempotency;
-		DROP FUNCTION IF EXISTS cims_enum_status(customer);
-		FOR gone IN SELECT name FROM unnest(ARRAY[` + indexNames + `]) AS name LOOP
-			EXECUTE format('DROP INDEX IF EXISTS %I', gone.name);
+		FOR gone IN SELECT oid FROM pg_proc WHERE proname = 'cims_enum_status' AND pronamespace = CAST(current_schema() AS regnamespace) LOOP
+			EXECUTE format('DROP FUNCTION %s', CAST(gone.oid AS regprocedure));
+		END LOOP;
+		FOR gone IN SELECT table_name FROM cims_host WHERE relation <> quote_ident(table_name) LOOP
+			EXECUTE format('DROP VIEW IF EXISTS %I', gone.table_name);
+		END LOOP;
+		FOR gone IN SELECT CAST(c.oid AS regclass) AS name FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+			WHERE c.relname IN (` + indexNames + `)
+			AND i.indrelid IN (cims_relation('customer'), cims_relation('user'), cims_relation('sales_manager_assignment'))
+		LOOP
+			EXECUTE format('DROP INDEX %s', gone.name);
 		END LOOP;
 		FOR gone IN SELECT table_name, name FROM cims_added WHERE kind = 'column' LOOP
-			EXECUTE format('ALTER TABLE %I DROP COLUMN %I', gone.table_name, gone.name);
+			EXECUTE format('ALTER TABLE %s DROP COLUMN %I', cims_relation(gone.table_name), gone.name);
 		END LOOP;
 		FOR gone IN SELECT table_name FROM cims_added WHERE kind = 'table'
 			ORDER BY array_position(ARRAY['sales_manager_assignment', 'sales_manager_counter', 'customer', 'user', 'customer_status', 'user_role'], table_name)
@@ -129,5 +142,4 @@ const endRollback = `
 			EXECUTE format('DROP FUNCTION %s', CAST(gone.oid AS regprocedure));
 		END LOOP;
 	END $$;
-	DROP VIEW cims_parts;
-	DROP TABLE cims_part, cims_added, cims_replaced_name, cims_original_column, cims_filled, cims_fill, cims_migrations;`
+	DROP TABLE cims_host, cims_part, cims_added, cims_replaced_name, cims_original_column, cims_filled, cims_fill, cims_migrations;`

@@ -15,8 +15,8 @@ import (
 // program goes on writing (whileRunning), rows that were changed or deleted since
 // are no fault but a note. It sees the database as it was at one moment.
 func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migration.Report, err error) {
-	if err := s.Ready(ctx); err != nil {
-		return report, err
+	if err := errors.Join(s.Ready(ctx), s.names.check(ctx, s.db)); err != nil {
+		return report, s.Explain(err)
 	}
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
@@ -67,25 +67,25 @@ var checks = []struct {
 		SELECT string_agg(p.kind || ' ' || p.name, ', ') FROM cims_part AS p
 		WHERE NOT p.original AND NOT EXISTS (SELECT 1 FROM cims_parts AS now WHERE now.kind = p.kind AND now.name = p.name)`},
 	{name: "every column that was there is there, with its type", query: `
-		SELECT string_agg(o.table_name || '.' || o.name, ', ') FROM cims_original_column AS o
-		WHERE NOT EXISTS (SELECT 1 FROM pg_attribute AS a WHERE a.attrelid = to_regclass(quote_ident(o.table_name))
+		SELECT string_agg(cims_relation(o.table_name) || '.' || o.name, ', ') FROM cims_original_column AS o
+		WHERE NOT EXISTS (SELECT 1 FROM pg_attribute AS a WHERE a.attrelid = cims_relation(o.table_name)
 			AND a.attname = o.name AND NOT a.attisdropped AND format_type(a.atttypid, a.atttypmod) = o.type)`},
 	{name: "no row was lost or changed in a column that is not ours", foreign: true, query: `
-		SELECT string_agg(format('%s: %s rows are gone, and rows in %s of %s ranges have changed', table_name, gone, changed, ranges), '; ') FROM (
+		SELECT string_agg(format('%s: %s rows are gone, and rows in %s of %s ranges have changed', cims_relation(table_name), gone, changed, ranges), '; ') FROM (
 			SELECT f.table_name, sum(f.row_count - d.row_count) AS gone, count(*) FILTER (WHERE f.digest <> d.digest) AS changed, count(*) AS ranges
 			FROM cims_filled AS f, cims_digest(f.table_name, f.above, f.up_to) AS d GROUP BY f.table_name
 		) AS t WHERE changed > 0`},
 	{name: "every customer is in a status that exists", query: `
-		SELECT format('%s customers are not', count(*)) FROM customer AS c
+		SELECT format('%s rows of %s are not', count(*), cims_relation('customer')) FROM customer AS c
 		WHERE NOT EXISTS (SELECT 1 FROM customer_status AS s WHERE s.name = c.status_name) HAVING count(*) > 0`},
 	{name: "every user has a role that exists, or none", query: `
-		SELECT format('%s users have not', count(*)) FROM "user" AS u
+		SELECT format('%s rows of %s have not', count(*), cims_relation('user')) FROM "user" AS u
 		WHERE u.role_name IS NOT NULL AND NOT EXISTS (SELECT 1 FROM user_role AS r WHERE r.name = u.role_name) HAVING count(*) > 0`},
 	{name: "names are in the form in which they are stored", query: `
 		SELECT string_agg(DISTINCT name, ', ') FROM (SELECT status_name FROM customer UNION ALL SELECT role_name FROM "user") AS n (name)
 		WHERE name <> cims_name(name)`},
 	{name: "every customer has a history, which ends in its status", query: `
-		SELECT format('%s customers have not, such as %s', count(*), min(c.id)) FROM customer AS c
+		SELECT format('%s rows of %s have not, such as %s', count(*), cims_relation('customer'), min(c.id)) FROM customer AS c
 		LEFT JOIN (SELECT DISTINCT ON (customer_id) customer_id, to_status FROM customer_status_history
 			ORDER BY customer_id, changed_at DESC, id DESC) AS h ON h.customer_id = c.id
 		WHERE h.to_status IS DISTINCT FROM c.status_name HAVING count(*) > 0`},

@@ -6,7 +6,6 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"embed"
 	"errors"
 	"fmt"
 	"net/url"
@@ -23,12 +22,9 @@ import (
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
 
-//go:embed migrations/*.sql
-var migrations embed.FS
-
 // lower makes text of any script lower case; SQLite's own lower knows ASCII
 // only. It is used in queries alone: an index or a trigger with it would lock
-// other programs out of the file.
+// other programs out of the file. So is cims_name, which is normalName.
 const lower = "cims_lower"
 
 func init() {
@@ -38,23 +34,22 @@ func init() {
 		}
 		return args[0], nil
 	})
+	sqlite.MustRegisterDeterministicScalarFunction("cims_name", 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+		return normalName(args[0]), nil
+	})
 }
 
 // Storage is a cims.Storage in an SQLite file.
 type Storage struct {
 	*sqlstore.Store
+	writer, reader *sql.DB
+
 	write      *sql.DB // nil on a host's connections
 	remembered sqlstore.Remembered
 	intake     statements
 }
 
 var _ cims.Storage = (*Storage)(nil)
-
-// Migrate brings the schema up to date: call it once before the first use, and
-// after an update of this library. It adds what is missing, changes and drops
-// nothing that it did not add, and may be interrupted anywhere, run again, and
-// run by several processes at once. It refuses an unfinished copy, as Ready does.
-func (s *Storage) Migrate(ctx context.Context) error { return s.Store.Migrate(ctx) }
 
 // Ready returns nil when the database answers, its schema is current, and it is
 // no unfinished copy of another (transfer.ErrUnfinished).
@@ -105,10 +100,7 @@ func Open(ctx context.Context, path string, options ...Option) (*Storage, error)
 	}
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
-	store, err := newStorage(write, read, func() error { return errors.Join(read.Close(), write.Close()) })
-	if err != nil {
-		return nil, err
-	}
+	store := newStorage(write, read, func() error { return errors.Join(read.Close(), write.Close()) })
 	// Who finds somebody else about to switch a new file to WAL is told that it
 	// is busy at once: busy_timeout does not cover that.
 	if err := store.Retry(ctx, func() error { return write.PingContext(ctx) }); err != nil {
@@ -140,32 +132,29 @@ func New(db *sql.DB) (*Storage, error) {
 	if !checked {
 		return nil, errors.New("cims: foreign keys are off: open the database with _pragma=foreign_keys(1)")
 	}
-	return newStorage(db, db, nil)
+	return newStorage(db, db, nil), nil
 }
 
-func newStorage(write, read *sql.DB, closing func() error) (*Storage, error) {
-	steps, err := sqlstore.Steps(migrations)
-	if err != nil {
-		return nil, err
-	}
-	d := dialect(steps)
+func newStorage(write, read *sql.DB, closing func() error) *Storage {
+	d := dialect()
 	if closing != nil { // our own connections, which close what is prepared on them
 		d.Prepared = (&preparedReads{db: read, stmts: map[string]*sql.Stmt{}}).query
 	}
-	return &Storage{Store: sqlstore.New(d, write, read, closing)}, nil
+	return &Storage{Store: sqlstore.New(d, write, read, closing), writer: write, reader: read}
 }
 
-func dialect(steps []sqlstore.Step) sqlstore.Dialect {
+func dialect() sqlstore.Dialect {
 	return sqlstore.Dialect{
-		Bun:        sqlitedialect.New(),
-		Begin:      begin,
-		Lower:      lower,
-		StartsWith: startsWith,
-		Classify:   classify,
-		Intake:     intake,
-		Columns:    columns,
-		Copying:    copying,
-		Steps:      steps,
+		Bun:         sqlitedialect.New(),
+		Begin:       begin,
+		Lower:       lower,
+		StartsWith:  startsWith,
+		TimesAsText: true,
+		Classify:    classify,
+		Intake:      intake,
+		Columns:     columns,
+		Copying:     copying,
+		Steps:       stepNames(),
 		// The transaction has the file to itself already.
 		TryLock: func(context.Context, bun.IConn) (bool, error) { return true, nil },
 	}
@@ -241,7 +230,8 @@ func classify(err error) sqlstore.Failure {
 	switch code := failed.Code(); {
 	case code == sqlite3.SQLITE_CONSTRAINT_UNIQUE, code == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
 		return sqlstore.Unique
-	case code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY, code == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
+	case code == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY,
+		code == sqlite3.SQLITE_CONSTRAINT_TRIGGER && strings.Contains(err.Error(), "FOREIGN KEY constraint failed"):
 		return sqlstore.ForeignKey
 	case code&0xff == sqlite3.SQLITE_BUSY, code&0xff == sqlite3.SQLITE_LOCKED:
 		return sqlstore.Conflict

@@ -53,7 +53,7 @@ func TestKilled(t *testing.T) {
 		}
 		_, err := crm.AddCustomers(t.Context(), system, many, nil)
 		require.NoError(t, err)
-		from.exec(t, `UPDATE customer SET updated_at = NULL WHERE id % 3 = 0`)
+		from.exec(t, `UPDATE customer SET cims_version = 0 WHERE id % 3 = 0`)
 
 		killed := 0
 		for range kills {

@@ -70,9 +70,9 @@ type Progress struct {
 type copyTable struct {
 	name string
 	key  []string
-	// marker is the column that is NULL in what others have inserted, which is
-	// what the triggers act on.
-	marker string
+	// marked tables have a cims_version, which is 0 in what others have inserted:
+	// the triggers act on that.
+	marked bool
 }
 
 // copyTables come after those that they refer to.
@@ -80,8 +80,8 @@ var copyTables = []copyTable{
 	{name: "customer_status", key: []string{"id"}},
 	{name: "user_role", key: []string{"id"}},
 	{name: "user", key: []string{"id"}},
-	{name: "customer", key: []string{"id"}, marker: "updated_at"},
-	{name: "sales_manager_assignment", key: []string{"id"}, marker: "customer_created_at"},
+	{name: "customer", key: []string{"id"}, marked: true},
+	{name: "sales_manager_assignment", key: []string{"id"}, marked: true},
 	{name: "sales_manager_counter", key: []string{"id"}},
 	{name: "sales_manager_rotation", key: []string{"sales_manager_id"}},
 	{name: "cims_unassigned", key: []string{"customer_id"}},
@@ -198,8 +198,8 @@ func (q *queries) copyUnfinished(ctx context.Context) (bool, error) {
 	return len(columns) > 0, q.explain(err)
 }
 
-// refuseUnfinished keeps half a copy from being taken for the whole.
-func (q *queries) refuseUnfinished(ctx context.Context) error {
+// RefuseUnfinished keeps half a copy from being taken for the whole.
+func (q *queries) RefuseUnfinished(ctx context.Context) error {
 	if there, err := q.copyUnfinished(ctx); err != nil || !there {
 		return err
 	}
@@ -314,6 +314,10 @@ func (q *queries) isNew(ctx context.Context) error {
 }
 
 func (q *queries) clear(ctx context.Context) error {
+	// First what a trigger keeps a history of.
+	if _, err := q.exec(ctx, "DELETE FROM sales_manager_assignment"); err != nil {
+		return err
+	}
 	for _, t := range slices.Backward(copyTables) {
 		if _, err := q.exec(ctx, "DELETE FROM ?", bun.Ident(t.name)); err != nil {
 			return err

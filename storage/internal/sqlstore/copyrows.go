@@ -163,8 +163,8 @@ func (p *copyPlan) find() error {
 		}
 		p.keys = append(p.keys, i)
 	}
-	if p.copyTable.marker != "" {
-		p.marker = place(p.copyTable.marker)
+	if p.marked {
+		p.marker = place(versionColumn)
 	}
 	return nil
 }
@@ -220,8 +220,10 @@ func (p *copyPlan) differing(a, b record) string {
 	return strings.Join(names, ", ")
 }
 
-// load inserts rows. Those without a marker get it afterwards taken away, so
-// that no trigger takes them for new ones.
+const versionColumn = "cims_version"
+
+// load inserts rows. What others have inserted gets its version taken away again
+// afterwards, so that no trigger takes it for new.
 func (p *copyPlan) load(ctx context.Context, tx *queries, block []record) error {
 	columns := make([]string, 0, len(p.columns)+len(p.computed)+len(p.fill.columns))
 	for _, c := range p.columns {
@@ -231,8 +233,8 @@ func (p *copyPlan) load(ctx context.Context, tx *queries, block []record) error 
 	var unmarked []any
 	for i, r := range block {
 		rows[i] = slices.Clone(r.values)
-		if p.marker >= 0 && r.values[p.marker] == nil {
-			rows[i][p.marker] = time.Unix(0, 0).UTC()
+		if p.marker >= 0 && r.values[p.marker] == int64(0) {
+			rows[i][p.marker] = int64(1)
 			unmarked = append(unmarked, r.values[p.keys[0]])
 		}
 	}
@@ -255,7 +257,7 @@ func (p *copyPlan) load(ctx context.Context, tx *queries, block []record) error 
 	if err := tx.dialect.Copying.Load(ctx, tx.conn, p.name, columns, rows); err != nil || unmarked == nil {
 		return err
 	}
-	_, err := tx.exec(ctx, "UPDATE ? SET ? = NULL WHERE id IN (?)", bun.Ident(p.name), bun.Ident(p.copyTable.marker), bun.List(unmarked))
+	_, err := tx.exec(ctx, "UPDATE ? SET ? = 0 WHERE id IN (?)", bun.Ident(p.name), bun.Ident(versionColumn), bun.List(unmarked))
 	return err
 }
 

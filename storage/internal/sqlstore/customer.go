@@ -91,13 +91,13 @@ func (q *queries) LockCustomers(ctx context.Context, ids []int64) ([]cims.Custom
 // order of the list.
 func (q *queries) Customers(ctx context.Context, query cims.CustomerQuery) ([]cims.Customer, error) {
 	from, where := "customer AS c"+ownerJoin, new(conditions)
-	createdAt, id := "c.created_at", "c.id"
+	list, createdAt, id := "customer AS c", "c.created_at", "c.id"
 	switch {
 	case query.Unassigned:
-		createdAt, id = "w.customer_created_at", "w.customer_id"
+		list, createdAt, id = "cims_unassigned AS w", "w.customer_created_at", "w.customer_id"
 		from = "cims_unassigned AS w JOIN customer AS c ON c.id = w.customer_id" + ownerJoin
 	case query.SalesManagerID != nil:
-		createdAt, id = "a.customer_created_at", "a.customer_id"
+		list, createdAt, id = "sales_manager_assignment AS a", "a.customer_created_at", "a.customer_id"
 		from = `sales_manager_assignment AS a JOIN customer AS c ON c.id = a.customer_id JOIN "user" AS u ON u.id = a.sales_manager_id`
 		where.add("a.is_active")
 	}
@@ -115,11 +115,15 @@ func (q *queries) Customers(ctx context.Context, query cims.CustomerQuery) ([]ci
 		}
 	}
 	if after := query.After; after != nil {
-		where.add("("+createdAt+", "+id+") < (?, CAST(? AS BIGINT))", after.CreatedAt, after.ID)
+		if q.dialect.TimesAsText {
+			where.add("("+createdAt+", "+id+") < (COALESCE((SELECT "+createdAt+" FROM "+list+" WHERE "+id+" = ?), ?), ?)", after.ID, after.CreatedAt, after.ID)
+		} else {
+			where.add("("+createdAt+", "+id+") < (?, CAST(? AS BIGINT))", after.CreatedAt, after.ID)
+		}
 	}
 	// The limit is part of the text: a plan for any limit would be one for many rows.
-	list, err := read(ctx, q, fmt.Sprintf("SELECT %s FROM %s%s ORDER BY %s DESC, %s DESC LIMIT %d", leadColumns, from, where.text(), createdAt, id, query.Limit), where.args...)
-	return convert(list, customerRow.customer), err
+	found, err := read(ctx, q, fmt.Sprintf("SELECT %s FROM %s%s ORDER BY %s DESC, %s DESC LIMIT %d", leadColumns, from, where.text(), createdAt, id, query.Limit), where.args...)
+	return convert(found, customerRow.customer), err
 }
 
 // conditions are those of a WHERE, all of which have to hold.

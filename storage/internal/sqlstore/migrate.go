@@ -77,7 +77,7 @@ func (s *Store) Migrate(ctx context.Context) error { return s.MigrateWithProgres
 // left alone: a step would find half of the rows, and who migrates is about to
 // use what is there.
 func (s *Store) MigrateWithProgress(ctx context.Context, progress func(migration.Progress)) error {
-	if err := s.refuseUnfinished(ctx); err != nil {
+	if err := s.RefuseUnfinished(ctx); err != nil {
 		return err
 	}
 	if progress == nil {

@@ -43,6 +43,10 @@ type Dialect struct {
 	// case; for a customer's full_name and phone_number, served by an index.
 	StartsWith func(column, prefix string) schema.QueryWithArgs
 
+	// TimesAsText is set where a host's times are texts of any form: only what is
+	// stored itself says where a time stands among them.
+	TimesAsText bool
+
 	// Classify says what kind of failure a driver's error is.
 	Classify func(err error) Failure
 
@@ -228,7 +232,7 @@ func (s *Store) Ready(ctx context.Context) error {
 	if err := s.current(ctx); err != nil {
 		return err
 	}
-	return s.refuseUnfinished(ctx)
+	return s.RefuseUnfinished(ctx)
 }
 
 // current returns nil when the schema is.

@@ -11,7 +11,7 @@ CREATE FUNCTION cims_name(raw TEXT) RETURNS TEXT LANGUAGE sql IMMUTABLE AS
 CREATE FUNCTION cims_is_enum(tab TEXT, col TEXT) RETURNS BOOLEAN LANGUAGE sql STABLE AS $$
 	SELECT EXISTS (
 		SELECT 1 FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
-		WHERE a.attrelid = to_regclass(quote_ident(tab)) AND a.attname = col AND NOT a.attisdropped AND t.typtype = 'e'
+		WHERE a.attrelid = cims_relation(tab) AND a.attname = col AND NOT a.attisdropped AND t.typtype = 'e'
 	)
 $$;
 
@@ -58,9 +58,9 @@ WITH added AS (
 
 DO $$ BEGIN
 	IF NOT cims_is_enum('customer', 'status') AND EXISTS (
-		SELECT 1 FROM cims_added WHERE table_name = 'customer' AND (kind = 'table' OR kind = 'column' AND name = 'status_name')
+		SELECT 1 FROM cims_added WHERE table_name = 'customer' AND (kind = 'table' OR kind = 'column' AND name = {'customer.status_name'})
 	) THEN
-		ALTER TABLE customer ALTER COLUMN status_name SET DEFAULT 'contacted';
+		ALTER TABLE {customer} ALTER COLUMN {customer.status_name} SET DEFAULT 'contacted';
 	END IF;
 END $$;
 

@@ -10,14 +10,14 @@ CREATE FUNCTION cims_status_in_step() RETURNS TRIGGER LANGUAGE plpgsql SET searc
 DECLARE
 	label TEXT;
 BEGIN
-	IF TG_OP = 'UPDATE' AND NEW.status IS DISTINCT FROM OLD.status AND NEW.status_name IS NOT DISTINCT FROM OLD.status_name THEN
-		NEW.status_name := NULL;
+	IF TG_OP = 'UPDATE' AND NEW.status IS DISTINCT FROM OLD.status AND NEW.{customer.status_name} IS NOT DISTINCT FROM OLD.{customer.status_name} THEN
+		NEW.{customer.status_name} := NULL;
 	END IF;
-	NEW.status_name := COALESCE(cims_name(NEW.status_name), cims_name(CAST(NEW.status AS TEXT)), 'contacted');
-	IF NOT EXISTS (SELECT 1 FROM customer_status WHERE name = NEW.status_name) THEN
-		PERFORM cims_add_entry('customer_status', NEW.status_name);
+	NEW.{customer.status_name} := COALESCE(cims_name(NEW.{customer.status_name}), cims_name(CAST(NEW.status AS TEXT)), 'contacted');
+	IF NOT EXISTS (SELECT 1 FROM customer_status WHERE name = NEW.{customer.status_name}) THEN
+		PERFORM cims_add_entry('customer_status', NEW.{customer.status_name});
 	END IF;
-	SELECT e.enumlabel INTO label FROM pg_enum AS e WHERE e.enumtypid = pg_typeof(NEW.status) AND cims_name(e.enumlabel) = NEW.status_name;
+	SELECT e.enumlabel INTO label FROM pg_enum AS e WHERE e.enumtypid = pg_typeof(NEW.status) AND cims_name(e.enumlabel) = NEW.{customer.status_name};
 	IF label IS NULL AND NEW.status IS NULL THEN -- a status without a label, and the column may not be NULL
 		SELECT e.enumlabel INTO label FROM pg_enum AS e WHERE e.enumtypid = pg_typeof(NEW.status) ORDER BY e.enumsortorder LIMIT 1;
 	END IF;
@@ -32,13 +32,13 @@ CREATE FUNCTION cims_role_in_step() RETURNS TRIGGER LANGUAGE plpgsql SET search_
 DECLARE
 	label TEXT;
 BEGIN
-	IF TG_OP = 'UPDATE' AND NEW.role IS DISTINCT FROM OLD.role AND NEW.role_name IS NOT DISTINCT FROM OLD.role_name THEN
-		NEW.role_name := NULL;
+	IF TG_OP = 'UPDATE' AND NEW.role IS DISTINCT FROM OLD.role AND NEW.{user.role_name} IS NOT DISTINCT FROM OLD.{user.role_name} THEN
+		NEW.{user.role_name} := NULL;
 	END IF;
-	NEW.role_name := COALESCE(cims_name(NEW.role_name), cims_name(CAST(NEW.role AS TEXT)));
-	IF NEW.role_name IS NOT NULL THEN
-		PERFORM cims_add_entry('user_role', NEW.role_name);
-		SELECT e.enumlabel INTO label FROM pg_enum AS e WHERE e.enumtypid = pg_typeof(NEW.role) AND cims_name(e.enumlabel) = NEW.role_name;
+	NEW.{user.role_name} := COALESCE(cims_name(NEW.{user.role_name}), cims_name(CAST(NEW.role AS TEXT)));
+	IF NEW.{user.role_name} IS NOT NULL THEN
+		PERFORM cims_add_entry('user_role', NEW.{user.role_name});
+		SELECT e.enumlabel INTO label FROM pg_enum AS e WHERE e.enumtypid = pg_typeof(NEW.role) AND cims_name(e.enumlabel) = NEW.{user.role_name};
 		NEW.role := label;
 	END IF;
 	RETURN NEW;
@@ -47,16 +47,16 @@ END $$;
 -- A host that fills status_name or role_name itself is not refused either.
 CREATE FUNCTION cims_status_named() RETURNS TRIGGER LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-	NEW.status_name := COALESCE(cims_name(NEW.status_name), 'contacted');
-	PERFORM cims_add_entry('customer_status', NEW.status_name);
+	NEW.{customer.status_name} := COALESCE(cims_name(NEW.{customer.status_name}), 'contacted');
+	PERFORM cims_add_entry('customer_status', NEW.{customer.status_name});
 	RETURN NEW;
 END $$;
 
 CREATE FUNCTION cims_role_named() RETURNS TRIGGER LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-	NEW.role_name := cims_name(NEW.role_name);
-	IF NEW.role_name IS NOT NULL THEN
-		PERFORM cims_add_entry('user_role', NEW.role_name);
+	NEW.{user.role_name} := cims_name(NEW.{user.role_name});
+	IF NEW.{user.role_name} IS NOT NULL THEN
+		PERFORM cims_add_entry('user_role', NEW.{user.role_name});
 	END IF;
 	RETURN NEW;
 END $$;
@@ -64,8 +64,8 @@ END $$;
 -- A customer of theirs has no sales manager yet.
 CREATE FUNCTION cims_foreign_customer() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
 BEGIN
-	INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting, due_at) VALUES (NEW.id, NEW.created_at, TRUE, now() + cims_grace());
-	INSERT INTO customer_status_history (customer_id, to_status, cause, changed_at) VALUES (NEW.id, NEW.status_name, 'external', clock_timestamp());
+	INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting, due_at) VALUES (NEW.{customer.id}, NEW.{customer.created_at}, TRUE, now() + cims_grace());
+	INSERT INTO customer_status_history (customer_id, to_status, cause, changed_at) VALUES (NEW.{customer.id}, NEW.{customer.status_name}, 'external', clock_timestamp());
 	RETURN NULL;
 END $$;
 
@@ -74,26 +74,26 @@ END $$;
 CREATE FUNCTION cims_foreign_status() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
 DECLARE
 	owner BIGINT;
-	before TEXT := cims_name(OLD.status_name);
+	before TEXT := cims_name(OLD.{customer.status_name});
 BEGIN
-	SELECT sales_manager_id INTO owner FROM sales_manager_assignment WHERE customer_id = NEW.id AND is_active;
-	IF NOT EXISTS (SELECT 1 FROM customer_status_history WHERE customer_id = NEW.id) THEN
+	SELECT sales_manager_id INTO owner FROM sales_manager_assignment WHERE customer_id = NEW.{customer.id} AND is_active;
+	IF NOT EXISTS (SELECT 1 FROM customer_status_history WHERE customer_id = NEW.{customer.id}) THEN
 		before := COALESCE(before, cims_enum_status(OLD), 'contacted');
 		PERFORM cims_add_entry('customer_status', before);
 		INSERT INTO customer_status_history (customer_id, to_status, cause, owner_id, changed_at)
-		VALUES (NEW.id, before, 'migrated', owner, clock_timestamp());
+		VALUES (NEW.{customer.id}, before, 'migrated', owner, clock_timestamp());
 	END IF;
-	IF before IS DISTINCT FROM NEW.status_name THEN
+	IF before IS DISTINCT FROM NEW.{customer.status_name} THEN
 		INSERT INTO customer_status_history (customer_id, from_status, to_status, cause, owner_id, changed_at)
-		VALUES (NEW.id, before, NEW.status_name, 'external', owner, clock_timestamp());
+		VALUES (NEW.{customer.id}, before, NEW.{customer.status_name}, 'external', owner, clock_timestamp());
 	END IF;
 	RETURN NULL;
 END $$;
 
 CREATE FUNCTION cims_foreign_time() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
 BEGIN
-	UPDATE sales_manager_assignment SET customer_created_at = NEW.created_at WHERE customer_id = NEW.id;
-	UPDATE cims_unassigned SET customer_created_at = NEW.created_at WHERE customer_id = NEW.id;
+	UPDATE sales_manager_assignment SET customer_created_at = NEW.{customer.created_at} WHERE customer_id = NEW.{customer.id};
+	UPDATE cims_unassigned SET customer_created_at = NEW.{customer.created_at} WHERE customer_id = NEW.{customer.id};
 	RETURN NULL;
 END $$;
 
@@ -168,45 +168,49 @@ END $$;
 
 DO $$
 DECLARE
+	row_type TEXT;
 	label TEXT := 'NULL';
-	columns TEXT := 'status_name';
+	columns TEXT := '{customer.status_name}';
 BEGIN
 	IF cims_is_enum('customer', 'status') THEN
 		label := 'cims_name(CAST(c.status AS TEXT))';
-		columns := 'status, status_name';
-		CREATE TRIGGER cims_status_in_step_insert BEFORE INSERT ON customer
+		columns := 'status, {customer.status_name}';
+		CREATE TRIGGER cims_status_in_step_insert BEFORE INSERT ON {customer}
 			FOR EACH ROW EXECUTE FUNCTION cims_status_in_step();
-		CREATE TRIGGER cims_status_in_step BEFORE UPDATE OF status, status_name ON customer
+		CREATE TRIGGER cims_status_in_step BEFORE UPDATE OF status, {customer.status_name} ON {customer}
 			FOR EACH ROW WHEN (current_setting('cims.filling', TRUE) IS DISTINCT FROM 'on') EXECUTE FUNCTION cims_status_in_step();
-	ELSIF EXISTS (SELECT 1 FROM cims_original_column WHERE table_name = 'customer' AND name = 'status_name') THEN
-		CREATE TRIGGER cims_status_named_insert BEFORE INSERT ON customer
+	ELSIF EXISTS (SELECT 1 FROM cims_original_column WHERE table_name = 'customer' AND name = {'customer.status_name'}) THEN
+		CREATE TRIGGER cims_status_named_insert BEFORE INSERT ON {customer}
 			FOR EACH ROW WHEN (NEW.cims_version = 0) EXECUTE FUNCTION cims_status_named();
-		CREATE TRIGGER cims_status_named BEFORE UPDATE OF status_name ON customer
+		CREATE TRIGGER cims_status_named BEFORE UPDATE OF {customer.status_name} ON {customer}
 			FOR EACH ROW WHEN (OLD.cims_version = NEW.cims_version AND current_setting('cims.filling', TRUE) IS DISTINCT FROM 'on')
 			EXECUTE FUNCTION cims_status_named();
 	END IF;
-	-- What the older program's column says, if it has one.
-	EXECUTE 'CREATE FUNCTION cims_enum_status(c customer) RETURNS TEXT LANGUAGE sql STABLE AS $f$ SELECT ' || label || ' $f$';
-	EXECUTE 'CREATE TRIGGER cims_foreign_status AFTER UPDATE OF ' || columns || ' ON customer FOR EACH ROW
-		WHEN (OLD.status_name IS DISTINCT FROM NEW.status_name AND OLD.cims_version = NEW.cims_version
+	-- What the older program's column says, if it has one: of a row of the table,
+	-- and of the view, if there is one.
+	FOR row_type IN SELECT DISTINCT unnest(ARRAY['customer', '{customer}']) LOOP
+		EXECUTE 'CREATE FUNCTION cims_enum_status(c ' || row_type || ') RETURNS TEXT LANGUAGE sql STABLE AS $f$ SELECT ' || label || ' $f$';
+	END LOOP;
+	EXECUTE 'CREATE TRIGGER cims_foreign_status AFTER UPDATE OF ' || columns || ' ON {customer} FOR EACH ROW
+		WHEN (OLD.{customer.status_name} IS DISTINCT FROM NEW.{customer.status_name} AND OLD.cims_version = NEW.cims_version
 			AND current_setting(''cims.filling'', TRUE) IS DISTINCT FROM ''on'')
 		EXECUTE FUNCTION cims_foreign_status()';
 	IF cims_is_enum('user', 'role') THEN
-		CREATE TRIGGER cims_role_in_step_insert BEFORE INSERT ON "user"
+		CREATE TRIGGER cims_role_in_step_insert BEFORE INSERT ON {user}
 			FOR EACH ROW EXECUTE FUNCTION cims_role_in_step();
-		CREATE TRIGGER cims_role_in_step BEFORE UPDATE OF role, role_name ON "user"
+		CREATE TRIGGER cims_role_in_step BEFORE UPDATE OF role, {user.role_name} ON {user}
 			FOR EACH ROW WHEN (current_setting('cims.filling', TRUE) IS DISTINCT FROM 'on') EXECUTE FUNCTION cims_role_in_step();
-	ELSIF EXISTS (SELECT 1 FROM cims_original_column WHERE table_name = 'user' AND name = 'role_name') THEN
-		CREATE TRIGGER cims_role_named_insert BEFORE INSERT ON "user" FOR EACH ROW EXECUTE FUNCTION cims_role_named();
-		CREATE TRIGGER cims_role_named BEFORE UPDATE OF role_name ON "user"
+	ELSIF EXISTS (SELECT 1 FROM cims_original_column WHERE table_name = 'user' AND name = {'user.role_name'}) THEN
+		CREATE TRIGGER cims_role_named_insert BEFORE INSERT ON {user} FOR EACH ROW EXECUTE FUNCTION cims_role_named();
+		CREATE TRIGGER cims_role_named BEFORE UPDATE OF {user.role_name} ON {user}
 			FOR EACH ROW WHEN (current_setting('cims.filling', TRUE) IS DISTINCT FROM 'on') EXECUTE FUNCTION cims_role_named();
 	END IF;
 END $$;
 
-CREATE TRIGGER cims_foreign_customer AFTER INSERT ON customer
+CREATE TRIGGER cims_foreign_customer AFTER INSERT ON {customer}
 	FOR EACH ROW WHEN (NEW.cims_version = 0) EXECUTE FUNCTION cims_foreign_customer();
-CREATE TRIGGER cims_foreign_time AFTER UPDATE OF created_at ON customer
-	FOR EACH ROW WHEN (OLD.created_at IS DISTINCT FROM NEW.created_at) EXECUTE FUNCTION cims_foreign_time();
+CREATE TRIGGER cims_foreign_time AFTER UPDATE OF {customer.created_at} ON {customer}
+	FOR EACH ROW WHEN (OLD.{customer.created_at} IS DISTINCT FROM NEW.{customer.created_at}) EXECUTE FUNCTION cims_foreign_time();
 CREATE TRIGGER cims_foreign_assignment BEFORE INSERT ON sales_manager_assignment
 	FOR EACH ROW WHEN (NEW.cims_version = 0) EXECUTE FUNCTION cims_foreign_assignment();
 CREATE TRIGGER cims_foreign_reassignment AFTER UPDATE OF sales_manager_id, is_active ON sales_manager_assignment

@@ -8,12 +8,13 @@ DECLARE
 BEGIN
 	-- Names of statuses and roles are ours, even where they were there before.
 	SELECT string_agg(quote_ident(name), ', ' ORDER BY place) INTO columns
-	FROM cims_original_column WHERE table_name = tab AND name NOT IN ('status_name', 'role_name');
+	FROM cims_original_column WHERE table_name = tab AND name NOT IN ({'customer.status_name'}, {'user.role_name'});
 	IF columns IS NULL THEN
 		row_count := 0; digest := 0;
 		RETURN;
 	END IF;
-	EXECUTE format('SELECT count(*), COALESCE(sum(hashtextextended(CAST(ROW(%s) AS TEXT), 0)), 0) FROM %I WHERE id > $1 AND id <= $2', columns, tab)
+	EXECUTE format('SELECT count(*), COALESCE(sum(hashtextextended(CAST(ROW(%s) AS TEXT), 0)), 0) FROM %s WHERE %3$I > $1 AND %3$I <= $2',
+		columns, cims_relation(tab), COALESCE((SELECT h.columns ->> 'id' FROM cims_host AS h WHERE h.table_name = tab), 'id'))
 		INTO row_count, digest USING above, up_to;
 END $$;
 
@@ -60,7 +61,7 @@ BEGIN
 	END IF;
 	EXECUTE 'SELECT cims_add_entry(''user_role'', n.name) FROM (SELECT DISTINCT ' || named || ' AS name FROM "user" AS u WHERE id > $1 AND id <= $2) AS n
 		WHERE n.name IS NOT NULL' USING r.above, r.up_to;
-	IF NOT EXISTS (SELECT 1 FROM cims_added WHERE kind = 'column' AND table_name = 'user' AND name = 'role_name') THEN
+	IF NOT EXISTS (SELECT 1 FROM cims_added WHERE kind = 'column' AND table_name = 'user' AND name = {'user.role_name'}) THEN
 		EXECUTE 'INSERT INTO cims_replaced_name SELECT ''user'', u.id, u.role_name, ' || named || ' FROM "user" AS u
 			WHERE id > $1 AND id <= $2 AND u.role_name IS DISTINCT FROM ' || named || ' AND ' || named || ' IS NOT NULL ON CONFLICT DO NOTHING' USING r.above, r.up_to;
 	END IF;
@@ -102,7 +103,7 @@ BEGIN
 	r := cims_next_range('customer', batch);
 	EXECUTE 'SELECT cims_add_entry(''customer_status'', n.name) FROM (SELECT DISTINCT ' || named || ' AS name FROM customer AS c
 		WHERE id > $1 AND id <= $2) AS n' USING r.above, r.up_to;
-	IF NOT EXISTS (SELECT 1 FROM cims_added WHERE kind = 'column' AND table_name = 'customer' AND name = 'status_name') THEN
+	IF NOT EXISTS (SELECT 1 FROM cims_added WHERE kind = 'column' AND table_name = 'customer' AND name = {'customer.status_name'}) THEN
 		EXECUTE 'INSERT INTO cims_replaced_name SELECT ''customer'', c.id, c.status_name, ' || named || ' FROM customer AS c
 			WHERE id > $1 AND id <= $2 AND c.status_name IS DISTINCT FROM ' || named || ' ON CONFLICT DO NOTHING' USING r.above, r.up_to;
 	END IF;

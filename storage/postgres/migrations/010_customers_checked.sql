@@ -1,2 +1,2 @@
 -- The foreign key of customers, checked for all that is there.
-ALTER TABLE customer VALIDATE CONSTRAINT cims_customer_status_name;
+ALTER TABLE {customer} VALIDATE CONSTRAINT cims_customer_status_name;

@@ -1,2 +1,2 @@
 -- An index for the search of a name.
-CREATE INDEX cims_customer_name ON customer (lower(full_name) text_pattern_ops);
+CREATE INDEX cims_customer_name ON {customer} (lower({customer.full_name}) text_pattern_ops);

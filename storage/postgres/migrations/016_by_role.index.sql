@@ -1,2 +1,2 @@
 -- An index for the users with a role.
-CREATE INDEX cims_user_role ON "user" (role_name);
+CREATE INDEX cims_user_role ON {user} ({user.role_name});

@@ -8,7 +8,7 @@ SELECT column1, column2, column3, column4, column5, TRUE, TRUE, t.now, t.now FRO
 	('finished', 'Finished', 'Project completed', '#8B5CF6', 4),
 	('rejected', 'Rejected', 'Lead rejected', '#EF4444', 5),
 	('need_to_call', 'Need to Call', 'Follow-up call needed', '#F97316', 6)
-), (SELECT strftime('%Y-%m-%d %H:%M:%f+00:00', 'now') AS now) AS t;
+), (SELECT {now} AS now) AS t;
 
 INSERT INTO user_role (name, display_name, description, permissions, is_active, is_system, created_at, updated_at)
 SELECT column1, column2, column3, column4, TRUE, TRUE, t.now, t.now FROM (VALUES
@@ -17,6 +17,6 @@ SELECT column1, column2, column3, column4, TRUE, TRUE, t.now, t.now FROM (VALUES
 	('sales_manager', 'Sales Manager', 'Sales Manager for CRM', 'statuses:read leads:read:own leads:write:own analytics:read'),
 	('member', 'Member', 'Team Member', 'statuses:read roles:read leads:read analytics:read'),
 	('customer', 'Customer', 'Customer/Client', '')
-), (SELECT strftime('%Y-%m-%d %H:%M:%f+00:00', 'now') AS now) AS t;
+), (SELECT {now} AS now) AS t;
 
-INSERT INTO sales_manager_counter (last_assigned_index, updated_at) VALUES (0, strftime('%Y-%m-%d %H:%M:%f+00:00', 'now'));
+INSERT INTO sales_manager_counter (last_assigned_index, updated_at) VALUES (0, {now});

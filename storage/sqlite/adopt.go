@@ -1,0 +1,511 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/schema"
+
+	"github.com/cimskit/cims/storage/migration"
+)
+
+// hostable is a table that may be the host's: customer or "user".
+type hostable struct {
+	name       string
+	nameColumn string // holds the name of a status or a role
+	entries    string // the table of those
+	newName    string // what the column has to hold, made from what it holds
+	fillRows   []string
+
+	needs    []string   // columns that a host's table must have, besides id
+	times    []string   // of these columns or those that we add
+	adds     []addition // columns that a host's table gets if it lacks them
+	reserved string     // a column that must be ours
+}
+
+// addition is a column to be added.
+type addition struct{ name, kind, then string }
+
+var (
+	users = hostable{
+		name: "user", nameColumn: "role_name", entries: "user_role", newName: "cims_name(role_name)",
+		needs: []string{"email"},
+		adds: []addition{
+			{"name", "VARCHAR(255)", " NOT NULL DEFAULT ''"},
+			{"surname", "VARCHAR(255)", " NOT NULL DEFAULT ''"},
+			{"role_name", "VARCHAR(100)", ""},
+			{"is_active", "BOOLEAN", " NOT NULL DEFAULT TRUE"},
+		},
+		fillRows: []string{
+			`UPDATE "user" SET role_name = cims_name(role_name) WHERE id > ?1 AND id <= ?2 AND cims_name(role_name) IS NOT role_name COLLATE BINARY`,
+		},
+	}
+	customers = hostable{
+		name: "customer", nameColumn: "status_name", entries: "customer_status", newName: statusName,
+		needs: []string{"full_name", "created_at"}, times: []string{"created_at", "updated_at"},
+		adds: []addition{
+			{"phone_number", "VARCHAR(50)", ""},
+			{"platform", "VARCHAR(255)", ""},
+			{"username", "VARCHAR(255)", ""},
+			{"notes", "TEXT", ""},
+			{"status_name", "VARCHAR(100)", " NOT NULL DEFAULT 'contacted'"},
+			{"updated_at", "TIMESTAMP", ""},
+			{nameColumn, "TEXT", ""},
+			{"cims_version", "INTEGER", " NOT NULL DEFAULT 0"},
+		},
+		reserved: nameColumn,
+		// The history comes first, see cims_foreign_status.
+		fillRows: []string{
+			`INSERT INTO customer_status_history (customer_id, to_status, cause, owner_id, changed_at)
+				SELECT c.id, ` + statusName + `, 'migrated', a.sales_manager_id, ?3
+				FROM customer AS c LEFT JOIN sales_manager_assignment AS a ON a.customer_id = c.id AND a.is_active
+				WHERE c.id > ?1 AND c.id <= ?2 AND NOT EXISTS (SELECT 1 FROM customer_status_history AS h WHERE h.customer_id = c.id)`,
+			`UPDATE customer SET status_name = ` + statusName + `, search_name = cims_lower(COALESCE(full_name, ''))
+				WHERE id > ?1 AND id <= ?2`,
+			`INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting)
+				SELECT id, created_at, FALSE FROM customer AS c WHERE id > ?1 AND id <= ?2
+				AND NOT EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = c.id AND a.is_active)
+				ON CONFLICT (customer_id) DO NOTHING`,
+		},
+	}
+	hostables = []*hostable{&users, &customers}
+)
+
+const statusName = "COALESCE(cims_name(status_name), 'contacted')"
+
+const maxName = 100
+
+// normalName is the one form in which names are stored; NULL for none.
+func normalName(name any) any {
+	var text string
+	switch name := name.(type) {
+	case nil:
+		return nil
+	case []byte:
+		text = string(name)
+	default:
+		text = fmt.Sprint(name)
+	}
+	text = strings.ReplaceAll(strings.ToLower(strings.TrimSpace(text)), " ", "_")
+	if runes := []rune(text); len(runes) > maxName {
+		text = string(runes[:maxName])
+	}
+	if text == "" {
+		return nil
+	}
+	return text
+}
+
+// shapeColumn is a column of a host's table as PRAGMA table_xinfo tells it.
+type shapeColumn struct {
+	name, kind string
+	notNull    bool
+	hidden     bool // generated: it can't be written
+}
+
+// shape reads a table's columns; none if there is no table.
+func (t *hostable) shape(ctx context.Context, conn bun.IConn) ([]shapeColumn, error) {
+	var all []shapeColumn
+	err := each(ctx, conn, func(rows *sql.Rows) error {
+		var c shapeColumn
+		err := rows.Scan(&c.name, &c.kind, &c.notNull, &c.hidden)
+		all = append(all, c)
+		return err
+	}, `SELECT name, upper(type), "notnull", hidden > 0 FROM pragma_table_xinfo(?)`, t.name)
+	return all, err
+}
+
+func find(columns []shapeColumn, name string) *shapeColumn {
+	if i := slices.IndexFunc(columns, func(c shapeColumn) bool { return strings.EqualFold(c.name, name) }); i >= 0 {
+		return &columns[i]
+	}
+	return nil
+}
+
+// adopt makes the table, or adds what a host's lacks and keeps in mind what was
+// there.
+func (t *hostable) adopt(ctx context.Context, conn bun.IConn) error {
+	columns, err := t.shape(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if len(columns) == 0 {
+		return create(ctx, conn, objects(t.name))
+	}
+	original := []string{}
+	for _, c := range columns {
+		if !c.hidden {
+			original = append(original, c.name)
+		}
+	}
+	list, err := json.Marshal(original)
+	if err != nil {
+		return err
+	}
+	if _, err := conn.ExecContext(ctx, "INSERT INTO cims_adopted (table_name, columns) VALUES (?, ?)", t.name, string(list)); err != nil {
+		return err
+	}
+	strict, err := value[bool](ctx, conn, "SELECT strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE", t.name)
+	if err != nil {
+		return err
+	}
+	for _, a := range t.adds {
+		if find(columns, a.name) != nil {
+			continue
+		}
+		kind := a.kind
+		switch {
+		case !strict:
+		case kind == "BOOLEAN":
+			kind = "INTEGER"
+		default:
+			kind = "TEXT"
+		}
+		if _, err := conn.ExecContext(ctx, "ALTER TABLE "+quoted(t.name)+" ADD COLUMN "+a.name+" "+kind+a.then); err != nil {
+			return fmt.Errorf("table %q: column %q: %w", t.name, a.name, err)
+		}
+		if _, err := conn.ExecContext(ctx, "INSERT INTO cims_added_column (table_name, column_name) VALUES (?, ?)", t.name, a.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// adopted returns the columns that the host's table had; nil where the table is
+// ours.
+func (t *hostable) adopted(ctx context.Context, conn bun.IConn) ([]string, error) {
+	found, err := values[string](ctx, conn, "SELECT columns FROM cims_adopted WHERE table_name = ?", t.name)
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	var columns []string
+	err = json.Unmarshal([]byte(found[0]), &columns)
+	return columns, err
+}
+
+// obstacles are what makes tables impossible to work with.
+func obstacles(ctx context.Context, conn bun.IConn) ([]migration.Finding, error) {
+	var all []migration.Finding
+	for _, o := range slices.Concat(objects("names"), objects("tables")) {
+		there, err := exists(ctx, conn, o.kind, o.name)
+		if err != nil {
+			return nil, err
+		}
+		if there {
+			all = append(all, migration.Finding{Where: o.name, Found: "there is such a " + o.kind + ", which is not of cims", Does: refuses + "rename it"})
+		}
+	}
+	for _, t := range hostables {
+		found, err := t.obstacles(ctx, conn)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+const refuses = "Migrate refuses: "
+
+func (t *hostable) obstacles(ctx context.Context, conn bun.IConn) ([]migration.Finding, error) {
+	columns, err := t.shape(ctx, conn)
+	if err != nil || len(columns) == 0 {
+		return nil, err
+	}
+	var found []migration.Finding
+	add := func(column string, rows int64, what, advice string) {
+		where := t.name
+		if column != "" {
+			where += "." + column
+		}
+		found = append(found, migration.Finding{Where: where, Found: what, Rows: rows, Does: refuses + advice})
+	}
+
+	ordinary, err := value[bool](ctx, conn, "SELECT type = 'table' FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE", t.name)
+	if err != nil {
+		return nil, err
+	}
+	if !ordinary {
+		add("", 0, "it is a view or a virtual table", "it must be an ordinary one")
+		return found, nil
+	}
+	// An id that is not the rowid itself has an index of its own.
+	id, err := value[bool](ctx, conn, `SELECT (SELECT group_concat(name) FROM pragma_table_info(?1) WHERE pk > 0) = 'id'
+		AND NOT EXISTS (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk')`, t.name)
+	if err != nil {
+		return nil, err
+	}
+	if !id {
+		add("id", 0, "it is not INTEGER PRIMARY KEY", "ids must be SQLite's own row numbers")
+		return found, nil
+	}
+	names := append(slices.Clone(t.needs), "id")
+	for _, a := range t.adds {
+		names = append(names, a.name)
+	}
+	for _, name := range names {
+		switch c := find(columns, name); {
+		case c == nil && slices.Contains(t.needs, name):
+			add(name, 0, "there is no such column", "add it and fill it")
+		case c == nil:
+		case c.name != name:
+			add(c.name, 0, "the column's name is written like this", "rename it to "+name)
+		case c.hidden:
+			add(name, 0, "the column is generated", "it must be one that can be written")
+		case name == t.reserved:
+			add(name, 0, "the column is there, but not of cims", "rename it")
+		case name == t.nameColumn && !slices.Contains([]string{"TEXT", "BLOB"}, affinity(c.kind)):
+			add(name, 0, "the column is of type "+c.kind, "it must be TEXT: it holds names")
+		case slices.Contains(t.times, name) && slices.Contains([]string{"INTEGER", "REAL"}, affinity(c.kind)):
+			add(name, 0, "the column is of type "+c.kind, "it must be TIMESTAMP, DATETIME or TEXT: it holds times as text")
+		case name == "is_active" && affinity(c.kind) != "INTEGER" && affinity(c.kind) != "NUMERIC":
+			add(name, 0, "the column is of type "+c.kind, "it must be BOOLEAN or INTEGER")
+		}
+	}
+	if len(found) > 0 {
+		return found, nil
+	}
+	if err := t.oddRows(ctx, conn, columns, add); err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// oddRows finds the rows that can't be worked with, in columns that can.
+func (t *hostable) oddRows(ctx context.Context, conn bun.IConn, columns []shapeColumn, add func(column string, rows int64, what, advice string)) error {
+	count := func(column, condition, what, advice string) error {
+		if find(columns, column) == nil {
+			return nil
+		}
+		n, err := value[int64](ctx, conn, "SELECT count(*) FROM "+quoted(t.name)+" WHERE "+condition)
+		if err == nil && n > 0 {
+			add(column, n, fmt.Sprintf("%d rows %s", n, what), advice)
+		}
+		return err
+	}
+	references, err := value[bool](ctx, conn, `SELECT EXISTS (SELECT 1 FROM pragma_foreign_key_list(?) WHERE "from" = ?)`, t.name, t.nameColumn)
+	if err != nil {
+		return err
+	}
+	if references {
+		add(t.nameColumn, 0, "the column references another table", "it must be free to hold the names of "+t.entries)
+	}
+	if c := find(columns, t.nameColumn); c != nil && c.notNull && t.newName != statusName {
+		if err := count(t.nameColumn, t.newName+" IS NULL", "hold no name, and the column is NOT NULL", "give them one"); err != nil {
+			return err
+		}
+	}
+	if t.name == "customer" {
+		for _, column := range t.times {
+			if err := t.oddTimes(ctx, conn, columns, column, add); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := count("is_active", "is_active NOT IN (0, 1)", "hold neither 0 nor 1 nor NULL", "make it one of these"); err != nil {
+		return err
+	}
+	return count("email", "email IN (SELECT email FROM "+quoted(t.name)+" GROUP BY email HAVING count(*) > 1)",
+		"have an email that another row has too", "it must be one user's")
+}
+
+// oddTimes finds times that can't be read.
+func (t *hostable) oddTimes(ctx context.Context, conn bun.IConn, columns []shapeColumn, column string, add func(column string, rows int64, what, advice string)) error {
+	if find(columns, column) == nil {
+		return nil
+	}
+	var missing, odd int64
+	err := each(ctx, conn, func(rows *sql.Rows) error {
+		var kind string
+		var stored any
+		if err := rows.Scan(&kind, &stored); err != nil {
+			return err
+		}
+		switch {
+		case kind == "null":
+			missing++
+		case kind != "text" || !isTime(stored):
+			odd++
+		}
+		return nil
+	}, "SELECT typeof("+column+"), "+column+" FROM "+quoted(t.name))
+	if missing > 0 && slices.Contains(t.needs, column) {
+		add(column, missing, fmt.Sprintf("%d rows hold none", missing), "give them one")
+	}
+	if odd > 0 {
+		add(column, odd, fmt.Sprintf("%d rows hold no time in text", odd), "write it as YYYY-MM-DD HH:MM:SS, in UTC")
+	}
+	return err
+}
+
+// isTime tells whether the storage can read what the driver gives as a time.
+func isTime(stored any) bool {
+	var at time.Time
+	return schema.Scanner(reflect.TypeFor[time.Time]())(reflect.ValueOf(&at).Elem(), stored) == nil
+}
+
+// affinity is how SQLite treats a column of this type:
+// https://www.sqlite.org/datatype3.html#determination_of_column_affinity
+func affinity(kind string) string {
+	has := func(parts ...string) bool {
+		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(kind, part) })
+	}
+	switch {
+	case has("INT"):
+		return "INTEGER"
+	case has("CHAR", "CLOB", "TEXT"):
+		return "TEXT"
+	case kind == "" || has("BLOB"):
+		return "BLOB"
+	case has("REAL", "FLOA", "DOUB"): //nolint:misspell // as SQLite looks for it
+		return "REAL"
+	}
+	return "NUMERIC"
+}
+
+// batchRows is how many rows a transaction goes through: some tenths of a second.
+const batchRows = 5_000
+
+// fill goes through the next rows.
+func (t *hostable) fill(ctx context.Context, conn bun.IConn) (more bool, err error) {
+	var after int64
+	var last *int64
+	if after, err = t.reached(ctx, conn); err != nil {
+		return false, err
+	}
+	if last, err = value[*int64](ctx, conn, "SELECT max(id) FROM (SELECT id FROM "+quoted(t.name)+" WHERE id > ? ORDER BY id LIMIT ?)", after, batchRows); err != nil || last == nil {
+		return false, err
+	}
+	columns, err := t.adopted(ctx, conn)
+	if err != nil {
+		return false, err
+	}
+	if slices.Contains(columns, t.nameColumn) {
+		if _, err := conn.ExecContext(ctx, `INSERT INTO cims_replaced_name (table_name, row_id, old_name, new_name)
+			SELECT ?3, id, `+t.nameColumn+`, `+t.newName+` FROM `+quoted(t.name)+`
+			WHERE id > ?1 AND id <= ?2 AND `+t.newName+` IS NOT `+t.nameColumn+` COLLATE BINARY`, after, *last, t.name); err != nil {
+			return false, err
+		}
+	}
+	rows, digest, err := t.digest(ctx, conn, columns, after, *last)
+	if err != nil {
+		return false, err
+	}
+	if _, err := conn.ExecContext(ctx, "INSERT INTO cims_original (table_name, last_id, row_count, digest) VALUES (?, ?, ?, ?)", t.name, *last, rows, digest); err != nil {
+		return false, err
+	}
+	return true, t.quietly(ctx, conn, func() error {
+		at := now()
+		for _, statement := range t.fillRows {
+			if _, err := conn.ExecContext(ctx, statement, after, *last, at); err != nil {
+				return fmt.Errorf("table %q, rows %d to %d: %w", t.name, after+1, *last, err)
+			}
+		}
+		return nil
+	})
+}
+
+// reached is the last row that was gone through.
+func (t *hostable) reached(ctx context.Context, conn bun.IConn) (int64, error) {
+	return value[int64](ctx, conn, "SELECT COALESCE(max(last_id), ?) FROM cims_original WHERE table_name = ?", int64(math.MinInt64), t.name)
+}
+
+// report tells how far fill is. The total is counted once.
+func (t *hostable) report(ctx context.Context, conn bun.IConn, step string, totals map[string]int64, progress func(migration.Progress)) (err error) {
+	if _, counted := totals[t.name]; !counted {
+		if totals[t.name], err = value[int64](ctx, conn, "SELECT count(*) FROM "+quoted(t.name)); err != nil {
+			return err
+		}
+	}
+	done, err := value[int64](ctx, conn, "SELECT COALESCE(sum(row_count), 0) FROM cims_original WHERE table_name = ?", t.name)
+	if err == nil {
+		progress(migration.Progress{Step: step, Done: done, Total: max(done, totals[t.name])})
+	}
+	return err
+}
+
+// digest is one of what the host's own columns hold, of the rows after one up to
+// another, but of the names, which are ours to write.
+func (t *hostable) digest(ctx context.Context, conn bun.IConn, columns []string, after, last int64) (rows int64, digest []byte, err error) {
+	list := []string{"id"}
+	for _, column := range columns {
+		if column != t.nameColumn && column != "id" {
+			list = append(list, "+"+quoted(column)) // with a plus, the driver leaves times as they are
+		}
+	}
+	hash, cells, to := sha256.New(), make([]any, len(list)), make([]any, len(list))
+	for i := range cells {
+		to[i] = &cells[i]
+	}
+	var line []byte
+	err = each(ctx, conn, func(found *sql.Rows) error {
+		rows++
+		if err := found.Scan(to...); err != nil {
+			return err
+		}
+		line = line[:0]
+		for _, cell := range cells {
+			line = appendCell(line, cell)
+		}
+		_, err := hash.Write(line)
+		return err
+	}, "SELECT "+strings.Join(list, ", ")+" FROM "+quoted(t.name)+" WHERE id > ? AND id <= ? ORDER BY id", after, last)
+	return rows, hash.Sum(nil), err
+}
+
+// appendCell writes a value so that no other reads the same.
+func appendCell(line []byte, cell any) []byte {
+	switch cell := cell.(type) {
+	case int64:
+		return binary.BigEndian.AppendUint64(append(line, 'i'), uint64(cell)) //nolint:gosec // the bits matter
+	case float64:
+		return binary.BigEndian.AppendUint64(append(line, 'f'), math.Float64bits(cell))
+	case string:
+		return append(binary.AppendUvarint(append(line, 't'), uint64(len(cell))), cell...)
+	case []byte:
+		return append(binary.AppendUvarint(append(line, 'b'), uint64(len(cell))), cell...)
+	default:
+		return append(line, 'n')
+	}
+}
+
+// quietly does something to a host's table that the host's own triggers don't
+// see: they are taken away and put back as they were, in one transaction.
+func (t *hostable) quietly(ctx context.Context, conn bun.IConn, do func() error) error {
+	theirs, err := t.hostTriggers(ctx, conn)
+	if err != nil {
+		return err
+	}
+	for _, trigger := range theirs {
+		if _, err := conn.ExecContext(ctx, "DROP TRIGGER "+quoted(trigger.name)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(do(), create(ctx, conn, theirs))
+}
+
+func (t *hostable) hostTriggers(ctx context.Context, conn bun.IConn) ([]object, error) {
+	ours := slices.Concat(objects("triggers"), objects("guard_"+t.name))
+	var theirs []object
+	err := each(ctx, conn, func(rows *sql.Rows) error {
+		o := object{kind: "trigger"}
+		err := rows.Scan(&o.name, &o.sql)
+		if !slices.ContainsFunc(ours, func(our object) bool { return our.name == o.name }) {
+			theirs = append(theirs, o)
+		}
+		return err
+	}, "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE ORDER BY rowid", t.name)
+	return theirs, err
+}

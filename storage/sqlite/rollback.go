@@ -1,0 +1,118 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/uptrace/bun"
+)
+
+// Rollback takes away what Migrate and this library have added, and leaves each
+// column that the host's tables had before as it would be without them: names
+// that Migrate replaced are put back where they have not changed since. Statuses,
+// roles, assignments and histories are lost with their tables. It refuses where a
+// table customer or "user" of ours would be lost with rows in it, and where both
+// are ours, unless force is set. Nothing else may use the database meanwhile, and
+// of the Storage only Migrate, Plan, Verify, Rollback and Close work afterwards.
+// It does all or nothing, and nothing where there is nothing of this library.
+func (s *Storage) Rollback(ctx context.Context, force bool) error {
+	return s.Retry(ctx, func() error {
+		err := s.inTransaction(ctx, func(conn bun.IConn) error { return rollback(ctx, conn, force) })
+		if err != nil {
+			return fmt.Errorf("rollback: %w", err)
+		}
+		s.remembered.Lost()
+		return nil
+	})
+}
+
+func rollback(ctx context.Context, conn bun.IConn, force bool) error {
+	n, err := applied(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		if err := undo(ctx, conn, force); err != nil {
+			return err
+		}
+	}
+	_, err = conn.ExecContext(ctx, "DROP TABLE IF EXISTS cims_migrations")
+	return err
+}
+
+func undo(ctx context.Context, conn bun.IConn, force bool) error {
+	ours := objects("names") // in the order in which they were made
+	lost := 0
+	for _, t := range hostables {
+		columns, err := t.adopted(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if columns != nil {
+			continue
+		}
+		rows, err := value[int64](ctx, conn, "SELECT count(*) FROM "+quoted(t.name))
+		if err != nil {
+			return err
+		}
+		if rows > 0 && !force {
+			return fmt.Errorf("the table %q is of cims, and would be lost with its %d rows", t.name, rows)
+		}
+		lost++
+		ours = append(ours, objects(t.name)...)
+	}
+	if lost == len(hostables) && !force {
+		return errors.New("the database is all of cims: nothing would be left")
+	}
+	onHosts := slices.Concat(objects("indexes"), []object{uniqueEmail}, objects("guard_user"), objects("guard_customer"), objects("triggers"))
+	if err := drop(ctx, conn, onHosts); err != nil {
+		return err
+	}
+	for _, t := range hostables {
+		if err := t.putBack(ctx, conn); err != nil {
+			return err
+		}
+	}
+	return drop(ctx, conn, slices.Concat(ours, objects("tables")))
+}
+
+// putBack leaves a host's table as it would be without us.
+func (t *hostable) putBack(ctx context.Context, conn bun.IConn) error {
+	if err := t.quietly(ctx, conn, func() error {
+		_, err := conn.ExecContext(ctx, `UPDATE `+quoted(t.name)+` SET `+t.nameColumn+` = r.old_name FROM cims_replaced_name AS r
+			WHERE r.table_name = ? AND r.row_id = id AND r.new_name IS `+t.nameColumn, t.name)
+		return err
+	}); err != nil {
+		return err
+	}
+	added, err := values[string](ctx, conn, "SELECT column_name FROM cims_added_column WHERE table_name = ? ORDER BY rowid DESC", t.name)
+	if err != nil {
+		return err
+	}
+	columns, err := t.shape(ctx, conn)
+	if err != nil {
+		return err
+	}
+	for _, column := range added {
+		if find(columns, column) == nil {
+			continue // taken away by somebody else
+		}
+		if _, err := conn.ExecContext(ctx, "ALTER TABLE "+quoted(t.name)+" DROP COLUMN "+column); err != nil {
+			return fmt.Errorf("table %q: column %q: %w", t.name, column, err)
+		}
+	}
+	return nil
+}
+
+// drop takes away in the opposite order of making: who refers to something goes
+// before it.
+func drop(ctx context.Context, conn bun.IConn, all []object) error {
+	for _, o := range slices.Backward(all) {
+		if _, err := conn.ExecContext(ctx, "DROP "+o.kind+" IF EXISTS "+quoted(o.name)); err != nil {
+			return fmt.Errorf("%s %s: %w", o.kind, o.name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+-- What refers to customer and "user", and what stands by itself. See the
+-- PostgreSQL migration for what each is for.
+
+CREATE TABLE sales_manager_assignment (
+	id INTEGER PRIMARY KEY,
+	customer_id INTEGER NOT NULL UNIQUE REFERENCES customer (id) ON DELETE CASCADE,
+	sales_manager_id INTEGER NOT NULL REFERENCES "user" (id) ON DELETE CASCADE,
+	assigned_at TIMESTAMP NOT NULL,
+	assigned_by INTEGER REFERENCES "user" (id) ON DELETE SET NULL,
+	is_active BOOLEAN NOT NULL DEFAULT TRUE,
+	customer_created_at TIMESTAMP,
+	cims_version INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX cims_assignment_manager ON sales_manager_assignment (sales_manager_id, customer_created_at DESC, customer_id DESC) WHERE is_active;
+
+CREATE TABLE sales_manager_counter (
+	id INTEGER PRIMARY KEY AUTOINCREMENT,
+	last_assigned_index INTEGER DEFAULT 0,
+	updated_at TIMESTAMP,
+	floor BIGINT NOT NULL DEFAULT 0,
+	turn BIGINT NOT NULL DEFAULT 0,
+	version BIGINT NOT NULL DEFAULT 0
+);
+
+CREATE TABLE sales_manager_rotation (
+	sales_manager_id INTEGER PRIMARY KEY REFERENCES "user" (id) ON DELETE CASCADE,
+	virtual_time BIGINT NOT NULL DEFAULT 0,
+	last_turn BIGINT NOT NULL DEFAULT 0,
+	weight INTEGER NOT NULL DEFAULT 1,
+	paused BOOLEAN NOT NULL DEFAULT FALSE,
+	assigned_leads_count BIGINT NOT NULL DEFAULT 0
+);
+
+CREATE TABLE cims_unassigned (
+	customer_id INTEGER PRIMARY KEY REFERENCES customer (id) ON DELETE CASCADE,
+	customer_created_at TIMESTAMP NOT NULL,
+	waiting BOOLEAN NOT NULL,
+	due_at TIMESTAMP
+);
+CREATE INDEX cims_unassigned_newest ON cims_unassigned (customer_created_at DESC, customer_id DESC);
+
+CREATE TABLE customer_status_history (
+	id INTEGER PRIMARY KEY,
+	customer_id INTEGER NOT NULL,
+	from_status VARCHAR(100),
+	to_status VARCHAR(100) NOT NULL,
+	cause VARCHAR(20) NOT NULL,
+	changed_by INTEGER,
+	reason TEXT,
+	owner_id INTEGER,
+	changed_at TIMESTAMP NOT NULL
+);
+CREATE INDEX customer_status_history_customer ON customer_status_history (customer_id, to_status);
+
+CREATE TABLE assignment_history (
+	id INTEGER PRIMARY KEY,
+	customer_id INTEGER NOT NULL,
+	from_manager_id INTEGER,
+	to_manager_id INTEGER,
+	cause VARCHAR(20) NOT NULL,
+	changed_by INTEGER,
+	changed_at TIMESTAMP NOT NULL
+);
+CREATE INDEX assignment_history_customer ON assignment_history (customer_id);
+
+CREATE TABLE cims_idempotency (
+	scope VARCHAR(400) NOT NULL,
+	key VARCHAR(255) NOT NULL,
+	fingerprint VARCHAR(64) NOT NULL,
+	result TEXT NOT NULL,
+	created_at TIMESTAMP NOT NULL,
+	PRIMARY KEY (scope, key)
+) WITHOUT ROWID;
+CREATE INDEX cims_idempotency_created ON cims_idempotency (created_at);

@@ -1,0 +1,397 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/uptrace/bun"
+
+	"github.com/cimskit/cims/storage/migration"
+)
+
+// snapshot reads everything as it is at one moment.
+func (s *Storage) snapshot(ctx context.Context, do func(conn bun.IConn) error) error {
+	return s.Retry(ctx, func() error {
+		conn, err := s.reader.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
+			return errors.Join(err, conn.Close())
+		}
+		return errors.Join(do(conn), transaction{conn}.Rollback())
+	})
+}
+
+// Plan says what Migrate would do, and what is odd in the host's tables, also
+// what Migrate refuses. It changes nothing.
+func (s *Storage) Plan(ctx context.Context) (plan migration.Plan, err error) {
+	err = s.snapshot(ctx, func(conn bun.IConn) error {
+		plan = migration.Plan{}
+		n, err := applied(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if plan.State, err = state(ctx, conn, n); err != nil {
+			return err
+		}
+		for i := n; i < len(steps); i++ {
+			left := migration.Step{Name: steps[i].name, Does: steps[i].does}
+			if t := steps[i].fills; t != nil {
+				if left.Rows, err = t.left(ctx, conn, n > 0); err != nil {
+					return err
+				}
+			}
+			plan.Steps = append(plan.Steps, left)
+		}
+		plan.Findings, err = findings(ctx, conn, n)
+		return err
+	})
+	return plan, err
+}
+
+// state is what the database was before its first step.
+func state(ctx context.Context, conn bun.IConn, applied int) (migration.State, error) {
+	if applied == len(steps) {
+		return migration.Current, nil
+	}
+	query := "SELECT EXISTS (SELECT 1 FROM cims_adopted)"
+	if applied == 0 {
+		query = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE lower(name) IN ('customer', 'user'))"
+	}
+	if hosts, err := value[bool](ctx, conn, query); err != nil || hosts {
+		return migration.Host, err
+	}
+	return migration.Empty, nil
+}
+
+// left counts the rows that are still to be gone through.
+func (t *hostable) left(ctx context.Context, conn bun.IConn, begun bool) (int64, error) {
+	after := int64(math.MinInt64)
+	columns, err := t.shape(ctx, conn)
+	if err != nil || find(columns, "id") == nil {
+		return 0, err
+	}
+	if begun {
+		if after, err = t.reached(ctx, conn); err != nil {
+			return 0, err
+		}
+	}
+	return value[int64](ctx, conn, "SELECT count(*) FROM "+quoted(t.name)+" WHERE id > ?", after)
+}
+
+// findings are the oddities of the rows that are still to be gone through.
+func findings(ctx context.Context, conn bun.IConn, applied int) ([]migration.Finding, error) {
+	var all []migration.Finding
+	if applied == 0 {
+		found, err := obstacles(ctx, conn)
+		if err != nil || len(found) > 0 {
+			return found, err
+		}
+	}
+	for i, step := range steps {
+		if step.fills == nil || i < applied {
+			continue
+		}
+		found, err := step.fills.findings(ctx, conn, applied > 0)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+func (t *hostable) findings(ctx context.Context, conn bun.IConn, begun bool) ([]migration.Finding, error) {
+	columns, err := t.shape(ctx, conn)
+	if err != nil || len(columns) == 0 {
+		return nil, err
+	}
+	after := int64(math.MinInt64)
+	if begun {
+		if after, err = t.reached(ctx, conn); err != nil {
+			return nil, err
+		}
+	}
+	var all []migration.Finding
+	count := func(column, condition, found, does string) error {
+		n, err := value[int64](ctx, conn, "SELECT count(*) FROM "+quoted(t.name)+" WHERE id > ? AND "+condition, after)
+		if err == nil && n > 0 {
+			all = append(all, migration.Finding{Where: t.name + "." + column, Found: fmt.Sprintf(found, n), Rows: n, Does: does})
+		}
+		return err
+	}
+	has := func(column string) bool { return find(columns, column) != nil }
+	if has(t.nameColumn) {
+		names, err := t.oddNames(ctx, conn, after)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, names...)
+	}
+	if t.name == "customer" {
+		return all, count("full_name", "full_name IS NULL", "%d rows hold none", "nothing: they are listed with an empty name")
+	}
+	none, found := "1", "there is no such column: %d users have no role"
+	if has(t.nameColumn) {
+		none, found = t.newName+" IS NULL", "%d rows hold none"
+	}
+	if err := count(t.nameColumn, none, found, "nothing: who has no role may do nothing"); err != nil {
+		return nil, err
+	}
+	if has("is_active") {
+		return all, count("is_active", "is_active IS NULL", "%d rows hold NULL", "nothing: it means inactive")
+	}
+	return all, nil
+}
+
+// maxNames bounds how many odd names are listed.
+const maxNames = 100
+
+// oddNames lists the names that are not what they will be, or that no status or
+// role has.
+func (t *hostable) oddNames(ctx context.Context, conn bun.IConn, after int64) ([]migration.Finding, error) {
+	known := systemNames(t.entries)
+	there, err := exists(ctx, conn, "table", t.entries)
+	if err == nil && there {
+		known, err = values[string](ctx, conn, "SELECT name FROM "+t.entries)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all []migration.Finding
+	err = each(ctx, conn, func(rows *sql.Rows) error {
+		var old, name *string
+		var n int64
+		if err := rows.Scan(&old, &name, &n); err != nil {
+			return err
+		}
+		f := migration.Finding{Where: t.name + "." + t.nameColumn, Rows: n}
+		switch {
+		case name == nil && old == nil: // a user without a role, counted as such
+			return nil
+		case name != nil && old != nil && *name == *old && slices.Contains(known, *name):
+			return nil
+		case len(all) == maxNames:
+			return nil
+		case old == nil:
+			f.Found = fmt.Sprintf("%d rows hold NULL", n)
+		default:
+			f.Found = fmt.Sprintf("%d rows say “%s”", n, *old)
+		}
+		switch {
+		case name == nil:
+			f.Does = "makes it NULL"
+		case !slices.Contains(known, *name):
+			f.Does = fmt.Sprintf("makes an inactive entry “%s” of it", *name)
+		default:
+			f.Does = fmt.Sprintf("makes it “%s”", *name)
+		}
+		all = append(all, f)
+		return nil
+	}, `SELECT CAST(`+t.nameColumn+` COLLATE BINARY AS TEXT) AS old, `+t.newName+`, count(*) FROM `+quoted(t.name)+` WHERE id > ?
+		GROUP BY old ORDER BY count(*) DESC, old`, after)
+	return all, err
+}
+
+// Verify compares what is there with what Migrate has promised: that nothing of
+// the host's is lost or changed, that each name resolves, that the counts and the
+// list of unassigned customers are right, that each history ends in its
+// customer's status, and that the schema is complete. While programs are running
+// beside it, or have been since Migrate, the host's own columns may have changed:
+// whileRunning makes notes of such differences. It changes nothing.
+func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migration.Report, err error) {
+	err = s.snapshot(ctx, func(conn bun.IConn) error {
+		report = migration.Report{}
+		n, err := applied(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if n < len(steps) {
+			report.Checks = []migration.Check{{Name: "migrated", Fault: fmt.Sprintf("at step %d of %d: run Migrate", n, len(steps))}}
+			return nil
+		}
+		report.Checks = []migration.Check{{Name: "migrated"}}
+		for _, t := range hostables {
+			differences, err := t.compare(ctx, conn)
+			if err != nil {
+				return err
+			}
+			check := migration.Check{Name: t.name + " rows as they were"}
+			if whileRunning {
+				report.Notes = append(report.Notes, differences...)
+			} else if len(differences) > 0 {
+				check.Fault = listed(differences)
+			}
+			report.Checks = append(report.Checks, check)
+		}
+		for _, p := range promises {
+			broken, err := values[string](ctx, conn, p.query+" LIMIT ?", maxListed+1)
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			report.Checks = append(report.Checks, migration.Check{Name: p.name, Fault: listed(broken)})
+		}
+		missing, err := missing(ctx, conn)
+		report.Checks = append(report.Checks, migration.Check{Name: "tables, indexes and triggers", Fault: listed(missing)})
+		return err
+	})
+	return report, err
+}
+
+// compare finds the ranges of rows in which the host's own columns differ from
+// what they were when Migrate went through them.
+func (t *hostable) compare(ctx context.Context, conn bun.IConn) ([]string, error) {
+	columns, err := t.adopted(ctx, conn)
+	if err != nil || columns == nil {
+		return nil, err
+	}
+	there, err := t.shape(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	for _, column := range columns {
+		if find(there, column) == nil {
+			return []string{fmt.Sprintf("%s: the column %s is gone", t.name, column)}, nil
+		}
+	}
+	type span struct {
+		last, rows int64
+		digest     []byte
+	}
+	var spans []span
+	err = each(ctx, conn, func(rows *sql.Rows) error {
+		var r span
+		err := rows.Scan(&r.last, &r.rows, &r.digest)
+		spans = append(spans, r)
+		return err
+	}, "SELECT last_id, row_count, digest FROM cims_original WHERE table_name = ? ORDER BY last_id", t.name)
+	if err != nil {
+		return nil, err
+	}
+	var differences []string
+	after := int64(math.MinInt64)
+	for _, r := range spans {
+		rows, digest, err := t.digest(ctx, conn, columns, after, r.last)
+		if err != nil {
+			return nil, err
+		}
+		where := fmt.Sprintf("%s: of the ids up to %d", t.name, r.last)
+		if after != math.MinInt64 {
+			where = fmt.Sprintf("%s: of the ids from %d to %d", t.name, after+1, r.last)
+		}
+		switch {
+		case rows != r.rows:
+			differences = append(differences, fmt.Sprintf("%s there were %d rows, now %d", where, r.rows, rows))
+		case !bytes.Equal(digest, r.digest):
+			differences = append(differences, where+" a row has changed")
+		}
+		after = r.last
+	}
+	return differences, nil
+}
+
+// promises are queries for what breaks them.
+var promises = []struct{ name, query string }{
+	{
+		"customers' statuses exist",
+		`SELECT 'customer ' || id || ' is in ' || quote(status_name) FROM customer
+			WHERE status_name IS NULL OR status_name NOT IN (SELECT name FROM customer_status)`,
+	},
+	{
+		"users' roles exist",
+		`SELECT 'user ' || id || ' is ' || quote(role_name) FROM "user" WHERE role_name NOT IN (SELECT name FROM user_role)`,
+	},
+	{
+		"assignments are of customers and users",
+		`SELECT 'assignment ' || id FROM sales_manager_assignment
+			WHERE customer_id NOT IN (SELECT id FROM customer) OR sales_manager_id NOT IN (SELECT id FROM "user")`,
+	},
+	{
+		"managers' counts equal their assignments",
+		`SELECT 'user ' || id || ' has ' || leads || ' and counts ' || counted FROM (
+			SELECT u.id, COALESCE(m.assigned_leads_count, 0) AS counted,
+				(SELECT count(*) FROM sales_manager_assignment AS a WHERE a.sales_manager_id = u.id AND a.is_active) AS leads
+			FROM "user" AS u LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.id
+		) WHERE leads <> counted`,
+	},
+	{
+		"exactly the unassigned are in cims_unassigned",
+		`SELECT 'customer ' || id || CASE WHEN assigned THEN ' is both' ELSE ' is neither' END FROM (
+			SELECT c.id, EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = c.id AND a.is_active) AS assigned,
+				EXISTS (SELECT 1 FROM cims_unassigned AS w WHERE w.customer_id = c.id) AS listed
+			FROM customer AS c
+		) WHERE assigned = listed
+		UNION ALL SELECT 'customer ' || customer_id || ' is no more' FROM cims_unassigned WHERE customer_id NOT IN (SELECT id FROM customer)`,
+	},
+	{
+		"histories end in the status",
+		`SELECT 'customer ' || id || ' is in ' || quote(status_name) || ', its history in ' || quote(ends) FROM (
+			SELECT c.id, c.status_name, (SELECT h.to_status FROM customer_status_history AS h WHERE h.customer_id = c.id ORDER BY +h.id DESC LIMIT 1) AS ends
+			FROM customer AS c
+		) WHERE ends IS NOT status_name COLLATE BINARY`,
+	},
+	{
+		"customers are found by their names",
+		`SELECT 'customer ' || id FROM customer WHERE search_name IS NOT cims_lower(COALESCE(full_name, ''))
+			AND search_name IS NOT lower(COALESCE(full_name, ''))`, // as the triggers write it
+	},
+}
+
+// missing finds what of the schema is not there, or not as it was made.
+func missing(ctx context.Context, conn bun.IConn) ([]string, error) {
+	guards, err := triggers(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	lists, err := indexes(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, o := range slices.Concat(objects("names"), objects("tables"), lists, guards) {
+		found, err := values[string](ctx, conn, "SELECT sql FROM sqlite_master WHERE type = ? AND name = ?", o.kind, o.name)
+		switch {
+		case err != nil:
+			return nil, err
+		case len(found) == 0:
+			all = append(all, fmt.Sprintf("the %s %s is missing", o.kind, o.name))
+		case found[0] != o.sql:
+			all = append(all, fmt.Sprintf("the %s %s is not as cims makes it", o.kind, o.name))
+		}
+	}
+	for _, t := range hostables {
+		columns, err := t.shape(ctx, conn)
+		if err != nil {
+			return nil, err
+		}
+		for _, a := range t.adds {
+			if find(columns, a.name) == nil {
+				all = append(all, fmt.Sprintf("the column %s of %s is missing", a.name, t.name))
+			}
+		}
+	}
+	return all, nil
+}
+
+// maxListed bounds how many faults of a kind are named.
+const maxListed = 5
+
+func listed(faults []string) string {
+	text := ""
+	for i, fault := range faults {
+		if i == maxListed {
+			return text + ", and more"
+		}
+		if i > 0 {
+			text += ", "
+		}
+		text += fault
+	}
+	return text
+}
