@@ -108,7 +108,7 @@ func (s *session) ids(statement string, args ...any) []int64 {
 		s.o.writes++
 	}
 	if err != nil {
-		s.err = fmt.Errorf("%s %v: %w", statement, args, err)
+		s.err = fmt.Errorf("%s %v at %s: %w", statement, args, begin.Format(time.StampMilli), err)
 		s.o.failures = append(s.o.failures, s.err.Error())
 	}
 	return ids
@@ -344,16 +344,15 @@ func (o *olderProgram) requireUnhurt(t *testing.T, longest time.Duration) {
 	}
 }
 
-// slowestOfAll is how long the slowest statement took.
-func (o *olderProgram) slowestOfAll() (kind string, took time.Duration) {
+// slowestOfEach is how long the slowest statement of each kind took.
+func (o *olderProgram) slowestOfEach() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for k, d := range o.slowest {
-		if d > took {
-			kind, took = k, d
-		}
+	var list []string
+	for _, kind := range slices.Sorted(maps.Keys(o.slowest)) {
+		list = append(list, fmt.Sprintf("%s %s", kind, o.slowest[kind].Round(time.Millisecond)))
 	}
-	return kind, took
+	return strings.Join(list, ", ")
 }
 
 func ids(set map[int64]bool) []int64 { return slices.Sorted(maps.Keys(set)) }

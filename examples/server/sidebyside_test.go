@@ -296,9 +296,8 @@ func TestTheOlderProgramWorksOn(t *testing.T) {
 			require.Greater(t, writes, writesBefore, "nothing was written meanwhile")
 			older.awaitEachDeed(t, done)
 			stop()
-			kind, slowest := older.slowestOfAll()
-			t.Logf("up of %d customers took %s; %d statements meanwhile, %.0f a second; the slowest ever, %s …, took %s",
-				count, took.Round(time.Millisecond), writes-writesBefore, float64(writes-writesBefore)/took.Seconds(), kind, slowest.Round(time.Millisecond))
+			t.Logf("up of %d customers took %s; %d statements meanwhile, %.0f a second; the slowest of each kind ever: %s",
+				count, took.Round(time.Millisecond), writes-writesBefore, float64(writes-writesBefore)/took.Seconds(), older.slowestOfEach())
 			older.requireUnhurt(t, time.Second)
 
 			before.requireConsistent(t, conn)
