@@ -66,16 +66,6 @@ func otherOptions() []postgres.Option {
 	return []postgres.Option{postgres.Customers(leads), postgres.Users(staff)}
 }
 
-func TestStorageOnHostTables(t *testing.T) {
-	t.Parallel()
-	pgtest.Need(t)
-	storagetest.Run(t, func(t *testing.T) storagetest.Open {
-		url := pgtest.URL(t)
-		pgtest.Execute(t, url, standardNames)
-		return func(t *testing.T) cims.Storage { return open(t, url) }
-	})
-}
-
 func TestStorageOnHostTablesOfOtherNames(t *testing.T) {
 	t.Parallel()
 	pgtest.Need(t)

@@ -8,6 +8,8 @@ CREATE TRIGGER cims_assignment_deleted AFTER DELETE ON sales_manager_assignment 
 	UPDATE sales_manager_rotation SET assigned_leads_count = assigned_leads_count - 1 WHERE sales_manager_id = OLD.sales_manager_id;
 	INSERT OR REPLACE INTO cims_unassigned (customer_id, customer_created_at, waiting, due_at)
 	SELECT id, COALESCE(created_at, {now}), TRUE, {due} FROM customer WHERE id = OLD.customer_id;
+	INSERT INTO assignment_history (customer_id, from_manager_id, cause, changed_at)
+	SELECT id, OLD.sales_manager_id, 'external', {now} FROM customer WHERE id = OLD.customer_id;
 END;
 CREATE TRIGGER cims_customer_deleted AFTER DELETE ON customer BEGIN
 	DELETE FROM cims_unassigned WHERE customer_id = OLD.id;
@@ -37,6 +39,20 @@ CREATE TRIGGER cims_foreign_assignment AFTER INSERT ON sales_manager_assignment 
 	ON CONFLICT (sales_manager_id) DO UPDATE SET assigned_leads_count = assigned_leads_count + 1;
 	INSERT INTO assignment_history (customer_id, to_manager_id, cause, changed_by, changed_at)
 	SELECT NEW.customer_id, NEW.sales_manager_id, 'external', NEW.assigned_by, {now} WHERE NEW.is_active;
+END;
+
+CREATE TRIGGER cims_foreign_reassignment AFTER UPDATE OF sales_manager_id, is_active ON sales_manager_assignment
+WHEN NEW.cims_version = OLD.cims_version AND (NEW.sales_manager_id <> OLD.sales_manager_id OR NEW.is_active IS NOT OLD.is_active) BEGIN
+	UPDATE sales_manager_rotation SET assigned_leads_count = assigned_leads_count - 1 WHERE sales_manager_id = OLD.sales_manager_id AND OLD.is_active;
+	INSERT INTO sales_manager_rotation (sales_manager_id, assigned_leads_count)
+	SELECT NEW.sales_manager_id, 1 WHERE NEW.is_active
+	ON CONFLICT (sales_manager_id) DO UPDATE SET assigned_leads_count = assigned_leads_count + 1;
+	DELETE FROM cims_unassigned WHERE customer_id = NEW.customer_id AND NEW.is_active;
+	INSERT OR REPLACE INTO cims_unassigned (customer_id, customer_created_at, waiting, due_at)
+	SELECT id, COALESCE(created_at, {now}), TRUE, {due} FROM customer WHERE id = NEW.customer_id AND NOT NEW.is_active;
+	INSERT INTO assignment_history (customer_id, from_manager_id, to_manager_id, cause, changed_at)
+	SELECT NEW.customer_id, CASE WHEN OLD.is_active THEN OLD.sales_manager_id END, CASE WHEN NEW.is_active THEN NEW.sales_manager_id END, 'external', {now}
+	WHERE OLD.is_active OR NEW.is_active;
 END;
 
 -- A history ends in the status that the customer is in: it may do so already where
