@@ -64,7 +64,7 @@ func (n names) load(ctx context.Context, conn bun.IConn, table string, columns [
 	}
 	theirs := make([]string, len(columns))
 	for i, column := range columns {
-		theirs[i] = n.realColumn(table, column)
+		theirs[i] = n.Theirs(table, column)
 	}
 	return l.on.Raw(func(driver any) error {
 		std, ok := driver.(*stdlib.Conn)
@@ -78,7 +78,7 @@ func (n names) load(ctx context.Context, conn bun.IConn, table string, columns [
 
 // sequence gives out a table's ids; NULL where a host has another way.
 func (n names) sequence(table string) string {
-	return "CAST(pg_get_serial_sequence('" + n.identifier(table).Sanitize() + "', '" + n.column(table, "id") + "') AS regclass)"
+	return "CAST(pg_get_serial_sequence('" + n.identifier(table).Sanitize() + "', '" + n.Column(table, "id") + "') AS regclass)"
 }
 
 func (n names) lastID(ctx context.Context, conn bun.IConn, table string) (id int64, err error) {

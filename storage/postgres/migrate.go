@@ -36,7 +36,7 @@ func (s *Storage) MigrateWithProgress(ctx context.Context, progress func(migrati
 		return err
 	}
 	// The host may have added a column that has to be filled.
-	for _, table := range slices.Sorted(maps.Keys(s.names)) {
+	for _, table := range slices.Sorted(maps.Keys(s.names.Names)) {
 		if err := s.UnderLock(ctx, "SELECT cims_make_view('"+table+"')"); err != nil {
 			return err
 		}

@@ -46,18 +46,18 @@ func scalar[T any](p *planner, query string, args ...any) (value T) {
 }
 
 func (p *planner) has(table string) bool {
-	return scalar[bool](p, "SELECT to_regclass($1) IS NOT NULL", p.names.relation(table))
+	return scalar[bool](p, "SELECT to_regclass($1) IS NOT NULL", p.names.Relation(table))
 }
 
 const columnOf = `SELECT EXISTS (SELECT 1 FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
 	WHERE a.attrelid = to_regclass($1) AND a.attname = $2 AND NOT a.attisdropped`
 
 func (p *planner) hasColumn(table, column string) bool {
-	return scalar[bool](p, columnOf+")", p.names.relation(table), p.names.column(table, column))
+	return scalar[bool](p, columnOf+")", p.names.Relation(table), p.names.Column(table, column))
 }
 
 func (p *planner) isEnum(table, column string) bool {
-	return scalar[bool](p, columnOf+" AND t.typtype = 'e')", p.names.relation(table), p.names.column(table, column))
+	return scalar[bool](p, columnOf+" AND t.typtype = 'e')", p.names.Relation(table), p.names.Column(table, column))
 }
 
 func (p *planner) state() migration.State {
@@ -80,7 +80,7 @@ func (p *planner) state() migration.State {
 
 // ours tells whether an unfinished migration has added a table, or a column.
 func (p *planner) ours(table, column string) bool {
-	return p.has("cims_added") && scalar[bool](p, "SELECT EXISTS (SELECT 1 FROM cims_added WHERE table_name = $1 AND name = $2 AND kind <> 'row')", table, p.names.column(table, column))
+	return p.has("cims_added") && scalar[bool](p, "SELECT EXISTS (SELECT 1 FROM cims_added WHERE table_name = $1 AND name = $2 AND kind <> 'row')", table, p.names.Column(table, column))
 }
 
 func (p *planner) steps() []migration.Step {
@@ -90,7 +90,7 @@ func (p *planner) steps() []migration.Step {
 		planned := migration.Step{Name: step.Name, Does: step.Does}
 		if step.Kind == sqlstore.Batches {
 			if table := tables[step.Name[4:]]; p.has(table) {
-				planned.Rows = scalar[int64](p, "SELECT count(*) FROM "+p.names.relation(table))
+				planned.Rows = scalar[int64](p, "SELECT count(*) FROM "+p.names.Relation(table))
 			}
 		}
 		steps = append(steps, planned)
@@ -127,7 +127,7 @@ func (p *planner) find(where, found, does, query string) {
 
 // count is find for a condition on a table, or on a column of it.
 func (p *planner) count(found, does, condition, table string, column ...string) {
-	p.find(p.names.shown(table, column...), found+"%.0s", does+"%.0s", fmt.Sprintf("SELECT count(*), '', '' FROM %s AS t WHERE %s", p.names.relation(table), p.names.sql(condition)))
+	p.find(p.names.Shown(table, column...), found+"%.0s", does+"%.0s", fmt.Sprintf("SELECT count(*), '', '' FROM %s AS t WHERE %s", p.names.Relation(table), p.names.SQL(condition)))
 }
 
 const normal = "NULLIF(left(replace(lower(btrim(%s)), ' ', '_'), 100), '')"
@@ -173,17 +173,17 @@ func (p *planner) lookAtNames(table, name, label, entries, nothing string) {
 	values := func(column string) string {
 		return fmt.Sprintf(`SELECT v.n, v.value, v.becomes FROM (
 			SELECT count(*) AS n, CAST(%[2]s AS TEXT) AS value, %[3]s AS becomes FROM %[1]s AS t GROUP BY 2, 3
-		) AS v WHERE v.becomes IS NOT NULL AND %%s ORDER BY v.n DESC, v.value LIMIT %[4]d`, p.names.relation(table), column, normalOf(column), manyValues)
+		) AS v WHERE v.becomes IS NOT NULL AND %%s ORDER BY v.n DESC, v.value LIMIT %[4]d`, p.names.Relation(table), column, normalOf(column), manyValues)
 	}
 	system := "v.becomes IN ('contacted', 'project_started', 'continuing', 'finished', 'rejected', 'need_to_call')"
 	if table == "user" {
 		system = "v.becomes IN ('ceo', 'financial_director', 'sales_manager', 'member', 'customer')"
 	}
-	column := p.names.sql("t.{" + table + "." + name + "}")
-	where, shown := p.names.shown(table, name), p.names.column(table, name)
+	column := p.names.SQL("t.{" + table + "." + name + "}")
+	where, shown := p.names.Shown(table, name), p.names.Column(table, name)
 	if enum {
-		p.find(p.names.shown(table, label), "%d rows say “%s”", "becomes %s beside it", fmt.Sprintf(values(label), "v.value <> v.becomes"))
-		p.find(p.names.shown(table, label), "%d rows say “%s”, which nothing is called", "an inactive entry %s is made", fmt.Sprintf(values(label), "NOT "+known+" AND NOT "+system))
+		p.find(p.names.Shown(table, label), "%d rows say “%s”", "becomes %s beside it", fmt.Sprintf(values(label), "v.value <> v.becomes"))
+		p.find(p.names.Shown(table, label), "%d rows say “%s”, which nothing is called", "an inactive entry %s is made", fmt.Sprintf(values(label), "NOT "+known+" AND NOT "+system))
 	}
 	if !named {
 		if enum {
@@ -214,7 +214,7 @@ func (p *planner) lookAtAssignments() {
 		role := "NULL"
 		for _, column := range []string{"role", "role_name"} { // the name wins
 			if p.hasColumn("user", column) {
-				role = fmt.Sprintf("COALESCE(%s, %s)", normalOf(p.names.sql("u.{user."+column+"}")), role)
+				role = fmt.Sprintf("COALESCE(%s, %s)", normalOf(p.names.SQL("u.{user."+column+"}")), role)
 			}
 		}
 		p.count("%d active rows are of people who are not active sales managers", "stays as it is; they get no new leads",

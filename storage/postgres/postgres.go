@@ -126,7 +126,7 @@ func newStorage(db *sql.DB, closing func() error, host names) (*Storage, error) 
 		return nil, err
 	}
 	for i := range steps {
-		steps[i].SQL = host.sql(steps[i].SQL)
+		steps[i].SQL = host.SQL(steps[i].SQL)
 	}
 	return &Storage{Store: sqlstore.New(dialect(steps, host), db, db, closing), db: db, names: host}, nil
 }
@@ -209,13 +209,13 @@ func classify(err error) sqlstore.Failure {
 // columns describes those of a table, or of the view over it: what is NOT NULL or
 // has a default, only the table itself knows.
 func (n names) columns(ctx context.Context, conn bun.IConn, table string) ([]sqlstore.Column, error) {
-	if _, ours := nameable[table]; ours {
+	if _, ours := sqlstore.Nameable[table]; ours {
 		if err := n.check(ctx, conn); err != nil {
 			return nil, err
 		}
 	}
 	var seen []string
-	if _, other := n[table]; other {
+	if _, other := n.Names[table]; other {
 		if err := n.scanAll(ctx, conn, `SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(quote_ident('`+table+`')) AND attnum > 0`, &seen); err != nil {
 			return nil, err
 		}
@@ -236,7 +236,7 @@ func (n names) columns(ctx context.Context, conn bun.IConn, table string) ([]sql
 		if err := rows.Scan(&c.Name, &c.Type, &c.NotNull, &c.HasDefault, &c.Label); err != nil {
 			return nil, err
 		}
-		if c.Name = n.viewColumn(table, c.Name); seen == nil || slices.Contains(seen, c.Name) {
+		if c.Name = n.Ours(table, c.Name); seen == nil || slices.Contains(seen, c.Name) {
 			list = append(list, c)
 		}
 	}

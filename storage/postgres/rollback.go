@@ -28,7 +28,7 @@ func (s *Storage) Rollback(ctx context.Context, force bool) error {
 	if p.err != nil {
 		return s.Explain(p.err)
 	}
-	if err := s.UnderLock(ctx, s.names.sql(beginRollback)); err != nil {
+	if err := s.UnderLock(ctx, s.names.SQL(beginRollback)); err != nil {
 		return err
 	}
 	for scalar[bool](&p, "SELECT EXISTS (SELECT 1 FROM cims_replaced_name)") {
@@ -39,7 +39,7 @@ func (s *Storage) Rollback(ctx context.Context, force bool) error {
 	if p.err != nil {
 		return s.Explain(p.err)
 	}
-	return s.UnderLock(ctx, s.names.sql(endRollback))
+	return s.UnderLock(ctx, s.names.SQL(endRollback))
 }
 
 // lost lists what a rollback would lose.
