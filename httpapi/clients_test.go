@@ -19,6 +19,7 @@ const requireClients = "CIMS_TEST_REQUIRE_CLIENTS"
 // from the document of the server, and compiled as strictly as can be.
 // What is generated is never committed, so that it can't be out of date.
 func TestTypedClients(t *testing.T) {
+	t.Parallel()
 	for _, client := range []struct {
 		name  string
 		fetch [][]string // may need the network
