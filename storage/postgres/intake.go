@@ -14,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/uptrace/bun"
 
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
@@ -79,6 +78,9 @@ func (s *Storage) onConn(ctx context.Context, do func(conn *pgx.Conn) error) err
 
 const beginning = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
+// users is the host's table, or the view over it.
+const users = `"user"`
+
 // lockAndRead begins a transaction, takes the rotation's lock and reads what it
 // guards.
 func lockAndRead(ctx context.Context, conn *pgx.Conn) (sqlstore.State, error) {
@@ -87,8 +89,8 @@ func lockAndRead(ctx context.Context, conn *pgx.Conn) (sqlstore.State, error) {
 	batch.Queue(beginning)
 	batch.Queue(sqlstore.Lock)
 	batch.Queue(sqlstore.Version).QueryRow(func(row pgx.Row) error { return row.Scan(&state.Version) })
-	batch.Queue(sqlstore.Pool).QueryRow(func(row pgx.Row) error { return row.Scan(&state.Pool) })
-	batch.Queue(sqlstore.ReadRotation).Query(func(rows pgx.Rows) error {
+	batch.Queue(sqlstore.Pool(users)).QueryRow(func(row pgx.Row) error { return row.Scan(&state.Pool) })
+	batch.Queue(sqlstore.ReadRotation(users)).Query(func(rows pgx.Rows) error {
 		var err error
 		state.Rotation, err = sqlstore.ScanRotation(rows)
 		return err
@@ -172,9 +174,9 @@ func guardArguments(before sqlstore.State, after cims.Rotation, leads []*cims.Le
 
 // guard takes the lock where the rotation is in the state that the decision was
 // made on, and all statuses are active; holds has a row then.
-const guard = `, holds AS (
+var guard = `, holds AS (
 		UPDATE sales_manager_counter SET version = version + 1, turn = $13, floor = $14
-		WHERE ` + sqlstore.TheCounter + ` AND version = $11 AND (` + sqlstore.Pool + `) = $12
+		WHERE ` + sqlstore.TheCounter + ` AND version = $11 AND (` + sqlstore.Pool(users) + `) = $12
 		AND NOT EXISTS (SELECT 1 FROM input AS i WHERE NOT EXISTS (SELECT 1 FROM customer_status AS s WHERE s.name = i.status_name AND s.is_active))
 		RETURNING 1
 	), members AS (
@@ -263,16 +265,12 @@ func scanIDs(rows sqlstore.Rows, leads []*cims.Lead) (stored int, err error) {
 
 // intake is a Dialect's: the same statement without the guard, inside a
 // transaction.
-func intake(ctx context.Context, conn bun.IConn, host sqlstore.Hosts, leads []*cims.Lead) (err error) {
-	tx, ok := conn.(transaction)
-	if !ok {
-		return fmt.Errorf("cims: want a transaction, got %T", conn)
-	}
+func intake(ctx context.Context, conn sqlstore.Conn, host sqlstore.Hosts, leads []*cims.Lead) (err error) {
 	statement, err := intakeStatement(ctx, host, false)
 	if err != nil {
 		return err
 	}
-	rows, err := tx.tx.QueryContext(ctx, statement, leadArguments(leads)...)
+	rows, err := beneath(conn).Query(ctx, statement, leadArguments(leads)...)
 	if err != nil {
 		return err
 	}
@@ -317,7 +315,7 @@ func (s simple) ExecContext(ctx context.Context, query string, args ...any) (sql
 
 // prepared runs a query in the way that the pool's connections have as their
 // default: pgx's own is to prepare a statement once on each of them.
-func prepared(ctx context.Context, on bun.IConn, query string, args []any) (*sql.Rows, error) {
+func prepared(ctx context.Context, on sqlstore.Conn, query string, args []any) (sqlstore.ResultSet, error) {
 	var numbered strings.Builder
 	for n := 1; ; n++ {
 		before, after, more := strings.Cut(query, "?")
@@ -328,11 +326,22 @@ func prepared(ctx context.Context, on bun.IConn, query string, args []any) (*sql
 		numbered.WriteString("$" + strconv.Itoa(n))
 		query = after
 	}
+	return beneath(on).Query(ctx, numbered.String(), args...)
+}
+
+// beneath is a connection that takes arguments, beside their statement.
+func beneath(on sqlstore.Conn) sqlstore.Conn {
 	switch c := on.(type) {
-	case simple:
-		on = c.conn
-	case transaction:
-		on = c.conn
+	case joined:
+		c.mode = nil
+		return c
+	case sqlstore.SQL:
+		switch s := c.IConn.(type) {
+		case simple:
+			return sqlstore.SQL{IConn: s.conn}
+		case transaction:
+			return sqlstore.SQL{IConn: s.conn}
+		}
 	}
-	return on.QueryContext(ctx, numbered.String(), args...)
+	return on
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/schema"
 
+	"github.com/cimskit/cims/storage/internal/sqlstore"
 	"github.com/cimskit/cims/storage/migration"
 )
 
@@ -32,6 +33,25 @@ type hostable struct {
 	times    []string   // of these columns or those that we add
 	adds     []addition // columns that a host's table gets if it lacks them
 	reserved string     // a column that must be ours
+
+	names sqlstore.Names
+}
+
+// sql writes the host's names into a statement: {t} is the table, {t.id} a column
+// of it and {t.entry} its nameColumn.
+func (t *hostable) sql(statement string) string {
+	return t.names.SQL(strings.NewReplacer("{t}", "{"+t.name+"}", "{t.entry}", "{"+t.name+"."+t.nameColumn+"}", "{t.", "{"+t.name+".").Replace(statement))
+}
+
+func (t *hostable) table() string { return t.names.Table(t.name) }
+
+func (t *hostable) column(name string) string { return t.names.Column(t.name, name) }
+
+func (t *hostable) shown(column ...string) string { return t.names.Shown(t.name, column...) }
+
+// find looks up a column that the host may call otherwise.
+func (t *hostable) find(columns []shapeColumn, name string) *shapeColumn {
+	return find(columns, t.column(name))
 }
 
 // addition is a column to be added.
@@ -39,7 +59,7 @@ type addition struct{ name, kind, then string }
 
 var (
 	users = hostable{
-		name: "user", nameColumn: "role_name", entries: "user_role", newName: "cims_name(role_name)",
+		name: "user", nameColumn: "role_name", entries: "user_role", newName: "cims_name({t.entry})",
 		needs: []string{"email"},
 		adds: []addition{
 			{"name", "VARCHAR(255)", " NOT NULL DEFAULT ''"},
@@ -48,7 +68,7 @@ var (
 			{"is_active", "BOOLEAN", " NOT NULL DEFAULT TRUE"},
 		},
 		fillRows: []string{
-			`UPDATE "user" SET role_name = cims_name(role_name) WHERE id > ?1 AND id <= ?2 AND cims_name(role_name) IS NOT role_name COLLATE BINARY`,
+			`UPDATE {t} SET {t.entry} = cims_name({t.entry}) WHERE {t.id} > ?1 AND {t.id} <= ?2 AND cims_name({t.entry}) IS NOT {t.entry} COLLATE BINARY`,
 		},
 	}
 	customers = hostable{
@@ -68,21 +88,20 @@ var (
 		// The history comes first, see cims_foreign_status.
 		fillRows: []string{
 			`INSERT INTO customer_status_history (customer_id, to_status, cause, owner_id, changed_at)
-				SELECT c.id, ` + statusName + `, 'migrated', a.sales_manager_id, ?3
-				FROM customer AS c LEFT JOIN sales_manager_assignment AS a ON a.customer_id = c.id AND a.is_active
-				WHERE c.id > ?1 AND c.id <= ?2 AND NOT EXISTS (SELECT 1 FROM customer_status_history AS h WHERE h.customer_id = c.id)`,
-			`UPDATE customer SET status_name = ` + statusName + `, search_name = cims_lower(COALESCE(full_name, ''))
-				WHERE id > ?1 AND id <= ?2`,
+				SELECT c.{t.id}, ` + statusName + `, 'migrated', a.sales_manager_id, ?3
+				FROM {t} AS c LEFT JOIN sales_manager_assignment AS a ON a.customer_id = c.{t.id} AND a.is_active
+				WHERE c.{t.id} > ?1 AND c.{t.id} <= ?2 AND NOT EXISTS (SELECT 1 FROM customer_status_history AS h WHERE h.customer_id = c.{t.id})`,
+			`UPDATE {t} SET {t.entry} = ` + statusName + `, search_name = cims_lower(COALESCE({t.full_name}, ''))
+				WHERE {t.id} > ?1 AND {t.id} <= ?2`,
 			`INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting)
-				SELECT id, created_at, FALSE FROM customer AS c WHERE id > ?1 AND id <= ?2
-				AND NOT EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = c.id AND a.is_active)
+				SELECT c.{t.id}, c.{t.created_at}, FALSE FROM {t} AS c WHERE c.{t.id} > ?1 AND c.{t.id} <= ?2
+				AND NOT EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = c.{t.id} AND a.is_active)
 				ON CONFLICT (customer_id) DO NOTHING`,
 		},
 	}
-	hostables = []*hostable{&users, &customers}
 )
 
-const statusName = "COALESCE(cims_name(status_name), 'contacted')"
+const statusName = "COALESCE(cims_name({customer.status_name}), 'contacted')"
 
 const maxName = 100
 
@@ -122,7 +141,7 @@ func (t *hostable) shape(ctx context.Context, conn bun.IConn) ([]shapeColumn, er
 		err := rows.Scan(&c.name, &c.kind, &c.notNull, &c.hidden)
 		all = append(all, c)
 		return err
-	}, `SELECT name, upper(type), "notnull", hidden > 0 FROM pragma_table_xinfo(?)`, t.name)
+	}, `SELECT name, upper(type), "notnull", hidden > 0 FROM pragma_table_xinfo(?)`, t.table())
 	return all, err
 }
 
@@ -141,7 +160,7 @@ func (t *hostable) adopt(ctx context.Context, conn bun.IConn) error {
 		return err
 	}
 	if len(columns) == 0 {
-		return create(ctx, conn, objects(t.name))
+		return create(ctx, conn, newHost(t.names).objects(t.name))
 	}
 	original := []string{}
 	for _, c := range columns {
@@ -153,15 +172,16 @@ func (t *hostable) adopt(ctx context.Context, conn bun.IConn) error {
 	if err != nil {
 		return err
 	}
-	if _, err := conn.ExecContext(ctx, "INSERT INTO cims_adopted (table_name, columns) VALUES (?, ?)", t.name, string(list)); err != nil {
+	if _, err := conn.ExecContext(ctx, "INSERT INTO cims_adopted (table_name, relation, names, columns) VALUES (?, ?, ?, ?)",
+		t.name, t.table(), t.names.ColumnsJSON(t.name), string(list)); err != nil {
 		return err
 	}
-	strict, err := value[bool](ctx, conn, "SELECT strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE", t.name)
+	strict, err := value[bool](ctx, conn, "SELECT strict FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE", t.table())
 	if err != nil {
 		return err
 	}
 	for _, a := range t.adds {
-		if find(columns, a.name) != nil {
+		if t.find(columns, a.name) != nil {
 			continue
 		}
 		kind := a.kind
@@ -172,8 +192,8 @@ func (t *hostable) adopt(ctx context.Context, conn bun.IConn) error {
 		default:
 			kind = "TEXT"
 		}
-		if _, err := conn.ExecContext(ctx, "ALTER TABLE "+quoted(t.name)+" ADD COLUMN "+a.name+" "+kind+a.then); err != nil {
-			return fmt.Errorf("table %q: column %q: %w", t.name, a.name, err)
+		if _, err := conn.ExecContext(ctx, t.sql("ALTER TABLE {t} ADD COLUMN ")+a.name+" "+kind+a.then); err != nil {
+			return fmt.Errorf("table %q: column %q: %w", t.table(), a.name, err)
 		}
 		if _, err := conn.ExecContext(ctx, "INSERT INTO cims_added_column (table_name, column_name) VALUES (?, ?)", t.name, a.name); err != nil {
 			return err
@@ -195,9 +215,9 @@ func (t *hostable) adopted(ctx context.Context, conn bun.IConn) ([]string, error
 }
 
 // obstacles are what makes tables impossible to work with.
-func obstacles(ctx context.Context, conn bun.IConn) ([]migration.Finding, error) {
+func (h *host) obstacles(ctx context.Context, conn bun.IConn) ([]migration.Finding, error) {
 	var all []migration.Finding
-	for _, o := range slices.Concat(objects("names"), objects("tables")) {
+	for _, o := range slices.Concat(h.objects("names"), h.objects("tables")) {
 		there, err := exists(ctx, conn, o.kind, o.name)
 		if err != nil {
 			return nil, err
@@ -206,7 +226,7 @@ func obstacles(ctx context.Context, conn bun.IConn) ([]migration.Finding, error)
 			all = append(all, migration.Finding{Where: o.name, Found: "there is such a " + o.kind + ", which is not of cims", Does: refuses + "rename it"})
 		}
 	}
-	for _, t := range hostables {
+	for _, t := range h.tables() {
 		found, err := t.obstacles(ctx, conn)
 		if err != nil {
 			return nil, err
@@ -220,19 +240,26 @@ const refuses = "Migrate refuses: "
 
 func (t *hostable) obstacles(ctx context.Context, conn bun.IConn) ([]migration.Finding, error) {
 	columns, err := t.shape(ctx, conn)
-	if err != nil || len(columns) == 0 {
+	if err != nil {
 		return nil, err
 	}
 	var found []migration.Finding
 	add := func(column string, rows int64, what, advice string) {
-		where := t.name
+		where := t.shown()
 		if column != "" {
 			where += "." + column
 		}
 		found = append(found, migration.Finding{Where: where, Found: what, Rows: rows, Does: refuses + advice})
 	}
+	named, other := t.names[t.name]
+	if len(columns) == 0 {
+		if other {
+			add("", 0, "there is no such table", "name the one that is there")
+		}
+		return found, nil
+	}
 
-	ordinary, err := value[bool](ctx, conn, "SELECT type = 'table' FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE", t.name)
+	ordinary, err := value[bool](ctx, conn, "SELECT type = 'table' FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE", t.table())
 	if err != nil {
 		return nil, err
 	}
@@ -241,13 +268,13 @@ func (t *hostable) obstacles(ctx context.Context, conn bun.IConn) ([]migration.F
 		return found, nil
 	}
 	// An id that is not the rowid itself has an index of its own.
-	id, err := value[bool](ctx, conn, `SELECT (SELECT group_concat(name) FROM pragma_table_info(?1) WHERE pk > 0) = 'id'
-		AND NOT EXISTS (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk')`, t.name)
+	id, err := value[bool](ctx, conn, `SELECT (SELECT group_concat(name) FROM pragma_table_info(?1) WHERE pk > 0) = ?2
+		AND NOT EXISTS (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk')`, t.table(), t.column("id"))
 	if err != nil {
 		return nil, err
 	}
 	if !id {
-		add("id", 0, "it is not INTEGER PRIMARY KEY", "ids must be SQLite's own row numbers")
+		add(t.column("id"), 0, "it is not INTEGER PRIMARY KEY", "ids must be SQLite's own row numbers")
 		return found, nil
 	}
 	names := append(slices.Clone(t.needs), "id")
@@ -255,22 +282,26 @@ func (t *hostable) obstacles(ctx context.Context, conn bun.IConn) ([]migration.F
 		names = append(names, a.name)
 	}
 	for _, name := range names {
-		switch c := find(columns, name); {
+		theirs := t.column(name)
+		_, listed := named.Columns[name]
+		switch c := find(columns, theirs); {
+		case c == nil && listed:
+			add(theirs, 0, "there is no such column, which is to be its "+name, "name the one that is there")
 		case c == nil && slices.Contains(t.needs, name):
 			add(name, 0, "there is no such column", "add it and fill it")
 		case c == nil:
-		case c.name != name:
-			add(c.name, 0, "the column's name is written like this", "rename it to "+name)
+		case c.name != theirs:
+			add(c.name, 0, "the column's name is written like this", "rename it to "+theirs)
 		case c.hidden:
-			add(name, 0, "the column is generated", "it must be one that can be written")
+			add(theirs, 0, "the column is generated", "it must be one that can be written")
 		case name == t.reserved:
 			add(name, 0, "the column is there, but not of cims", "rename it")
 		case name == t.nameColumn && !slices.Contains([]string{"TEXT", "BLOB"}, affinity(c.kind)):
-			add(name, 0, "the column is of type "+c.kind, "it must be TEXT: it holds names")
+			add(theirs, 0, "the column is of type "+c.kind, "it must be TEXT: it holds names")
 		case slices.Contains(t.times, name) && slices.Contains([]string{"INTEGER", "REAL"}, affinity(c.kind)):
-			add(name, 0, "the column is of type "+c.kind, "it must be TIMESTAMP, DATETIME or TEXT: it holds times as text")
+			add(theirs, 0, "the column is of type "+c.kind, "it must be TIMESTAMP, DATETIME or TEXT: it holds times as text")
 		case name == "is_active" && affinity(c.kind) != "INTEGER" && affinity(c.kind) != "NUMERIC":
-			add(name, 0, "the column is of type "+c.kind, "it must be BOOLEAN or INTEGER")
+			add(theirs, 0, "the column is of type "+c.kind, "it must be BOOLEAN or INTEGER")
 		}
 	}
 	if len(found) > 0 {
@@ -285,23 +316,23 @@ func (t *hostable) obstacles(ctx context.Context, conn bun.IConn) ([]migration.F
 // oddRows finds the rows that can't be worked with, in columns that can.
 func (t *hostable) oddRows(ctx context.Context, conn bun.IConn, columns []shapeColumn, add func(column string, rows int64, what, advice string)) error {
 	count := func(column, condition, what, advice string) error {
-		if find(columns, column) == nil {
+		if t.find(columns, column) == nil {
 			return nil
 		}
-		n, err := value[int64](ctx, conn, "SELECT count(*) FROM "+quoted(t.name)+" WHERE "+condition)
+		n, err := value[int64](ctx, conn, t.sql("SELECT count(*) FROM {t} WHERE "+condition))
 		if err == nil && n > 0 {
-			add(column, n, fmt.Sprintf("%d rows %s", n, what), advice)
+			add(t.column(column), n, fmt.Sprintf("%d rows %s", n, what), advice)
 		}
 		return err
 	}
-	references, err := value[bool](ctx, conn, `SELECT EXISTS (SELECT 1 FROM pragma_foreign_key_list(?) WHERE "from" = ?)`, t.name, t.nameColumn)
+	references, err := value[bool](ctx, conn, `SELECT EXISTS (SELECT 1 FROM pragma_foreign_key_list(?) WHERE "from" = ?)`, t.table(), t.column(t.nameColumn))
 	if err != nil {
 		return err
 	}
 	if references {
-		add(t.nameColumn, 0, "the column references another table", "it must be free to hold the names of "+t.entries)
+		add(t.column(t.nameColumn), 0, "the column references another table", "it must be free to hold the names of "+t.entries)
 	}
-	if c := find(columns, t.nameColumn); c != nil && c.notNull && t.newName != statusName {
+	if c := t.find(columns, t.nameColumn); c != nil && c.notNull && t.newName != statusName {
 		if err := count(t.nameColumn, t.newName+" IS NULL", "hold no name, and the column is NOT NULL", "give them one"); err != nil {
 			return err
 		}
@@ -314,16 +345,16 @@ func (t *hostable) oddRows(ctx context.Context, conn bun.IConn, columns []shapeC
 		}
 		return nil
 	}
-	if err := count("is_active", "is_active NOT IN (0, 1)", "hold neither 0 nor 1 nor NULL", "make it one of these"); err != nil {
+	if err := count("is_active", "{t.is_active} NOT IN (0, 1)", "hold neither 0 nor 1 nor NULL", "make it one of these"); err != nil {
 		return err
 	}
-	return count("email", "email IN (SELECT email FROM "+quoted(t.name)+" GROUP BY email HAVING count(*) > 1)",
+	return count("email", "{t.email} IN (SELECT {t.email} FROM {t} GROUP BY {t.email} HAVING count(*) > 1)",
 		"have an email that another row has too", "it must be one user's")
 }
 
 // oddTimes finds times that can't be read.
 func (t *hostable) oddTimes(ctx context.Context, conn bun.IConn, columns []shapeColumn, column string, add func(column string, rows int64, what, advice string)) error {
-	if find(columns, column) == nil {
+	if t.find(columns, column) == nil {
 		return nil
 	}
 	var missing, odd int64
@@ -340,12 +371,12 @@ func (t *hostable) oddTimes(ctx context.Context, conn bun.IConn, columns []shape
 			odd++
 		}
 		return nil
-	}, "SELECT typeof("+column+"), "+column+" FROM "+quoted(t.name))
+	}, t.sql("SELECT typeof({t."+column+"}), {t."+column+"} FROM {t}"))
 	if missing > 0 && slices.Contains(t.needs, column) {
-		add(column, missing, fmt.Sprintf("%d rows hold none", missing), "give them one")
+		add(t.column(column), missing, fmt.Sprintf("%d rows hold none", missing), "give them one")
 	}
 	if odd > 0 {
-		add(column, odd, fmt.Sprintf("%d rows hold no time in text", odd), "write it as YYYY-MM-DD HH:MM:SS, in UTC")
+		add(t.column(column), odd, fmt.Sprintf("%d rows hold no time in text", odd), "write it as YYYY-MM-DD HH:MM:SS, in UTC")
 	}
 	return err
 }
@@ -385,17 +416,17 @@ func (t *hostable) fill(ctx context.Context, conn bun.IConn) (more bool, err err
 	if after, err = t.reached(ctx, conn); err != nil {
 		return false, err
 	}
-	if last, err = value[*int64](ctx, conn, "SELECT max(id) FROM (SELECT id FROM "+quoted(t.name)+" WHERE id > ? ORDER BY id LIMIT ?)", after, batchRows); err != nil || last == nil {
+	if last, err = value[*int64](ctx, conn, t.sql("SELECT max({t.id}) FROM (SELECT {t.id} FROM {t} WHERE {t.id} > ? ORDER BY {t.id} LIMIT ?)"), after, batchRows); err != nil || last == nil {
 		return false, err
 	}
 	columns, err := t.adopted(ctx, conn)
 	if err != nil {
 		return false, err
 	}
-	if slices.Contains(columns, t.nameColumn) {
-		if _, err := conn.ExecContext(ctx, `INSERT INTO cims_replaced_name (table_name, row_id, old_name, new_name)
-			SELECT ?3, id, `+t.nameColumn+`, `+t.newName+` FROM `+quoted(t.name)+`
-			WHERE id > ?1 AND id <= ?2 AND `+t.newName+` IS NOT `+t.nameColumn+` COLLATE BINARY`, after, *last, t.name); err != nil {
+	if slices.Contains(columns, t.column(t.nameColumn)) {
+		if _, err := conn.ExecContext(ctx, t.sql(`INSERT INTO cims_replaced_name (table_name, row_id, old_name, new_name)
+			SELECT ?3, {t.id}, {t.entry}, `+t.newName+` FROM {t}
+			WHERE {t.id} > ?1 AND {t.id} <= ?2 AND `+t.newName+` IS NOT {t.entry} COLLATE BINARY`), after, *last, t.name); err != nil {
 			return false, err
 		}
 	}
@@ -409,8 +440,8 @@ func (t *hostable) fill(ctx context.Context, conn bun.IConn) (more bool, err err
 	return true, t.quietly(ctx, conn, func() error {
 		at := now()
 		for _, statement := range t.fillRows {
-			if _, err := conn.ExecContext(ctx, statement, after, *last, at); err != nil {
-				return fmt.Errorf("table %q, rows %d to %d: %w", t.name, after+1, *last, err)
+			if _, err := conn.ExecContext(ctx, t.sql(statement), after, *last, at); err != nil {
+				return fmt.Errorf("table %q, rows %d to %d: %w", t.table(), after+1, *last, err)
 			}
 		}
 		return nil
@@ -425,7 +456,7 @@ func (t *hostable) reached(ctx context.Context, conn bun.IConn) (int64, error) {
 // report tells how far fill is. The total is counted once.
 func (t *hostable) report(ctx context.Context, conn bun.IConn, step string, totals map[string]int64, progress func(migration.Progress)) (err error) {
 	if _, counted := totals[t.name]; !counted {
-		if totals[t.name], err = value[int64](ctx, conn, "SELECT count(*) FROM "+quoted(t.name)); err != nil {
+		if totals[t.name], err = value[int64](ctx, conn, t.sql("SELECT count(*) FROM {t}")); err != nil {
 			return err
 		}
 	}
@@ -439,9 +470,10 @@ func (t *hostable) report(ctx context.Context, conn bun.IConn, step string, tota
 // digest is one of what the host's own columns hold, of the rows after one up to
 // another, but of the names, which are ours to write.
 func (t *hostable) digest(ctx context.Context, conn bun.IConn, columns []string, after, last int64) (rows int64, digest []byte, err error) {
-	list := []string{"id"}
+	id := t.column("id")
+	list := []string{quoted(id)}
 	for _, column := range columns {
-		if column != t.nameColumn && column != "id" {
+		if column != t.column(t.nameColumn) && column != id {
 			list = append(list, "+"+quoted(column)) // with a plus, the driver leaves times as they are
 		}
 	}
@@ -461,7 +493,7 @@ func (t *hostable) digest(ctx context.Context, conn bun.IConn, columns []string,
 		}
 		_, err := hash.Write(line)
 		return err
-	}, "SELECT "+strings.Join(list, ", ")+" FROM "+quoted(t.name)+" WHERE id > ? AND id <= ? ORDER BY id", after, last)
+	}, "SELECT "+strings.Join(list, ", ")+t.sql(" FROM {t} WHERE {t.id} > ? AND {t.id} <= ? ORDER BY {t.id}"), after, last)
 	return rows, hash.Sum(nil), err
 }
 
@@ -506,6 +538,6 @@ func (t *hostable) hostTriggers(ctx context.Context, conn bun.IConn) ([]object, 
 			theirs = append(theirs, o)
 		}
 		return err
-	}, "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE ORDER BY rowid", t.name)
+	}, "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE ORDER BY rowid", t.table())
 	return theirs, err
 }

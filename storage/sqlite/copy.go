@@ -13,18 +13,13 @@ import (
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
 
-var copying = sqlstore.Copying{
-	Snapshot: snapshot,
-	Begin:    begin,
-	Load:     load,
-	Computed: []sqlstore.Computed{{Table: "customer", Column: nameColumn, From: "full_name", Value: func(name any) any {
+func (h *host) copying() sqlstore.Copying {
+	return sqlstore.Copying{Snapshot: snapshot, Begin: begin, Load: h.load, LastID: h.lastID, Loaded: h.loaded, Computed: []sqlstore.Computed{{Table: "customer", Column: nameColumn, From: "full_name", Value: func(name any) any {
 		if text, ok := name.(string); ok {
 			return strings.ToLower(text)
 		}
 		return nil
-	}}},
-	LastID: lastID,
-	Loaded: loaded,
+	}}}}
 }
 
 // snapshot begins with the first read, and then keeps no writer waiting.
@@ -42,14 +37,14 @@ func snapshot(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
 // loadRows is how many rows an INSERT has: one at a time takes a fifth longer.
 const loadRows = 50
 
-func load(ctx context.Context, conn bun.IConn, table string, columns []string, rows [][]any) (err error) {
+func (h *host) load(ctx context.Context, conn bun.IConn, table string, columns []string, rows [][]any) (err error) {
 	on, ok := conn.(preparer)
 	if !ok {
 		return fmt.Errorf("cims: want a connection that prepares statements, got %T", conn)
 	}
-	quoted := make([]string, len(columns))
+	names := make([]string, len(columns))
 	for i, column := range columns {
-		quoted[i] = `"` + strings.ReplaceAll(column, `"`, `""`) + `"`
+		names[i] = quoted(h.Theirs(table, column))
 	}
 	row := "(?" + strings.Repeat(", ?", len(columns)-1) + ")"
 	// A context that can end costs a goroutine for each statement.
@@ -70,7 +65,7 @@ func load(ctx context.Context, conn bun.IConn, table string, columns []string, r
 					return err
 				}
 			}
-			stmt, err = on.PrepareContext(ctx, `INSERT INTO "`+table+`" (`+strings.Join(quoted, ", ")+") VALUES "+row+strings.Repeat(", "+row, n-1))
+			stmt, err = on.PrepareContext(ctx, "INSERT INTO "+quoted(h.Table(table))+" ("+strings.Join(names, ", ")+") VALUES "+row+strings.Repeat(", "+row, n-1))
 			if err != nil {
 				return err
 			}
@@ -97,16 +92,16 @@ func load(ctx context.Context, conn bun.IConn, table string, columns []string, r
 }
 
 // lastID is known of those tables that never give out an id twice.
-func lastID(ctx context.Context, conn bun.IConn, table string) (id int64, err error) {
-	err = conn.QueryRowContext(ctx, "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = ?), 0)", table).Scan(&id)
+func (h *host) lastID(ctx context.Context, conn bun.IConn, table string) (id int64, err error) {
+	err = conn.QueryRowContext(ctx, "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = ? COLLATE NOCASE), 0)", h.Table(table)).Scan(&id)
 	return id, err
 }
 
-func loaded(ctx context.Context, conn bun.IConn, table string, last int64) error {
+func (h *host) loaded(ctx context.Context, conn bun.IConn, table string, last int64) error {
 	if _, err := conn.ExecContext(ctx, `INSERT INTO sqlite_sequence (name, seq) SELECT name, 0 FROM sqlite_master
-		WHERE name = ?1 AND sql LIKE '%AUTOINCREMENT%' AND NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?1)`, table); err != nil {
+		WHERE name = ?1 COLLATE NOCASE AND sql LIKE '%AUTOINCREMENT%' AND NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?1 COLLATE NOCASE)`, h.Table(table)); err != nil {
 		return err
 	}
-	_, err := conn.ExecContext(ctx, "UPDATE sqlite_sequence SET seq = ?2 WHERE name = ?1", table, last)
+	_, err := conn.ExecContext(ctx, "UPDATE sqlite_sequence SET seq = ?2 WHERE name = ?1 COLLATE NOCASE", h.Table(table), last)
 	return err
 }

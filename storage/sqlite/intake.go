@@ -11,8 +11,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/uptrace/bun"
-
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
@@ -60,7 +58,7 @@ func prepareAll(ctx context.Context, on preparer, all ...toPrepare) (err error) 
 }
 
 // prepareLeads makes the statements for a host's table as it is.
-func prepareLeads(ctx context.Context, on preparer, host sqlstore.Hosts) (in leadStatements, err error) {
+func (h *host) prepareLeads(ctx context.Context, on preparer, host sqlstore.Hosts) (in leadStatements, err error) {
 	customer, err := host(ctx, "customer")
 	if err != nil {
 		return in, err
@@ -68,14 +66,17 @@ func prepareLeads(ctx context.Context, on preparer, host sqlstore.Hosts) (in lea
 	columns := []string{"full_name", "phone_number", "platform", "username", "notes", "status_name", "created_at", "updated_at", nameColumn, "cims_version"}
 	values := []string{"?1", "?2", "?3", "?4", "?5", "?6", "?7", "?7", "?8", "1"}
 	for _, column := range slices.Sorted(maps.Keys(customer.Fill)) {
-		columns = append(columns, `"`+strings.ReplaceAll(column, `"`, `""`)+`"`)
+		columns = append(columns, column)
 		values = append(values, customer.Fill[column])
+	}
+	for i, column := range columns {
+		columns[i] = quoted(h.Theirs("customer", column))
 	}
 	in.phoneNull, in.platformNull = !customer.Columns["phone_number"].NotNull, !customer.Columns["platform"].NotNull
 	in.userNull, in.notesNull = !customer.Columns["username"].NotNull, !customer.Columns["notes"].NotNull
 	return in, prepareAll(
 		ctx, on,
-		toPrepare{&in.customer, "INSERT INTO customer (" + strings.Join(columns, ", ") + ") VALUES (" + strings.Join(values, ", ") + ")"},
+		toPrepare{&in.customer, "INSERT INTO " + h.Relation("customer") + " (" + strings.Join(columns, ", ") + ") VALUES (" + strings.Join(values, ", ") + ")"},
 		toPrepare{&in.assignment, `INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at, cims_version)
 			VALUES (?1, ?2, ?3, TRUE, ?3, 1)`},
 		toPrepare{&in.history, `INSERT INTO customer_status_history (customer_id, to_status, cause, changed_by, owner_id, changed_at)
@@ -102,12 +103,12 @@ func (in leadStatements) close() error {
 }
 
 // intake is a Dialect's.
-func intake(ctx context.Context, conn bun.IConn, host sqlstore.Hosts, leads []*cims.Lead) (err error) {
-	on, ok := conn.(preparer)
+func (h *host) intake(ctx context.Context, conn sqlstore.Conn, host sqlstore.Hosts, leads []*cims.Lead) (err error) {
+	on, ok := conn.(sqlstore.SQL).IConn.(preparer) //nolint:forcetypeassert // there is no other Conn here
 	if !ok {
 		return fmt.Errorf("cims: want a connection that prepares statements, got %T", conn)
 	}
-	in, err := prepareLeads(ctx, on, host)
+	in, err := h.prepareLeads(ctx, on, host)
 	defer func() { err = errors.Join(err, in.close()) }()
 	if err != nil {
 		return err
@@ -141,17 +142,17 @@ func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(ci
 }
 
 func (s *Storage) prepare(ctx context.Context) error {
-	in := &s.intake
+	in, users := &s.intake, s.host.From("user")
 	var err error
-	if in.leads, err = prepareLeads(ctx, s.write, s.Host); err != nil {
+	if in.leads, err = s.host.prepareLeads(ctx, s.write, s.Host); err != nil {
 		return err
 	}
 	return prepareAll(
 		ctx, s.write,
-		toPrepare{&in.state, `SELECT version, (` + sqlstore.Pool + `),
+		toPrepare{&in.state, `SELECT version, (` + sqlstore.Pool(users) + `),
 			NOT EXISTS (SELECT 1 FROM json_each(?) WHERE value NOT IN (SELECT name FROM customer_status WHERE is_active))
 			FROM sales_manager_counter WHERE ` + sqlstore.TheCounter},
-		toPrepare{&in.members, sqlstore.ReadRotation},
+		toPrepare{&in.members, sqlstore.ReadRotation(users)},
 		toPrepare{&in.member, `INSERT INTO sales_manager_rotation (sales_manager_id, virtual_time, last_turn, assigned_leads_count) VALUES (?1, ?2, ?3, ?4)
 			ON CONFLICT (sales_manager_id) DO UPDATE SET virtual_time = excluded.virtual_time, last_turn = excluded.last_turn,
 			assigned_leads_count = assigned_leads_count + excluded.assigned_leads_count`},

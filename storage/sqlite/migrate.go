@@ -24,16 +24,19 @@ type step struct {
 	fills *hostable
 }
 
-var steps = []step{
-	{name: "001_tables", does: `makes the tables of cims, and adds to customer and "user" the columns that they lack`, run: makeTables},
-	{name: "002_names", does: "makes an inactive status or role of each name that none has, and keeps names right from then on", run: makeNames},
-	{name: "003_users", does: "writes the users' roles in the one form of names", run: users.fill, fills: &users},
-	{name: "004_customers", does: "gives each customer a status, a history and a name to be found by", run: customers.fill, fills: &customers},
-	{name: "005_indexes", does: `builds the indexes of customer and "user"`, run: buildIndexes},
+func (h *host) steps() []step {
+	return []step{
+		{name: "001_tables", does: `makes the tables of cims, and adds to customer and "user" the columns that they lack`, run: h.makeTables},
+		{name: "002_names", does: "makes an inactive status or role of each name that none has, and keeps names right from then on", run: h.makeNames},
+		{name: "003_users", does: "writes the users' roles in the one form of names", run: h.users.fill, fills: &h.users},
+		{name: "004_customers", does: "gives each customer a status, a history and a name to be found by", run: h.customers.fill, fills: &h.customers},
+		{name: "005_indexes", does: `builds the indexes of customer and "user"`, run: h.buildIndexes},
+	}
 }
 
 // stepNames is what the rest of the storage has to know of the steps.
-func stepNames() []sqlstore.Step {
+func (h *host) stepNames() []sqlstore.Step {
+	steps := h.steps()
 	names := make([]sqlstore.Step, len(steps))
 	for i, step := range steps {
 		names[i] = sqlstore.Step{Name: step.name}
@@ -95,14 +98,15 @@ func wait(ctx context.Context) error {
 // and that transaction has the file to itself; so whatever interrupts it, it was
 // done or was not.
 func (s *Storage) migrateOne(ctx context.Context) (done bool, did *step, err error) {
-	if n, err := applied(ctx, s.reader); err != nil || n == len(steps) {
+	steps := s.host.steps()
+	if n, err := s.host.applied(ctx, s.reader); err != nil || n == len(steps) {
 		return err == nil, nil, err
 	}
 	err = s.inTransaction(ctx, func(conn bun.IConn) error {
 		if _, err := conn.ExecContext(ctx, ledger); err != nil {
 			return err
 		}
-		n, err := applied(ctx, conn)
+		n, err := s.host.applied(ctx, conn)
 		if err != nil || n == len(steps) {
 			return err
 		}
@@ -125,16 +129,20 @@ const ledger = `CREATE TABLE IF NOT EXISTS cims_migrations (
 	id INTEGER PRIMARY KEY, name VARCHAR(100) NOT NULL, applied_at TIMESTAMP NOT NULL)`
 
 // applied counts the steps that are done. It refuses a database that a later
-// version of this library has migrated: this one does not know its rules.
-func applied(ctx context.Context, conn bun.IConn) (int, error) {
+// version of this library has migrated: this one does not know its rules; and one
+// that was migrated under other names.
+func (h *host) applied(ctx context.Context, conn bun.IConn) (int, error) {
 	if there, err := exists(ctx, conn, "table", "cims_migrations"); err != nil || !there {
 		return 0, err
 	}
 	n, err := value[int](ctx, conn, "SELECT COALESCE(max(id), 0) FROM cims_migrations")
-	if err == nil && n > len(steps) {
-		err = fmt.Errorf("the schema is at step %d, this version knows %d: use a newer version", n, len(steps))
+	if err != nil || n == 0 {
+		return 0, err
 	}
-	return n, err
+	if known := len(h.steps()); n > known {
+		return n, fmt.Errorf("the schema is at step %d, this version knows %d: use a newer version", n, known)
+	}
+	return n, h.check(ctx, conn)
 }
 
 // inTransaction has the file to itself.
@@ -150,8 +158,8 @@ func (s *Storage) inTransaction(ctx context.Context, do func(conn bun.IConn) err
 }
 
 // makeTables begins by refusing what can't be worked with.
-func makeTables(ctx context.Context, conn bun.IConn) (bool, error) {
-	found, err := obstacles(ctx, conn)
+func (h *host) makeTables(ctx context.Context, conn bun.IConn) (bool, error) {
+	found, err := h.obstacles(ctx, conn)
 	if err != nil {
 		return false, err
 	}
@@ -162,15 +170,15 @@ func makeTables(ctx context.Context, conn bun.IConn) (bool, error) {
 		}
 		return false, errors.Join(faults...)
 	}
-	if err := create(ctx, conn, objects("names")); err != nil {
+	if err := create(ctx, conn, h.objects("names")); err != nil {
 		return false, err
 	}
-	for _, t := range hostables {
+	for _, t := range h.tables() {
 		if err := t.adopt(ctx, conn); err != nil {
 			return false, err
 		}
 	}
-	if err := create(ctx, conn, objects("tables")); err != nil {
+	if err := create(ctx, conn, h.objects("tables")); err != nil {
 		return false, err
 	}
 	entries, err := files.ReadFile("schema/entries.sql")
@@ -183,16 +191,16 @@ func makeTables(ctx context.Context, conn bun.IConn) (bool, error) {
 
 // makeNames makes all names resolve that will be there when the rows have been
 // gone through. From here on nobody can write another.
-func makeNames(ctx context.Context, conn bun.IConn) (bool, error) {
-	for _, t := range hostables {
-		if _, err := conn.ExecContext(ctx, `INSERT INTO `+t.entries+` (name, display_name, is_active, is_system, created_at, updated_at)
+func (h *host) makeNames(ctx context.Context, conn bun.IConn) (bool, error) {
+	for _, t := range h.tables() {
+		if _, err := conn.ExecContext(ctx, t.sql(`INSERT INTO `+t.entries+` (name, display_name, is_active, is_system, created_at, updated_at)
 			SELECT DISTINCT name, name, FALSE, FALSE, ?1, ?1 FROM (
-				SELECT `+t.newName+` AS name FROM (SELECT DISTINCT `+t.nameColumn+` FROM "`+t.name+`")
-			) WHERE name IS NOT NULL ON CONFLICT (name) DO NOTHING`, now()); err != nil {
+				SELECT `+t.newName+` AS name FROM (SELECT DISTINCT {t.entry} FROM {t})
+			) WHERE name IS NOT NULL ON CONFLICT (name) DO NOTHING`), now()); err != nil {
 			return false, err
 		}
 	}
-	guards, err := triggers(ctx, conn)
+	guards, err := h.triggers(ctx, conn)
 	if err != nil {
 		return false, err
 	}
@@ -200,23 +208,23 @@ func makeNames(ctx context.Context, conn bun.IConn) (bool, error) {
 }
 
 // triggers are those that this database needs.
-func triggers(ctx context.Context, conn bun.IConn) ([]object, error) {
-	all := objects("triggers")
-	for _, t := range hostables {
+func (h *host) triggers(ctx context.Context, conn bun.IConn) ([]object, error) {
+	all := h.objects("triggers")
+	for _, t := range h.tables() {
 		adopted, err := t.adopted(ctx, conn)
 		if err != nil {
 			return nil, err
 		}
 		if adopted != nil {
-			all = append(all, objects("guard_"+t.name)...)
+			all = append(all, h.objects("guard_"+t.name)...)
 		}
 	}
 	return all, nil
 }
 
 // buildIndexes builds one index, which takes a while where there are many rows.
-func buildIndexes(ctx context.Context, conn bun.IConn) (bool, error) {
-	all, err := indexes(ctx, conn)
+func (h *host) buildIndexes(ctx context.Context, conn bun.IConn) (bool, error) {
+	all, err := h.indexes(ctx, conn)
 	if err != nil {
 		return false, err
 	}
@@ -229,14 +237,18 @@ func buildIndexes(ctx context.Context, conn bun.IConn) (bool, error) {
 }
 
 // uniqueEmail is for a host that has no such rule itself.
-var uniqueEmail = object{kind: "index", name: "cims_user_email", sql: `CREATE UNIQUE INDEX cims_user_email ON "user" (email)`}
+func (h *host) uniqueEmail() object {
+	return object{kind: "index", name: uniqueEmail, sql: h.SQL("CREATE UNIQUE INDEX " + uniqueEmail + " ON {user} ({user.email})")}
+}
+
+const uniqueEmail = "cims_user_email"
 
 // indexes are those that customer and "user" need.
-func indexes(ctx context.Context, conn bun.IConn) ([]object, error) {
-	all := objects("indexes")
-	unique, err := isUnique(ctx, conn, "user", "email")
+func (h *host) indexes(ctx context.Context, conn bun.IConn) ([]object, error) {
+	all := h.objects("indexes")
+	unique, err := isUnique(ctx, conn, h.Table("user"), h.Column("user", "email"))
 	if err == nil && !unique {
-		all = append(all, uniqueEmail)
+		all = append(all, h.uniqueEmail())
 	}
 	return all, err
 }
@@ -244,7 +256,7 @@ func indexes(ctx context.Context, conn bun.IConn) ([]object, error) {
 // isUnique tells whether a table has a unique index, not of ours, on a column.
 func isUnique(ctx context.Context, conn bun.IConn, table, column string) (bool, error) {
 	return value[bool](ctx, conn, `SELECT EXISTS (
-		SELECT 1 FROM pragma_index_list(?1) AS l WHERE l."unique" AND NOT l.partial AND l.name <> '`+uniqueEmail.name+`'
+		SELECT 1 FROM pragma_index_list(?1) AS l WHERE l."unique" AND NOT l.partial AND l.name <> '`+uniqueEmail+`'
 		AND (SELECT group_concat(name) FROM pragma_index_info(l.name)) = ?2)`, table, column)
 }
 

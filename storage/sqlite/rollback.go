@@ -19,7 +19,7 @@ import (
 // It does all or nothing, and nothing where there is nothing of this library.
 func (s *Storage) Rollback(ctx context.Context, force bool) error {
 	return s.Retry(ctx, func() error {
-		err := s.inTransaction(ctx, func(conn bun.IConn) error { return rollback(ctx, conn, force) })
+		err := s.inTransaction(ctx, func(conn bun.IConn) error { return s.host.rollback(ctx, conn, force) })
 		if err != nil {
 			return fmt.Errorf("rollback: %w", err)
 		}
@@ -28,13 +28,13 @@ func (s *Storage) Rollback(ctx context.Context, force bool) error {
 	})
 }
 
-func rollback(ctx context.Context, conn bun.IConn, force bool) error {
-	n, err := applied(ctx, conn)
+func (h *host) rollback(ctx context.Context, conn bun.IConn, force bool) error {
+	n, err := h.applied(ctx, conn)
 	if err != nil {
 		return err
 	}
 	if n > 0 {
-		if err := undo(ctx, conn, force); err != nil {
+		if err := h.undo(ctx, conn, force); err != nil {
 			return err
 		}
 	}
@@ -42,10 +42,10 @@ func rollback(ctx context.Context, conn bun.IConn, force bool) error {
 	return err
 }
 
-func undo(ctx context.Context, conn bun.IConn, force bool) error {
-	ours := objects("names") // in the order in which they were made
+func (h *host) undo(ctx context.Context, conn bun.IConn, force bool) error {
+	ours := h.objects("names") // in the order in which they were made
 	lost := 0
-	for _, t := range hostables {
+	for _, t := range h.tables() {
 		columns, err := t.adopted(ctx, conn)
 		if err != nil {
 			return err
@@ -53,7 +53,7 @@ func undo(ctx context.Context, conn bun.IConn, force bool) error {
 		if columns != nil {
 			continue
 		}
-		rows, err := value[int64](ctx, conn, "SELECT count(*) FROM "+quoted(t.name))
+		rows, err := value[int64](ctx, conn, t.sql("SELECT count(*) FROM {t}"))
 		if err != nil {
 			return err
 		}
@@ -61,28 +61,28 @@ func undo(ctx context.Context, conn bun.IConn, force bool) error {
 			return fmt.Errorf("the table %q is of cims, and would be lost with its %d rows", t.name, rows)
 		}
 		lost++
-		ours = append(ours, objects(t.name)...)
+		ours = append(ours, h.objects(t.name)...)
 	}
-	if lost == len(hostables) && !force {
+	if lost == len(h.tables()) && !force {
 		return errors.New("the database is all of cims: nothing would be left")
 	}
-	onHosts := slices.Concat(objects("indexes"), []object{uniqueEmail}, objects("guard_user"), objects("guard_customer"), objects("triggers"))
+	onHosts := slices.Concat(h.objects("indexes"), []object{h.uniqueEmail()}, h.objects("guard_user"), h.objects("guard_customer"), h.objects("triggers"))
 	if err := drop(ctx, conn, onHosts); err != nil {
 		return err
 	}
-	for _, t := range hostables {
+	for _, t := range h.tables() {
 		if err := t.putBack(ctx, conn); err != nil {
 			return err
 		}
 	}
-	return drop(ctx, conn, slices.Concat(ours, objects("tables")))
+	return drop(ctx, conn, slices.Concat(ours, h.objects("tables")))
 }
 
 // putBack leaves a host's table as it would be without us.
 func (t *hostable) putBack(ctx context.Context, conn bun.IConn) error {
 	if err := t.quietly(ctx, conn, func() error {
-		_, err := conn.ExecContext(ctx, `UPDATE `+quoted(t.name)+` SET `+t.nameColumn+` = r.old_name FROM cims_replaced_name AS r
-			WHERE r.table_name = ? AND r.row_id = id AND r.new_name IS `+t.nameColumn, t.name)
+		_, err := conn.ExecContext(ctx, t.sql(`UPDATE {t} SET {t.entry} = r.old_name FROM cims_replaced_name AS r
+			WHERE r.table_name = ? AND r.row_id = {t.id} AND r.new_name IS {t.entry}`), t.name)
 		return err
 	}); err != nil {
 		return err
@@ -99,8 +99,8 @@ func (t *hostable) putBack(ctx context.Context, conn bun.IConn) error {
 		if find(columns, column) == nil {
 			continue // taken away by somebody else
 		}
-		if _, err := conn.ExecContext(ctx, "ALTER TABLE "+quoted(t.name)+" DROP COLUMN "+column); err != nil {
-			return fmt.Errorf("table %q: column %q: %w", t.name, column, err)
+		if _, err := conn.ExecContext(ctx, t.sql("ALTER TABLE {t} DROP COLUMN ")+column); err != nil {
+			return fmt.Errorf("table %q: column %q: %w", t.table(), column, err)
 		}
 	}
 	return nil

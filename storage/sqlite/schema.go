@@ -19,6 +19,15 @@ type object struct {
 	kind, name, sql string
 }
 
+// objects is what a file of the folder schema makes, under the host's names.
+func (h *host) objects(file string) []object {
+	all := objects(file)
+	for i := range all {
+		all[i].sql = h.SQL(all[i].sql)
+	}
+	return all
+}
+
 var created = regexp.MustCompile(`^CREATE (TABLE|INDEX|TRIGGER) "?(\w+)"? `)
 
 // objects reads a file of the folder schema. A statement there begins with
@@ -78,8 +87,8 @@ func create(ctx context.Context, conn bun.IConn, all []object) error {
 var expressions = strings.NewReplacer(
 	"{now}", inOurFormat("'now'"),
 	"{due}", inOurFormat("'now', '+1 minute'"),
-	"{status of NEW}", "(COALESCE("+known("customer_status", "NEW.status_name")+", 'contacted') COLLATE BINARY)",
-	"{role of NEW}", "(COALESCE("+known("user_role", "NEW.role_name")+") COLLATE BINARY)",
+	"{status of NEW}", "(COALESCE("+known("customer_status", "NEW.{customer.status_name}")+", 'contacted') COLLATE BINARY)",
+	"{role of NEW}", "(COALESCE("+known("user_role", "NEW.{user.role_name}")+") COLLATE BINARY)",
 )
 
 // inOurFormat is timeFormat, without which a cursor would not find its place.

@@ -3,6 +3,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
@@ -43,6 +44,7 @@ func init() {
 type Storage struct {
 	*sqlstore.Store
 	writer, reader *sql.DB
+	host           *host
 
 	write      *sql.DB // nil on a host's connections
 	remembered sqlstore.Remembered
@@ -53,22 +55,15 @@ var _ cims.Storage = (*Storage)(nil)
 
 // Ready returns nil when the database answers, its schema is current, and it is
 // no unfinished copy of another (transfer.ErrUnfinished).
-func (s *Storage) Ready(ctx context.Context) error { return s.Store.Ready(ctx) }
+func (s *Storage) Ready(ctx context.Context) error {
+	if _, err := s.host.applied(ctx, s.reader); err != nil {
+		return s.Explain(err)
+	}
+	return s.Store.Ready(ctx)
+}
 
 // Close closes what Open opened.
 func (s *Storage) Close() error { return s.Store.Close() }
-
-// Option is a choice that Open leaves to the host.
-type Option string
-
-const (
-	// SynchronousFull makes what was acknowledged survive a power cut. It is
-	// the default.
-	SynchronousFull Option = "synchronous(FULL)"
-	// SynchronousNormal is faster. The crash of a program loses nothing, but a
-	// power cut may take the last moments back; the file stays sound.
-	SynchronousNormal Option = "synchronous(NORMAL)"
-)
 
 // Open opens the file at path, and makes it if there is none. One connection
 // writes, others read beside it (WAL); what was acknowledged survives a power
@@ -78,16 +73,17 @@ func Open(ctx context.Context, path string, options ...Option) (*Storage, error)
 	if path == "" || strings.Contains(path, ":memory:") {
 		return nil, errors.New("cims: SQLite needs a file: each connection to :memory: would have a database of its own")
 	}
-	path, err := filepath.Abs(path)
+	choices, err := optionsOf(options)
+	if err != nil {
+		return nil, err
+	}
+	path, err = filepath.Abs(path)
 	if err != nil {
 		return nil, fmt.Errorf("cims: database file: %w", err)
 	}
 	// temp_store keeps the journal of a statement that runs triggers in memory: in
 	// a file it costs a fifth of an intake.
-	pragmas := []string{"busy_timeout(5000)", "journal_mode(WAL)", string(SynchronousFull), "foreign_keys(1)", "temp_store(MEMORY)"}
-	for _, option := range options {
-		pragmas = append(pragmas, string(option)) // the last one of a kind counts
-	}
+	pragmas := []string{"busy_timeout(5000)", "journal_mode(WAL)", string(cmp.Or(choices.synchronous, SynchronousFull)), "foreign_keys(1)", "temp_store(MEMORY)"}
 	write, err := open(path, url.Values{"_txlock": {"immediate"}}, pragmas...)
 	if err != nil {
 		return nil, err
@@ -100,7 +96,7 @@ func Open(ctx context.Context, path string, options ...Option) (*Storage, error)
 	}
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
-	store := newStorage(write, read, func() error { return errors.Join(read.Close(), write.Close()) })
+	store := newStorage(choices.names, write, read, func() error { return errors.Join(read.Close(), write.Close()) })
 	// Who finds somebody else about to switch a new file to WAL is told that it
 	// is busy at once: busy_timeout does not cover that.
 	if err := store.Retry(ctx, func() error { return write.PingContext(ctx) }); err != nil {
@@ -124,7 +120,14 @@ func open(path string, query url.Values, pragmas ...string) (*sql.DB, error) {
 // and that stay the host's: Close does not close them. It refuses connections
 // that do not check foreign keys, since those guard statuses and roles in use:
 // open with _pragma=foreign_keys(1).
-func New(db *sql.DB) (*Storage, error) {
+func New(db *sql.DB, options ...Option) (*Storage, error) {
+	choices, err := optionsOf(options)
+	if err != nil {
+		return nil, err
+	}
+	if choices.synchronous != "" {
+		return nil, errors.New("cims: the connections are the host's: open them with _pragma=" + string(choices.synchronous))
+	}
 	var checked bool
 	if err := db.QueryRowContext(context.Background(), "PRAGMA foreign_keys").Scan(&checked); err != nil {
 		return nil, fmt.Errorf("cims: database: %w", err)
@@ -132,18 +135,19 @@ func New(db *sql.DB) (*Storage, error) {
 	if !checked {
 		return nil, errors.New("cims: foreign keys are off: open the database with _pragma=foreign_keys(1)")
 	}
-	return newStorage(db, db, nil), nil
+	return newStorage(choices.names, db, db, nil), nil
 }
 
-func newStorage(write, read *sql.DB, closing func() error) *Storage {
-	d := dialect()
+func newStorage(names sqlstore.Names, write, read *sql.DB, closing func() error) *Storage {
+	h := newHost(names)
+	d := h.dialect()
 	if closing != nil { // our own connections, which close what is prepared on them
 		d.Prepared = (&preparedReads{db: read, stmts: map[string]*sql.Stmt{}}).query
 	}
-	return &Storage{Store: sqlstore.New(d, write, read, closing), writer: write, reader: read}
+	return &Storage{Store: sqlstore.New(d, write, read, closing), writer: write, reader: read, host: h}
 }
 
-func dialect() sqlstore.Dialect {
+func (h *host) dialect() sqlstore.Dialect {
 	return sqlstore.Dialect{
 		Bun:         sqlitedialect.New(),
 		Begin:       begin,
@@ -151,10 +155,11 @@ func dialect() sqlstore.Dialect {
 		StartsWith:  startsWith,
 		TimesAsText: true,
 		Classify:    classify,
-		Intake:      intake,
-		Columns:     columns,
-		Copying:     copying,
-		Steps:       stepNames(),
+		Intake:      h.intake,
+		Names:       h.Names,
+		Columns:     h.columns,
+		Copying:     h.copying(),
+		Steps:       h.stepNames(),
 		// The transaction has the file to itself already.
 		TryLock: func(context.Context, bun.IConn) (bool, error) { return true, nil },
 	}
@@ -239,21 +244,4 @@ func classify(err error) sqlstore.Failure {
 		return sqlstore.Unavailable
 	}
 	return sqlstore.Other
-}
-
-func columns(ctx context.Context, conn bun.IConn, table string) ([]sqlstore.Column, error) {
-	rows, err := conn.QueryContext(ctx, "SELECT name, lower(type), \"notnull\", dflt_value IS NOT NULL OR pk > 0 FROM pragma_table_info('"+table+"')")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }() // Err below tells
-	var list []sqlstore.Column
-	for rows.Next() {
-		var c sqlstore.Column
-		if err := rows.Scan(&c.Name, &c.Type, &c.NotNull, &c.HasDefault); err != nil {
-			return nil, err
-		}
-		list = append(list, c)
-	}
-	return list, rows.Err()
 }

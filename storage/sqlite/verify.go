@@ -33,13 +33,14 @@ func (s *Storage) snapshot(ctx context.Context, do func(conn bun.IConn) error) e
 func (s *Storage) Plan(ctx context.Context) (plan migration.Plan, err error) {
 	err = s.snapshot(ctx, func(conn bun.IConn) error {
 		plan = migration.Plan{}
-		n, err := applied(ctx, conn)
+		n, err := s.host.applied(ctx, conn)
 		if err != nil {
 			return err
 		}
-		if plan.State, err = state(ctx, conn, n); err != nil {
+		if plan.State, err = s.host.state(ctx, conn, n); err != nil {
 			return err
 		}
+		steps := s.host.steps()
 		for i := n; i < len(steps); i++ {
 			left := migration.Step{Name: steps[i].name, Does: steps[i].does}
 			if t := steps[i].fills; t != nil {
@@ -49,22 +50,22 @@ func (s *Storage) Plan(ctx context.Context) (plan migration.Plan, err error) {
 			}
 			plan.Steps = append(plan.Steps, left)
 		}
-		plan.Findings, err = findings(ctx, conn, n)
+		plan.Findings, err = s.host.findings(ctx, conn, n)
 		return err
 	})
 	return plan, err
 }
 
 // state is what the database was before its first step.
-func state(ctx context.Context, conn bun.IConn, applied int) (migration.State, error) {
-	if applied == len(steps) {
+func (h *host) state(ctx context.Context, conn bun.IConn, applied int) (migration.State, error) {
+	if applied == len(h.steps()) {
 		return migration.Current, nil
 	}
-	query := "SELECT EXISTS (SELECT 1 FROM cims_adopted)"
+	query, args := "SELECT EXISTS (SELECT 1 FROM cims_adopted)", []any{}
 	if applied == 0 {
-		query = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE lower(name) IN ('customer', 'user'))"
+		query, args = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE lower(name) IN (lower(?), lower(?)))", []any{h.Table("customer"), h.Table("user")}
 	}
-	if hosts, err := value[bool](ctx, conn, query); err != nil || hosts {
+	if hosts, err := value[bool](ctx, conn, query, args...); err != nil || hosts {
 		return migration.Host, err
 	}
 	return migration.Empty, nil
@@ -74,7 +75,7 @@ func state(ctx context.Context, conn bun.IConn, applied int) (migration.State, e
 func (t *hostable) left(ctx context.Context, conn bun.IConn, begun bool) (int64, error) {
 	after := int64(math.MinInt64)
 	columns, err := t.shape(ctx, conn)
-	if err != nil || find(columns, "id") == nil {
+	if err != nil || t.find(columns, "id") == nil {
 		return 0, err
 	}
 	if begun {
@@ -82,19 +83,19 @@ func (t *hostable) left(ctx context.Context, conn bun.IConn, begun bool) (int64,
 			return 0, err
 		}
 	}
-	return value[int64](ctx, conn, "SELECT count(*) FROM "+quoted(t.name)+" WHERE id > ?", after)
+	return value[int64](ctx, conn, t.sql("SELECT count(*) FROM {t} WHERE {t.id} > ?"), after)
 }
 
 // findings are the oddities of the rows that are still to be gone through.
-func findings(ctx context.Context, conn bun.IConn, applied int) ([]migration.Finding, error) {
+func (h *host) findings(ctx context.Context, conn bun.IConn, applied int) ([]migration.Finding, error) {
 	var all []migration.Finding
 	if applied == 0 {
-		found, err := obstacles(ctx, conn)
+		found, err := h.obstacles(ctx, conn)
 		if err != nil || len(found) > 0 {
 			return found, err
 		}
 	}
-	for i, step := range steps {
+	for i, step := range h.steps() {
 		if step.fills == nil || i < applied {
 			continue
 		}
@@ -120,13 +121,13 @@ func (t *hostable) findings(ctx context.Context, conn bun.IConn, begun bool) ([]
 	}
 	var all []migration.Finding
 	count := func(column, condition, found, does string) error {
-		n, err := value[int64](ctx, conn, "SELECT count(*) FROM "+quoted(t.name)+" WHERE id > ? AND "+condition, after)
+		n, err := value[int64](ctx, conn, t.sql("SELECT count(*) FROM {t} WHERE {t.id} > ? AND "+condition), after)
 		if err == nil && n > 0 {
-			all = append(all, migration.Finding{Where: t.name + "." + column, Found: fmt.Sprintf(found, n), Rows: n, Does: does})
+			all = append(all, migration.Finding{Where: t.shown(column), Found: fmt.Sprintf(found, n), Rows: n, Does: does})
 		}
 		return err
 	}
-	has := func(column string) bool { return find(columns, column) != nil }
+	has := func(column string) bool { return t.find(columns, column) != nil }
 	if has(t.nameColumn) {
 		names, err := t.oddNames(ctx, conn, after)
 		if err != nil {
@@ -135,7 +136,7 @@ func (t *hostable) findings(ctx context.Context, conn bun.IConn, begun bool) ([]
 		all = append(all, names...)
 	}
 	if t.name == "customer" {
-		return all, count("full_name", "full_name IS NULL", "%d rows hold none", "nothing: they are listed with an empty name")
+		return all, count("full_name", "{t.full_name} IS NULL", "%d rows hold none", "nothing: they are listed with an empty name")
 	}
 	none, found := "1", "there is no such column: %d users have no role"
 	if has(t.nameColumn) {
@@ -145,7 +146,7 @@ func (t *hostable) findings(ctx context.Context, conn bun.IConn, begun bool) ([]
 		return nil, err
 	}
 	if has("is_active") {
-		return all, count("is_active", "is_active IS NULL", "%d rows hold NULL", "nothing: it means inactive")
+		return all, count("is_active", "{t.is_active} IS NULL", "%d rows hold NULL", "nothing: it means inactive")
 	}
 	return all, nil
 }
@@ -171,7 +172,7 @@ func (t *hostable) oddNames(ctx context.Context, conn bun.IConn, after int64) ([
 		if err := rows.Scan(&old, &name, &n); err != nil {
 			return err
 		}
-		f := migration.Finding{Where: t.name + "." + t.nameColumn, Rows: n}
+		f := migration.Finding{Where: t.shown(t.nameColumn), Rows: n}
 		switch {
 		case name == nil && old == nil: // a user without a role, counted as such
 			return nil
@@ -194,8 +195,8 @@ func (t *hostable) oddNames(ctx context.Context, conn bun.IConn, after int64) ([
 		}
 		all = append(all, f)
 		return nil
-	}, `SELECT CAST(`+t.nameColumn+` COLLATE BINARY AS TEXT) AS old, `+t.newName+`, count(*) FROM `+quoted(t.name)+` WHERE id > ?
-		GROUP BY old ORDER BY count(*) DESC, old`, after)
+	}, t.sql(`SELECT CAST({t.entry} COLLATE BINARY AS TEXT) AS old, `+t.newName+`, count(*) FROM {t} WHERE {t.id} > ?
+		GROUP BY old ORDER BY count(*) DESC, old`), after)
 	return all, err
 }
 
@@ -208,21 +209,21 @@ func (t *hostable) oddNames(ctx context.Context, conn bun.IConn, after int64) ([
 func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migration.Report, err error) {
 	err = s.snapshot(ctx, func(conn bun.IConn) error {
 		report = migration.Report{}
-		n, err := applied(ctx, conn)
+		n, err := s.host.applied(ctx, conn)
 		if err != nil {
 			return err
 		}
-		if n < len(steps) {
+		if steps := s.host.steps(); n < len(steps) {
 			report.Checks = []migration.Check{{Name: "migrated", Fault: fmt.Sprintf("at step %d of %d: run Migrate", n, len(steps))}}
 			return nil
 		}
 		report.Checks = []migration.Check{{Name: "migrated"}}
-		for _, t := range hostables {
+		for _, t := range s.host.tables() {
 			differences, err := t.compare(ctx, conn)
 			if err != nil {
 				return err
 			}
-			check := migration.Check{Name: t.name + " rows as they were"}
+			check := migration.Check{Name: t.shown() + " rows as they were"}
 			if whileRunning {
 				report.Notes = append(report.Notes, differences...)
 			} else if len(differences) > 0 {
@@ -231,13 +232,13 @@ func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migrati
 			report.Checks = append(report.Checks, check)
 		}
 		for _, p := range promises {
-			broken, err := values[string](ctx, conn, p.query+" LIMIT ?", maxListed+1)
+			broken, err := values[string](ctx, conn, s.host.SQL(p.query)+" LIMIT ?", maxListed+1)
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
 			report.Checks = append(report.Checks, migration.Check{Name: p.name, Fault: listed(broken)})
 		}
-		missing, err := missing(ctx, conn)
+		missing, err := s.host.missing(ctx, conn)
 		report.Checks = append(report.Checks, migration.Check{Name: "tables, indexes and triggers", Fault: listed(missing)})
 		return err
 	})
@@ -257,7 +258,7 @@ func (t *hostable) compare(ctx context.Context, conn bun.IConn) ([]string, error
 	}
 	for _, column := range columns {
 		if find(there, column) == nil {
-			return []string{fmt.Sprintf("%s: the column %s is gone", t.name, column)}, nil
+			return []string{fmt.Sprintf("%s: the column %s is gone", t.shown(), column)}, nil
 		}
 	}
 	type span struct {
@@ -281,9 +282,9 @@ func (t *hostable) compare(ctx context.Context, conn bun.IConn) ([]string, error
 		if err != nil {
 			return nil, err
 		}
-		where := fmt.Sprintf("%s: of the ids up to %d", t.name, r.last)
+		where := fmt.Sprintf("%s: of the ids up to %d", t.shown(), r.last)
 		if after != math.MinInt64 {
-			where = fmt.Sprintf("%s: of the ids from %d to %d", t.name, after+1, r.last)
+			where = fmt.Sprintf("%s: of the ids from %d to %d", t.shown(), after+1, r.last)
 		}
 		switch {
 		case rows != r.rows:
@@ -300,61 +301,61 @@ func (t *hostable) compare(ctx context.Context, conn bun.IConn) ([]string, error
 var promises = []struct{ name, query string }{
 	{
 		"customers' statuses exist",
-		`SELECT 'customer ' || id || ' is in ' || quote(status_name) FROM customer
-			WHERE status_name IS NULL OR status_name NOT IN (SELECT name FROM customer_status)`,
+		`SELECT 'customer ' || {customer.id} || ' is in ' || quote({customer.status_name}) FROM {customer}
+			WHERE {customer.status_name} IS NULL OR {customer.status_name} NOT IN (SELECT name FROM customer_status)`,
 	},
 	{
 		"users' roles exist",
-		`SELECT 'user ' || id || ' is ' || quote(role_name) FROM "user" WHERE role_name NOT IN (SELECT name FROM user_role)`,
+		`SELECT 'user ' || {user.id} || ' is ' || quote({user.role_name}) FROM {user} WHERE {user.role_name} NOT IN (SELECT name FROM user_role)`,
 	},
 	{
 		"assignments are of customers and users",
 		`SELECT 'assignment ' || id FROM sales_manager_assignment
-			WHERE customer_id NOT IN (SELECT id FROM customer) OR sales_manager_id NOT IN (SELECT id FROM "user")`,
+			WHERE customer_id NOT IN (SELECT {customer.id} FROM {customer}) OR sales_manager_id NOT IN (SELECT {user.id} FROM {user})`,
 	},
 	{
 		"managers' counts equal their assignments",
 		`SELECT 'user ' || id || ' has ' || leads || ' and counts ' || counted FROM (
-			SELECT u.id, COALESCE(m.assigned_leads_count, 0) AS counted,
-				(SELECT count(*) FROM sales_manager_assignment AS a WHERE a.sales_manager_id = u.id AND a.is_active) AS leads
-			FROM "user" AS u LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.id
+			SELECT u.{user.id} AS id, COALESCE(m.assigned_leads_count, 0) AS counted,
+				(SELECT count(*) FROM sales_manager_assignment AS a WHERE a.sales_manager_id = u.{user.id} AND a.is_active) AS leads
+			FROM {user} AS u LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.{user.id}
 		) WHERE leads <> counted`,
 	},
 	{
 		"exactly the unassigned are in cims_unassigned",
 		`SELECT 'customer ' || id || CASE WHEN assigned THEN ' is both' ELSE ' is neither' END FROM (
-			SELECT c.id, EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = c.id AND a.is_active) AS assigned,
-				EXISTS (SELECT 1 FROM cims_unassigned AS w WHERE w.customer_id = c.id) AS listed
-			FROM customer AS c
+			SELECT c.{customer.id} AS id, EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = c.{customer.id} AND a.is_active) AS assigned,
+				EXISTS (SELECT 1 FROM cims_unassigned AS w WHERE w.customer_id = c.{customer.id}) AS listed
+			FROM {customer} AS c
 		) WHERE assigned = listed
-		UNION ALL SELECT 'customer ' || customer_id || ' is no more' FROM cims_unassigned WHERE customer_id NOT IN (SELECT id FROM customer)`,
+		UNION ALL SELECT 'customer ' || customer_id || ' is no more' FROM cims_unassigned WHERE customer_id NOT IN (SELECT {customer.id} FROM {customer})`,
 	},
 	{
 		"histories end in the status",
 		`SELECT 'customer ' || id || ' is in ' || quote(status_name) || ', its history in ' || quote(ends) FROM (
-			SELECT c.id, c.status_name, (SELECT h.to_status FROM customer_status_history AS h WHERE h.customer_id = c.id ORDER BY +h.id DESC LIMIT 1) AS ends
-			FROM customer AS c
+			SELECT c.{customer.id} AS id, c.{customer.status_name} AS status_name, (SELECT h.to_status FROM customer_status_history AS h WHERE h.customer_id = c.{customer.id} ORDER BY +h.id DESC LIMIT 1) AS ends
+			FROM {customer} AS c
 		) WHERE ends IS NOT status_name COLLATE BINARY`,
 	},
 	{
 		"customers are found by their names",
-		`SELECT 'customer ' || id FROM customer WHERE search_name IS NOT cims_lower(COALESCE(full_name, ''))
-			AND search_name IS NOT lower(COALESCE(full_name, ''))`, // as the triggers write it
+		`SELECT 'customer ' || {customer.id} FROM {customer} WHERE search_name IS NOT cims_lower(COALESCE({customer.full_name}, ''))
+			AND search_name IS NOT lower(COALESCE({customer.full_name}, ''))`, // as the triggers write it
 	},
 }
 
 // missing finds what of the schema is not there, or not as it was made.
-func missing(ctx context.Context, conn bun.IConn) ([]string, error) {
-	guards, err := triggers(ctx, conn)
+func (h *host) missing(ctx context.Context, conn bun.IConn) ([]string, error) {
+	guards, err := h.triggers(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
-	lists, err := indexes(ctx, conn)
+	lists, err := h.indexes(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
 	var all []string
-	for _, o := range slices.Concat(objects("names"), objects("tables"), lists, guards) {
+	for _, o := range slices.Concat(h.objects("names"), h.objects("tables"), lists, guards) {
 		found, err := values[string](ctx, conn, "SELECT sql FROM sqlite_master WHERE type = ? AND name = ?", o.kind, o.name)
 		switch {
 		case err != nil:
@@ -365,14 +366,14 @@ func missing(ctx context.Context, conn bun.IConn) ([]string, error) {
 			all = append(all, fmt.Sprintf("the %s %s is not as cims makes it", o.kind, o.name))
 		}
 	}
-	for _, t := range hostables {
+	for _, t := range h.tables() {
 		columns, err := t.shape(ctx, conn)
 		if err != nil {
 			return nil, err
 		}
 		for _, a := range t.adds {
-			if find(columns, a.name) == nil {
-				all = append(all, fmt.Sprintf("the column %s of %s is missing", a.name, t.name))
+			if t.find(columns, a.name) == nil {
+				all = append(all, fmt.Sprintf("the column %s of %s is missing", a.name, t.shown()))
 			}
 		}
 	}

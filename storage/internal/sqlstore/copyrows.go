@@ -76,7 +76,7 @@ type copyPlan struct {
 // place in the target.
 func (c *copying) plan(ctx context.Context, source bun.IConn) error {
 	for _, t := range copyTables {
-		theirs, err := c.from.dialect.Columns(ctx, source, t.name)
+		theirs, err := c.from.dialect.Columns(ctx, SQL{source}, t.name)
 		if err != nil {
 			return c.from.explain(err)
 		}
@@ -91,7 +91,7 @@ func (c *copying) plan(ctx context.Context, source bun.IConn) error {
 			}
 			i := slices.IndexFunc(ours, func(o Column) bool { return o.Name == column.Name })
 			if i < 0 {
-				if err := refuseData(ctx, source, t.name, column.Name); err != nil {
+				if err := c.from.refuseData(ctx, source, t.name, column.Name); err != nil {
 					return err
 				}
 				continue
@@ -121,7 +121,7 @@ func (c *copying) plan(ctx context.Context, source bun.IConn) error {
 		}
 		c.tables = append(c.tables, p)
 		var total int64
-		if err := source.QueryRowContext(ctx, "SELECT count(*) FROM "+ident(t.name)).Scan(&total); err != nil {
+		if err := source.QueryRowContext(ctx, "SELECT count(*) FROM "+string(c.from.table(t.name))).Scan(&total); err != nil {
 			return c.from.explain(err)
 		}
 		c.totals[t.name] = total
@@ -142,9 +142,9 @@ func castToText(c Column) bool {
 	return kindOf(c) == kindText && c.Type != "text" && !strings.Contains(c.Type, "char")
 }
 
-func refuseData(ctx context.Context, source bun.IConn, table, column string) error {
+func (q *queries) refuseData(ctx context.Context, source bun.IConn, table, column string) error {
 	var found bool
-	err := source.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+ident(table)+" WHERE "+ident(column)+" IS NOT NULL)").Scan(&found)
+	err := source.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+string(q.table(table))+" WHERE "+string(q.column(table, column))+" IS NOT NULL)").Scan(&found)
 	if err == nil && found {
 		err = fmt.Errorf("cims: column %q of table %q holds data, and the target has no such column: add it there first", column, table)
 	}
@@ -254,10 +254,10 @@ func (p *copyPlan) load(ctx context.Context, tx *queries, block []record) error 
 		}
 		columns = append(columns, name)
 	}
-	if err := tx.dialect.Copying.Load(ctx, tx.conn, p.name, columns, rows); err != nil || unmarked == nil {
+	if err := tx.dialect.Copying.Load(ctx, tx.sql(), p.name, columns, rows); err != nil || unmarked == nil {
 		return err
 	}
-	_, err := tx.exec(ctx, "UPDATE ? SET ? = 0 WHERE id IN (?)", bun.Ident(p.name), bun.Ident(versionColumn), bun.List(unmarked))
+	_, err := tx.exec(ctx, "UPDATE ? SET ? = 0 WHERE ? IN (?)", tx.table(p.name), tx.column(p.name, versionColumn), tx.column(p.name, "id"), bun.List(unmarked))
 	return err
 }
 
@@ -265,14 +265,14 @@ func (p *copyPlan) load(ctx context.Context, tx *queries, block []record) error 
 func (p *copyPlan) query(store *Store, after []string) (query string, args []any, err error) {
 	selected := make([]string, len(p.columns))
 	for i, c := range p.columns {
-		selected[i] = ident(c.name)
+		selected[i] = string(store.column(p.name, c.name))
 		if c.cast[store] {
 			selected[i] = "CAST(" + selected[i] + " AS TEXT)"
 		}
 	}
 	keys, marks := make([]string, len(p.keys)), make([]string, len(p.keys))
 	for i, place := range p.keys {
-		keys[i], marks[i] = ident(p.key[i]), "?"
+		keys[i], marks[i] = string(store.column(p.name, p.key[i])), "?"
 		if p.columns[place].kind == kindInt {
 			marks[i] = "CAST(? AS BIGINT)"
 		} else {
@@ -293,7 +293,7 @@ func (p *copyPlan) query(store *Store, after []string) (query string, args []any
 	if after != nil {
 		where = " WHERE (" + strings.Join(keys, ", ") + ") > (" + strings.Join(marks, ", ") + ")"
 	}
-	return "SELECT " + strings.Join(selected, ", ") + " FROM " + ident(p.name) + where + " ORDER BY " + strings.Join(keys, ", "), args, nil
+	return "SELECT " + strings.Join(selected, ", ") + " FROM " + string(store.table(p.name)) + where + " ORDER BY " + strings.Join(keys, ", "), args, nil
 }
 
 // stream is a table being read, a block ahead of whoever takes it.
@@ -320,13 +320,7 @@ func (p *copyPlan) read(ctx context.Context, store *Store, conn bun.IConn, after
 }
 
 func (p *copyPlan) send(ctx context.Context, store *Store, conn bun.IConn, query string, args []any, to chan<- []record) (err error) {
-	run := conn.QueryContext
-	if store.dialect.Prepared != nil {
-		run = func(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-			return store.dialect.Prepared(ctx, conn, query, args)
-		}
-	}
-	rows, err := run(ctx, query, args...)
+	rows, err := store.prepared(ctx, SQL{conn}, query, args)
 	if err != nil {
 		return err
 	}

@@ -14,14 +14,15 @@ import (
 
 // leadColumns are a customer's own columns and its sales manager, as joined by
 // ownerJoin.
-const (
-	leadColumns = `c.id, c.full_name, COALESCE(c.phone_number, '') AS phone_number, COALESCE(c.platform, '') AS platform,
+const leadColumns = `c.id, c.full_name, COALESCE(c.phone_number, '') AS phone_number, COALESCE(c.platform, '') AS platform,
 	COALESCE(c.username, '') AS username, COALESCE(c.notes, '') AS notes, COALESCE(c.status_name, '') AS status_name,
 	c.created_at, c.updated_at, a.id AS assignment_id, a.assigned_at, a.assigned_by,
 	u.id AS manager_id, COALESCE(u.email, '') AS email, COALESCE(u.name, '') AS name, COALESCE(u.surname, '') AS surname`
-	ownerJoin = ` LEFT JOIN sales_manager_assignment AS a ON a.customer_id = c.id AND a.is_active
-	LEFT JOIN "user" AS u ON u.id = a.sales_manager_id`
-)
+
+func (q *queries) ownerJoin() string {
+	return ` LEFT JOIN sales_manager_assignment AS a ON a.customer_id = c.id AND a.is_active
+	LEFT JOIN ` + q.user + ` AS u ON u.id = a.sales_manager_id`
+}
 
 type customerRow struct {
 	ID          int64
@@ -64,7 +65,7 @@ func (r customerRow) customer() cims.Customer {
 
 // Customer implements cims.Reader.
 func (q *queries) Customer(ctx context.Context, id int64) (cims.Customer, error) {
-	found, err := oftenOne[customerRow](ctx, q, "SELECT "+leadColumns+" FROM customer AS c"+ownerJoin+" WHERE c.id = CAST(? AS BIGINT)", id)
+	found, err := oftenOne[customerRow](ctx, q, "SELECT "+leadColumns+" FROM "+q.customer+" AS c"+q.ownerJoin()+" WHERE c.id = CAST(? AS BIGINT)", id)
 	if err != nil {
 		return cims.Customer{}, err
 	}
@@ -79,26 +80,26 @@ func (q *queries) LockCustomers(ctx context.Context, ids []int64) ([]cims.Custom
 	if q.dialect.ForUpdate != "" {
 		// In a statement of its own: one that has to wait for the lock sees the
 		// joined assignment as it was before the wait.
-		if _, err := q.exec(ctx, "SELECT id FROM customer WHERE id IN (?) ORDER BY id"+q.dialect.ForUpdate, bun.List(ids)); err != nil {
+		if _, err := q.exec(ctx, "SELECT id FROM "+q.customer+" WHERE id IN (?) ORDER BY id"+q.dialect.ForUpdate, bun.List(ids)); err != nil {
 			return nil, err
 		}
 	}
-	list, err := rows[customerRow](ctx, q, "SELECT "+leadColumns+" FROM customer AS c"+ownerJoin+" WHERE c.id IN (?) ORDER BY c.id", bun.List(ids))
+	list, err := rows[customerRow](ctx, q, "SELECT "+leadColumns+" FROM "+q.customer+" AS c"+q.ownerJoin()+" WHERE c.id IN (?) ORDER BY c.id", bun.List(ids))
 	return convert(list, customerRow.customer), err
 }
 
 // Customers implements cims.Reader. Each of its selections has an index in the
 // order of the list.
 func (q *queries) Customers(ctx context.Context, query cims.CustomerQuery) ([]cims.Customer, error) {
-	from, where := "customer AS c"+ownerJoin, new(conditions)
-	list, createdAt, id := "customer AS c", "c.created_at", "c.id"
+	from, where := q.customer+" AS c"+q.ownerJoin(), new(conditions)
+	list, createdAt, id := q.customer+" AS c", "c.created_at", "c.id"
 	switch {
 	case query.Unassigned:
 		list, createdAt, id = "cims_unassigned AS w", "w.customer_created_at", "w.customer_id"
-		from = "cims_unassigned AS w JOIN customer AS c ON c.id = w.customer_id" + ownerJoin
+		from = "cims_unassigned AS w JOIN " + q.customer + " AS c ON c.id = w.customer_id" + q.ownerJoin()
 	case query.SalesManagerID != nil:
 		list, createdAt, id = "sales_manager_assignment AS a", "a.customer_created_at", "a.customer_id"
-		from = `sales_manager_assignment AS a JOIN customer AS c ON c.id = a.customer_id JOIN "user" AS u ON u.id = a.sales_manager_id`
+		from = `sales_manager_assignment AS a JOIN ` + q.customer + ` AS c ON c.id = a.customer_id JOIN ` + q.user + ` AS u ON u.id = a.sales_manager_id`
 		where.add("a.is_active")
 	}
 	if query.SalesManagerID != nil {
@@ -154,7 +155,7 @@ const manyMatches = 5_000
 // indexes then.
 func (q *queries) whereStarts(ctx context.Context, where *conditions, prefix string) error {
 	name, phone := q.dialect.StartsWith("full_name", prefix), q.dialect.StartsWith("phone_number", prefix)
-	const matches = "SELECT id FROM customer WHERE ? UNION ALL SELECT id FROM customer WHERE ?"
+	matches := "SELECT id FROM " + q.customer + " AS c WHERE ? UNION ALL SELECT id FROM " + q.customer + " AS c WHERE ?"
 	n, err := row[int](ctx, q, "SELECT count(*) FROM (SELECT 1 FROM ("+matches+") AS m LIMIT ?) AS n", name, phone, manyMatches)
 	if err != nil {
 		return err
@@ -170,7 +171,7 @@ func (q *queries) whereStarts(ctx context.Context, where *conditions, prefix str
 
 // CountCustomers implements cims.Reader.
 func (q *queries) CountCustomers(ctx context.Context, status string, limit int) (int, error) {
-	return q.count(ctx, "customer", "status_name", status, limit)
+	return q.count(ctx, q.customer, "status_name", status, limit)
 }
 
 // Unassigned implements cims.Reader.
@@ -196,7 +197,7 @@ func (q *queries) ChangeStatuses(ctx context.Context, changes []cims.StatusChang
 			t.add(c.CustomerID, c.From, c.To, c.Cause, c.By, null(c.Reason), c.Owner, c.At)
 			ids = append(ids, c.CustomerID)
 		}
-		if _, err := q.exec(ctx, "UPDATE customer SET status_name = ?, updated_at = ?, cims_version = cims_version + 1 WHERE id IN (?)", first.To, first.At, bun.List(ids)); err != nil {
+		if _, err := q.exec(ctx, q.dialect.Names.SQL("UPDATE {customer} SET {customer.status_name} = ?, {customer.updated_at} = ?, cims_version = cims_version + 1 WHERE {customer.id} IN (?)"), first.To, first.At, bun.List(ids)); err != nil {
 			return err
 		}
 	}
@@ -256,9 +257,9 @@ func (q *queries) History(ctx context.Context, query cims.HistoryQuery) ([]cims.
 // Conversion implements cims.Reader. The newest leads come from an index; only
 // they are looked up in the history.
 func (q *queries) Conversion(ctx context.Context, query cims.ConversionQuery) (cims.Conversion, error) {
-	cohort, args := "SELECT c.id, c.status_name FROM customer AS c ORDER BY c.created_at DESC, c.id DESC", []any{}
+	cohort, args := "SELECT c.id, c.status_name FROM "+q.customer+" AS c ORDER BY c.created_at DESC, c.id DESC", []any{}
 	if query.SalesManagerID != nil {
-		cohort = `SELECT c.id, c.status_name FROM sales_manager_assignment AS a JOIN customer AS c ON c.id = a.customer_id
+		cohort = `SELECT c.id, c.status_name FROM sales_manager_assignment AS a JOIN ` + q.customer + ` AS c ON c.id = a.customer_id
 			WHERE a.is_active AND a.sales_manager_id = CAST(? AS BIGINT) ORDER BY a.customer_created_at DESC, a.customer_id DESC`
 		args = append(args, *query.SalesManagerID)
 	}

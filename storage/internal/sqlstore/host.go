@@ -88,11 +88,12 @@ func (q *queries) fill(ctx context.Context, table string) (filling, error) {
 		if known || !c.NotNull || c.HasDefault {
 			continue
 		}
+		f.columns = append(f.columns, c.Name)
+		c.Name = q.dialect.Names.Theirs(table, c.Name)
 		value, err := harmless(c)
 		if err != nil {
-			return filling{}, fmt.Errorf("cims: table %q: %w", table, err)
+			return filling{}, fmt.Errorf("cims: table %q: %w", q.dialect.Names.Table(table), err)
 		}
-		f.columns = append(f.columns, c.Name)
 		f.values = append(f.values, value)
 	}
 	if q.hosts.tables == nil {

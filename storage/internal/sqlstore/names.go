@@ -206,6 +206,18 @@ func (n Names) SQL(statement string) string {
 	})
 }
 
+// readAs is what a statement reads as a table, with the columns that this database
+// computes.
+func (d Dialect) readAs(table string) string {
+	var computed []string
+	for _, c := range d.Copying.Computed {
+		if c.Table == table {
+			computed = append(computed, c.Column)
+		}
+	}
+	return d.Names.From(table, computed...)
+}
+
 // table is a table in a statement that writes to it, or reads all that it has.
 func (q *queries) table(name string) bun.Safe {
 	if _, other := q.dialect.Names[name]; other {

@@ -7,7 +7,8 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// SQL that both databases understand.
+// SQL that both databases understand. What it reads as the users is written as
+// Names.From does.
 const (
 	// TheCounter is the condition of the one row of sales_manager_counter that
 	// counts: the rotation's lock and its floor. An older program may have
@@ -17,24 +18,27 @@ const (
 	// Lock takes the rotation's lock, and leaves a trace of it.
 	Lock = "UPDATE sales_manager_counter SET version = version + 1 WHERE " + TheCounter
 
-	active  = `user_role AS r JOIN "user" AS u ON u.role_name = r.name AND u.is_active`
-	theirs  = ` WHERE r.name = '` + cims.RoleSalesManager + `' AND r.is_active`
-	members = active + " LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.id" + theirs
-
-	// ReadRotation reads the floor, the turn and, if there are any, the members.
-	ReadRotation = `SELECT k.floor, k.turn, s.* FROM (SELECT floor, turn FROM sales_manager_counter WHERE ` + TheCounter + `) AS k
-		LEFT JOIN (SELECT u.id, u.email, u.name, u.surname, COALESCE(m.virtual_time, 0) AS virtual_time, COALESCE(m.last_turn, 0) AS last_turn,
-			COALESCE(m.weight, 1) AS weight, COALESCE(m.paused, FALSE) AS paused, COALESCE(m.assigned_leads_count, 0) AS leads
-			FROM ` + members + `) AS s ON TRUE`
-
 	// Version is how often the lock was taken.
 	Version = "SELECT version FROM sales_manager_counter WHERE " + TheCounter
 
-	// Pool tells the rotation's members apart from any others, in a text. With
-	// the version it says whether the state is what it was: a host may change
-	// its users without the lock, but weights and pauses change under it alone.
-	Pool = `SELECT COALESCE(string_agg(concat_ws(' ', u.id, u.email, u.name, u.surname), ',' ORDER BY u.id), '') FROM ` + active + theirs
+	active = ` AS u ON u.role_name = r.name AND u.is_active`
+	theirs = ` WHERE r.name = '` + cims.RoleSalesManager + `' AND r.is_active`
 )
+
+// ReadRotation reads the floor, the turn and, if there are any, the members.
+func ReadRotation(users string) string {
+	return `SELECT k.floor, k.turn, s.* FROM (SELECT floor, turn FROM sales_manager_counter WHERE ` + TheCounter + `) AS k
+		LEFT JOIN (SELECT u.id, u.email, u.name, u.surname, COALESCE(m.virtual_time, 0) AS virtual_time, COALESCE(m.last_turn, 0) AS last_turn,
+			COALESCE(m.weight, 1) AS weight, COALESCE(m.paused, FALSE) AS paused, COALESCE(m.assigned_leads_count, 0) AS leads
+			FROM user_role AS r JOIN ` + users + active + " LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.id" + theirs + `) AS s ON TRUE`
+}
+
+// Pool tells the rotation's members apart from any others, in a text. With
+// the version it says whether the state is what it was: a host may change
+// its users without the lock, but weights and pauses change under it alone.
+func Pool(users string) string {
+	return `SELECT COALESCE(string_agg(concat_ws(' ', u.id, u.email, u.name, u.surname), ',' ORDER BY u.id), '') FROM user_role AS r JOIN ` + users + active + theirs
+}
 
 // State is the rotation with what tells whether it still is so.
 type State struct {

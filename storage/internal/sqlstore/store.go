@@ -26,11 +26,11 @@ type Dialect struct {
 	Begin func(ctx context.Context, db *sql.DB) (Transaction, error)
 
 	// Wrap, if set, makes what reads run on out of the pool.
-	Wrap func(db *sql.DB) bun.IConn
+	Wrap func(db bun.IConn) bun.IConn
 
 	// Prepared, if set, runs a query whose text is the same each time, with ? for
 	// its arguments, as a prepared statement of the connection.
-	Prepared func(ctx context.Context, conn bun.IConn, query string, args []any) (*sql.Rows, error)
+	Prepared func(ctx context.Context, conn Conn, query string, args []any) (ResultSet, error)
 
 	// ForUpdate and ForKeyShare are the locking clauses of a SELECT: the rows
 	// are kept from all changes, or from deletion. Empty where a transaction
@@ -52,10 +52,14 @@ type Dialect struct {
 
 	// Intake is cims.Tx's: by prepared statements of the driver's own, since an
 	// import has many rows and bun would write them all into the text.
-	Intake func(ctx context.Context, conn bun.IConn, host Hosts, leads []*cims.Lead) error
+	Intake func(ctx context.Context, conn Conn, host Hosts, leads []*cims.Lead) error
 
-	// Columns reads the columns of a host's table.
-	Columns func(ctx context.Context, conn bun.IConn, table string) ([]Column, error)
+	// Names are the host's own, where statements have to say them: where no views
+	// stand for its tables.
+	Names Names
+
+	// Columns reads the columns of a host's table, by their names here.
+	Columns func(ctx context.Context, conn Conn, table string) ([]Column, error)
 
 	// Copying is for copying a whole installation.
 	Copying Copying
@@ -102,9 +106,14 @@ type Store struct {
 type queries struct {
 	dialect Dialect
 	db      *bun.DB // formats; conn runs
-	conn    bun.IConn
+	conn    Conn
 	hosts   *hostTables
+
+	customer, user string // what is read as these tables
 }
+
+// sql is what a transaction of our own runs on.
+func (q *queries) sql() bun.IConn { return q.conn.(SQL).IConn } //nolint:forcetypeassert // attempt made it
 
 var (
 	_ cims.Storage = (*Store)(nil)
@@ -119,10 +128,12 @@ func New(dialect Dialect, write, read *sql.DB, closing func() error) *Store {
 	}
 	return &Store{
 		queries: &queries{
-			dialect: dialect,
-			db:      bun.NewDB(read, dialect.Bun, bun.WithDiscardUnknownColumns()),
-			conn:    conn,
-			hosts:   new(hostTables),
+			dialect:  dialect,
+			db:       bun.NewDB(read, dialect.Bun, bun.WithDiscardUnknownColumns()),
+			conn:     SQL{conn},
+			hosts:    new(hostTables),
+			customer: dialect.readAs("customer"),
+			user:     dialect.readAs("user"),
 		},
 		write: write,
 		close: closing,
@@ -190,7 +201,7 @@ func (s *Store) attempt(
 		}
 	}()
 	tx := *s.queries
-	tx.conn = transaction
+	tx.conn = SQL{transaction}
 	if err := do(ctx, &tx); err != nil {
 		return err
 	}
@@ -249,9 +260,17 @@ func (s *Store) current(ctx context.Context) error {
 
 // rows reads all rows of a statement.
 func rows[T any](ctx context.Context, q *queries, query string, args ...any) ([]T, error) {
-	list := []T{}
-	err := q.db.NewRaw(query, args...).Conn(q.conn).Scan(ctx, &list)
+	found, err := q.conn.Query(ctx, q.format(query, args))
+	if err != nil {
+		return nil, q.explain(err)
+	}
+	list, err := collect[T](q.db, found)
 	return list, q.explain(err)
+}
+
+// format writes the arguments into the text.
+func (q *queries) format(query string, args []any) string {
+	return q.db.QueryGen().FormatQuery(query, args...)
 }
 
 // row reads the first row of a statement, or nil if there is none.
@@ -271,21 +290,20 @@ func often[T any](ctx context.Context, q *queries, query string, args ...any) ([
 	if q.dialect.Prepared == nil {
 		return rows[T](ctx, q, query, args...)
 	}
-	found, err := q.dialect.Prepared(ctx, q.conn, query, args) //nolint:rowserrcheck // ScanRows does
+	found, err := q.dialect.Prepared(ctx, q.conn, query, args)
 	if err != nil {
 		return nil, q.explain(err)
 	}
-	list := []T{}
-	err = q.db.ScanRows(ctx, found, &list) // and closes them
+	list, err := collect[T](q.db, found)
 	return list, q.explain(err)
 }
 
-// query is often for a query without arguments, whose rows the caller reads.
-func (q *queries) query(ctx context.Context, query string) (*sql.Rows, error) {
+// prepared runs a query whose text is always the same.
+func (q *queries) prepared(ctx context.Context, on Conn, query string, args []any) (ResultSet, error) {
 	if q.dialect.Prepared == nil {
-		return q.conn.QueryContext(ctx, query)
+		return on.Query(ctx, query, args...)
 	}
-	return q.dialect.Prepared(ctx, q.conn, query, nil)
+	return q.dialect.Prepared(ctx, on, query, args)
 }
 
 // oftenOne is often for the first row, or nil if there is none.
@@ -299,12 +317,8 @@ func oftenOne[T any](ctx context.Context, q *queries, query string, args ...any)
 
 // exec runs a statement and returns how many rows it touched.
 func (q *queries) exec(ctx context.Context, query string, args ...any) (int, error) {
-	result, err := q.db.NewRaw(query, args...).Conn(q.conn).Exec(ctx)
-	if err != nil {
-		return 0, q.explain(err)
-	}
-	count, err := result.RowsAffected()
-	return int(count), err
+	count, err := q.conn.Exec(ctx, q.format(query, args))
+	return int(count), q.explain(err)
 }
 
 // guarded runs a statement that may be refused for what it would break, and
@@ -334,10 +348,10 @@ func (t *table) add(values ...any) { t.rows = append(t.rows, values) }
 
 // insert formats INSERT INTO name (columns) VALUES (…), (…) and what follows.
 func (q *queries) insert(t table, then string) (string, []any) {
-	query, all := "INSERT INTO ? (", []any{bun.Ident(t.name)}
+	query, all := "INSERT INTO ? (", []any{q.table(t.name)}
 	for i, column := range t.columns {
 		query += comma(i) + "?"
-		all = append(all, bun.Ident(column))
+		all = append(all, q.column(t.name, column))
 	}
 	query += ") VALUES "
 	for i, values := range t.rows {
@@ -370,7 +384,7 @@ func (q *queries) execInsert(ctx context.Context, t table) error {
 // insertID inserts one row, unless it would violate a unique key, and returns
 // its id. ErrExists: it would have.
 func (q *queries) insertID(ctx context.Context, t table, entity cims.Entity, name string) (int64, error) {
-	query, args := q.insert(t, "ON CONFLICT DO NOTHING RETURNING id")
+	query, args := q.insert(t, "ON CONFLICT DO NOTHING RETURNING "+string(q.column(t.name, "id")))
 	id, err := row[int64](ctx, q, query, args...)
 	if err != nil {
 		return 0, err
@@ -383,9 +397,9 @@ func (q *queries) insertID(ctx context.Context, t table, entity cims.Entity, nam
 
 // count counts the rows of a condition and stops at limit. The limit inside
 // also keeps PostgreSQL from a plan that scans the table for a rare value.
-func (q *queries) count(ctx context.Context, table, column, value string, limit int) (int, error) {
-	n, err := row[int](ctx, q, "SELECT count(*) FROM (SELECT 1 FROM ? WHERE ? = ? LIMIT ?) AS used",
-		bun.Ident(table), bun.Ident(column), value, limit)
+func (q *queries) count(ctx context.Context, from, column, value string, limit int) (int, error) {
+	n, err := row[int](ctx, q, "SELECT count(*) FROM (SELECT 1 FROM "+from+" AS t WHERE ? = ? LIMIT ?) AS used",
+		bun.Ident(column), value, limit)
 	if err != nil {
 		return 0, err
 	}

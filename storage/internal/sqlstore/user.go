@@ -2,9 +2,11 @@ package sqlstore
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/schema"
 
 	"github.com/cimskit/cims"
 )
@@ -47,14 +49,16 @@ func (r accountRow) account() cims.Account {
 	return account
 }
 
-const accounts = "SELECT " + userColumns + `, r.id AS role_id, COALESCE(r.display_name, '') AS display_name,
+func (q *queries) accounts() string {
+	return "SELECT " + userColumns + `, r.id AS role_id, COALESCE(r.display_name, '') AS display_name,
 	COALESCE(r.description, '') AS description, COALESCE(r.permissions, '') AS permissions,
 	COALESCE(r.is_active, FALSE) AS role_active, COALESCE(r.is_system, FALSE) AS system, r.created_at, r.updated_at
-	FROM "user" AS u LEFT JOIN user_role AS r ON r.name = u.role_name WHERE `
+	FROM ` + q.user + ` AS u LEFT JOIN user_role AS r ON r.name = u.role_name WHERE `
+}
 
 // Account implements cims.Reader.
 func (q *queries) Account(ctx context.Context, id int64) (cims.Account, error) {
-	found, err := oftenOne[accountRow](ctx, q, accounts+"u.id = CAST(? AS BIGINT)", id)
+	found, err := oftenOne[accountRow](ctx, q, q.accounts()+"u.id = CAST(? AS BIGINT)", id)
 	if err != nil {
 		return cims.Account{}, err
 	}
@@ -66,45 +70,40 @@ func (q *queries) Account(ctx context.Context, id int64) (cims.Account, error) {
 
 // AccountsByEmail implements cims.Reader.
 func (q *queries) AccountsByEmail(ctx context.Context, email string) ([]cims.Account, error) {
-	list, err := often[accountRow](ctx, q, accounts+"u.email = ?", email)
+	list, err := often[accountRow](ctx, q, q.accounts()+"u.email = ?", email)
 	if err == nil && len(list) == 0 {
 		lower := bun.Safe(q.dialect.Lower)
-		list, err = rows[accountRow](ctx, q, accounts+"?(u.email) = ?(?) ORDER BY u.id", lower, lower, email)
+		list, err = rows[accountRow](ctx, q, q.accounts()+"?(u.email) = ?(?) ORDER BY u.id", lower, lower, email)
 	}
 	return convert(list, accountRow.account), err
 }
 
 // Users implements cims.Reader.
 func (q *queries) Users(ctx context.Context, query cims.UserQuery) ([]cims.User, error) {
-	list := []userRow{}
-	sel := q.db.NewSelect().Conn(q.conn).TableExpr(`"user" AS u`).ColumnExpr(userColumns).
-		Where("u.id > ?", query.AfterID).OrderExpr("u.id").Limit(int64(query.Limit))
+	where := new(conditions)
+	where.add("u.id > ?", query.AfterID)
 	if query.Role != "" {
-		sel.Where("u.role_name = ?", query.Role)
+		where.add("u.role_name = ?", query.Role)
 	}
 	if query.Active != nil {
-		sel.Where("COALESCE(u.is_active, FALSE) = ?", *query.Active)
+		where.add("COALESCE(u.is_active, FALSE) = ?", *query.Active)
 	}
 	if query.Prefix != "" {
-		sel.WhereGroup(" AND ", func(sel *bun.SelectQuery) *bun.SelectQuery {
-			for _, column := range []string{"name", "surname", "email"} {
-				sel.WhereOr("?", q.dialect.StartsWith("u."+column, query.Prefix))
-			}
-			return sel
-		})
+		starts := func(column string) schema.QueryWithArgs { return q.dialect.StartsWith(column, query.Prefix) }
+		where.add("(? OR ? OR ?)", starts("u.name"), starts("u.surname"), starts("u.email"))
 	}
-	err := sel.Scan(ctx, &list)
-	return convert(list, userRow.user), q.explain(err)
+	list, err := rows[userRow](ctx, q, "SELECT "+userColumns+" FROM "+q.user+" AS u"+where.text()+" ORDER BY u.id LIMIT ?", append(where.args, query.Limit)...)
+	return convert(list, userRow.user), err
 }
 
 // CountUsers implements cims.Reader.
 func (q *queries) CountUsers(ctx context.Context, role string, limit int) (int, error) {
-	return q.count(ctx, "user", "role_name", role, limit)
+	return q.count(ctx, q.user, "role_name", role, limit)
 }
 
 // MoveUsers implements cims.Tx.
 func (q *queries) MoveUsers(ctx context.Context, from, to string) error {
-	_, err := q.exec(ctx, `UPDATE "user" SET role_name = ? WHERE role_name = ?`, to, from)
+	_, err := q.exec(ctx, q.dialect.Names.SQL("UPDATE {user} SET {user.role_name} = ? WHERE {user.role_name} = ?"), to, from)
 	return err
 }
 
@@ -131,10 +130,11 @@ func (q *queries) UpdateUser(ctx context.Context, u cims.User) error {
 	if err != nil {
 		return err
 	}
-	update := q.db.NewUpdate().Conn(q.conn).TableExpr(`"user"`).Where("id = ?", u.ID)
+	var sets []string
+	var args []any
 	set := func(column string, value any, changed bool) {
 		if changed {
-			update.Set("? = ?", bun.Ident(column), value)
+			sets, args = append(sets, "? = ?"), append(args, q.column("user", column), value)
 		}
 	}
 	set("email", u.Email, u.Email != before.User.Email)
@@ -146,7 +146,7 @@ func (q *queries) UpdateUser(ctx context.Context, u cims.User) error {
 		return nil
 	}
 	err = q.guarded(ctx, func() error {
-		_, err := update.Exec(ctx)
+		_, err := q.exec(ctx, q.dialect.Names.SQL("UPDATE {user} SET "+strings.Join(sets, ", ")+" WHERE {user.id} = ?"), append(args, u.ID)...)
 		return err
 	})
 	if q.dialect.Classify(err) == Unique {

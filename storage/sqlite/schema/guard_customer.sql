@@ -1,17 +1,17 @@
 -- A host's own table can't be given a foreign key: these triggers are it.
 
-CREATE TRIGGER cims_customer_status_insert BEFORE INSERT ON customer WHEN NOT EXISTS (SELECT 1 FROM customer_status WHERE name = {status of NEW}) BEGIN
+CREATE TRIGGER cims_customer_status_insert BEFORE INSERT ON {customer} WHEN NOT EXISTS (SELECT 1 FROM customer_status WHERE name = {status of NEW}) BEGIN
 	SELECT RAISE(ABORT, 'FOREIGN KEY constraint failed: customer.status_name is no status');
 END;
-CREATE TRIGGER cims_customer_status_update BEFORE UPDATE OF status_name ON customer WHEN NOT EXISTS (SELECT 1 FROM customer_status WHERE name = {status of NEW}) BEGIN
+CREATE TRIGGER cims_customer_status_update BEFORE UPDATE OF {customer.status_name} ON {customer} WHEN NOT EXISTS (SELECT 1 FROM customer_status WHERE name = {status of NEW}) BEGIN
 	SELECT RAISE(ABORT, 'FOREIGN KEY constraint failed: customer.status_name is no status');
 END;
-CREATE TRIGGER cims_status_used_delete BEFORE DELETE ON customer_status WHEN EXISTS (SELECT 1 FROM customer WHERE status_name = OLD.name) BEGIN
+CREATE TRIGGER cims_status_used_delete BEFORE DELETE ON customer_status WHEN EXISTS (SELECT 1 FROM {customer} WHERE {customer.status_name} = OLD.name) BEGIN
 	SELECT RAISE(ABORT, 'FOREIGN KEY constraint failed: customers are in this status');
 END;
-CREATE TRIGGER cims_status_used_rename BEFORE UPDATE OF name ON customer_status WHEN NEW.name IS NOT OLD.name AND EXISTS (SELECT 1 FROM customer WHERE status_name = OLD.name) BEGIN
+CREATE TRIGGER cims_status_used_rename BEFORE UPDATE OF name ON customer_status WHEN NEW.name IS NOT OLD.name AND EXISTS (SELECT 1 FROM {customer} WHERE {customer.status_name} = OLD.name) BEGIN
 	SELECT RAISE(ABORT, 'FOREIGN KEY constraint failed: customers are in this status');
 END;
-CREATE TRIGGER cims_status_used_replace BEFORE INSERT ON customer_status WHEN EXISTS (SELECT 1 FROM customer_status AS s JOIN customer AS c ON c.status_name = s.name WHERE s.id = NEW.id AND s.name <> NEW.name) BEGIN
+CREATE TRIGGER cims_status_used_replace BEFORE INSERT ON customer_status WHEN EXISTS (SELECT 1 FROM customer_status AS s JOIN {customer} AS c ON c.{customer.status_name} = s.name WHERE s.id = NEW.id AND s.name <> NEW.name) BEGIN
 	SELECT RAISE(ABORT, 'FOREIGN KEY constraint failed: customers are in this status');
 END;

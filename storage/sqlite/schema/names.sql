@@ -27,9 +27,10 @@ CREATE TABLE user_role (
 );
 
 -- What a rollback has to know: which of customer and "user" were there before,
--- with which columns (a JSON array), which columns we have added to them, and
--- which names we have replaced.
-CREATE TABLE cims_adopted (table_name TEXT PRIMARY KEY, columns TEXT NOT NULL);
+-- what the host calls them and which of their columns (a JSON object), with which
+-- columns (a JSON array), which columns we have added to them, and which names we
+-- have replaced.
+CREATE TABLE cims_adopted (table_name TEXT PRIMARY KEY, relation TEXT NOT NULL, names TEXT NOT NULL, columns TEXT NOT NULL);
 CREATE TABLE cims_added_column (table_name TEXT NOT NULL, column_name TEXT NOT NULL, PRIMARY KEY (table_name, column_name));
 CREATE TABLE cims_replaced_name (table_name TEXT NOT NULL, row_id INTEGER NOT NULL, old_name, new_name TEXT, PRIMARY KEY (table_name, row_id));
 

@@ -3,10 +3,10 @@
 
 CREATE TABLE sales_manager_assignment (
 	id INTEGER PRIMARY KEY,
-	customer_id INTEGER NOT NULL UNIQUE REFERENCES customer (id) ON DELETE CASCADE,
-	sales_manager_id INTEGER NOT NULL REFERENCES "user" (id) ON DELETE CASCADE,
+	customer_id INTEGER NOT NULL UNIQUE REFERENCES {customer} ({customer.id}) ON DELETE CASCADE,
+	sales_manager_id INTEGER NOT NULL REFERENCES {user} ({user.id}) ON DELETE CASCADE,
 	assigned_at TIMESTAMP NOT NULL,
-	assigned_by INTEGER REFERENCES "user" (id) ON DELETE SET NULL,
+	assigned_by INTEGER REFERENCES {user} ({user.id}) ON DELETE SET NULL,
 	is_active BOOLEAN NOT NULL DEFAULT TRUE,
 	customer_created_at TIMESTAMP,
 	cims_version INTEGER NOT NULL DEFAULT 0
@@ -23,7 +23,7 @@ CREATE TABLE sales_manager_counter (
 );
 
 CREATE TABLE sales_manager_rotation (
-	sales_manager_id INTEGER PRIMARY KEY REFERENCES "user" (id) ON DELETE CASCADE,
+	sales_manager_id INTEGER PRIMARY KEY REFERENCES {user} ({user.id}) ON DELETE CASCADE,
 	virtual_time BIGINT NOT NULL DEFAULT 0,
 	last_turn BIGINT NOT NULL DEFAULT 0,
 	weight INTEGER NOT NULL DEFAULT 1,
@@ -32,7 +32,7 @@ CREATE TABLE sales_manager_rotation (
 );
 
 CREATE TABLE cims_unassigned (
-	customer_id INTEGER PRIMARY KEY REFERENCES customer (id) ON DELETE CASCADE,
+	customer_id INTEGER PRIMARY KEY REFERENCES {customer} ({customer.id}) ON DELETE CASCADE,
 	customer_created_at TIMESTAMP NOT NULL,
 	waiting BOOLEAN NOT NULL,
 	due_at TIMESTAMP

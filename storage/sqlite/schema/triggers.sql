@@ -7,32 +7,32 @@
 CREATE TRIGGER cims_assignment_deleted AFTER DELETE ON sales_manager_assignment WHEN OLD.is_active BEGIN
 	UPDATE sales_manager_rotation SET assigned_leads_count = assigned_leads_count - 1 WHERE sales_manager_id = OLD.sales_manager_id;
 	INSERT OR REPLACE INTO cims_unassigned (customer_id, customer_created_at, waiting, due_at)
-	SELECT id, COALESCE(created_at, {now}), TRUE, {due} FROM customer WHERE id = OLD.customer_id;
+	SELECT {customer.id}, COALESCE({customer.created_at}, {now}), TRUE, {due} FROM {customer} WHERE {customer.id} = OLD.customer_id;
 	INSERT INTO assignment_history (customer_id, from_manager_id, cause, changed_at)
-	SELECT id, OLD.sales_manager_id, 'external', {now} FROM customer WHERE id = OLD.customer_id;
+	SELECT {customer.id}, OLD.sales_manager_id, 'external', {now} FROM {customer} WHERE {customer.id} = OLD.customer_id;
 END;
-CREATE TRIGGER cims_customer_deleted AFTER DELETE ON customer BEGIN
-	DELETE FROM cims_unassigned WHERE customer_id = OLD.id;
-	DELETE FROM sales_manager_assignment WHERE customer_id = OLD.id;
+CREATE TRIGGER cims_customer_deleted AFTER DELETE ON {customer} BEGIN
+	DELETE FROM cims_unassigned WHERE customer_id = OLD.{customer.id};
+	DELETE FROM sales_manager_assignment WHERE customer_id = OLD.{customer.id};
 END;
-CREATE TRIGGER cims_user_deleted AFTER DELETE ON "user" BEGIN
-	DELETE FROM sales_manager_assignment WHERE sales_manager_id = OLD.id;
-	UPDATE sales_manager_assignment SET assigned_by = NULL WHERE assigned_by = OLD.id;
-	DELETE FROM sales_manager_rotation WHERE sales_manager_id = OLD.id;
+CREATE TRIGGER cims_user_deleted AFTER DELETE ON {user} BEGIN
+	DELETE FROM sales_manager_assignment WHERE sales_manager_id = OLD.{user.id};
+	UPDATE sales_manager_assignment SET assigned_by = NULL WHERE assigned_by = OLD.{user.id};
+	DELETE FROM sales_manager_rotation WHERE sales_manager_id = OLD.{user.id};
 END;
 
 -- A customer of theirs has no sales manager yet, and gets one when they have had
 -- time to name one themselves; an assignment of theirs is one.
-CREATE TRIGGER cims_foreign_customer AFTER INSERT ON customer WHEN NEW.cims_version = 0 BEGIN
+CREATE TRIGGER cims_foreign_customer AFTER INSERT ON {customer} WHEN NEW.cims_version = 0 BEGIN
 	INSERT INTO customer_status_history (customer_id, to_status, cause, changed_at)
-	VALUES (NEW.id, {status of NEW}, 'external', {now});
-	UPDATE customer SET search_name = lower(COALESCE(NEW.full_name, '')), status_name = {status of NEW} WHERE id = NEW.id;
+	VALUES (NEW.{customer.id}, {status of NEW}, 'external', {now});
+	UPDATE {customer} SET search_name = lower(COALESCE(NEW.{customer.full_name}, '')), {customer.status_name} = {status of NEW} WHERE {customer.id} = NEW.{customer.id};
 	INSERT OR REPLACE INTO cims_unassigned (customer_id, customer_created_at, waiting, due_at)
-	SELECT NEW.id, COALESCE(NEW.created_at, {now}), TRUE, {due}
-	WHERE NOT EXISTS (SELECT 1 FROM sales_manager_assignment WHERE customer_id = NEW.id AND is_active);
+	SELECT NEW.{customer.id}, COALESCE(NEW.{customer.created_at}, {now}), TRUE, {due}
+	WHERE NOT EXISTS (SELECT 1 FROM sales_manager_assignment WHERE customer_id = NEW.{customer.id} AND is_active);
 END;
 CREATE TRIGGER cims_foreign_assignment AFTER INSERT ON sales_manager_assignment WHEN NEW.cims_version = 0 BEGIN
-	UPDATE sales_manager_assignment SET customer_created_at = (SELECT created_at FROM customer WHERE id = NEW.customer_id) WHERE id = NEW.id;
+	UPDATE sales_manager_assignment SET customer_created_at = (SELECT {customer.created_at} FROM {customer} WHERE {customer.id} = NEW.customer_id) WHERE id = NEW.id;
 	DELETE FROM cims_unassigned WHERE customer_id = NEW.customer_id AND NEW.is_active;
 	INSERT INTO sales_manager_rotation (sales_manager_id, assigned_leads_count)
 	SELECT NEW.sales_manager_id, 1 WHERE NEW.is_active
@@ -49,7 +49,7 @@ WHEN NEW.cims_version = OLD.cims_version AND (NEW.sales_manager_id <> OLD.sales_
 	ON CONFLICT (sales_manager_id) DO UPDATE SET assigned_leads_count = assigned_leads_count + 1;
 	DELETE FROM cims_unassigned WHERE customer_id = NEW.customer_id AND NEW.is_active;
 	INSERT OR REPLACE INTO cims_unassigned (customer_id, customer_created_at, waiting, due_at)
-	SELECT id, COALESCE(created_at, {now}), TRUE, {due} FROM customer WHERE id = NEW.customer_id AND NOT NEW.is_active;
+	SELECT {customer.id}, COALESCE({customer.created_at}, {now}), TRUE, {due} FROM {customer} WHERE {customer.id} = NEW.customer_id AND NOT NEW.is_active;
 	INSERT INTO assignment_history (customer_id, from_manager_id, to_manager_id, cause, changed_at)
 	SELECT NEW.customer_id, CASE WHEN OLD.is_active THEN OLD.sales_manager_id END, CASE WHEN NEW.is_active THEN NEW.sales_manager_id END, 'external', {now}
 	WHERE OLD.is_active OR NEW.is_active;
@@ -57,21 +57,21 @@ END;
 
 -- A history ends in the status that the customer is in: it may do so already where
 -- the migration has just filled it in.
-CREATE TRIGGER cims_foreign_status AFTER UPDATE OF status_name ON customer WHEN NEW.status_name IS NOT OLD.status_name AND NEW.cims_version = OLD.cims_version BEGIN
+CREATE TRIGGER cims_foreign_status AFTER UPDATE OF {customer.status_name} ON {customer} WHEN NEW.{customer.status_name} IS NOT OLD.{customer.status_name} AND NEW.cims_version = OLD.cims_version BEGIN
 	INSERT INTO customer_status_history (customer_id, from_status, to_status, cause, owner_id, changed_at)
-	SELECT NEW.id, OLD.status_name, {status of NEW}, 'external',
-		(SELECT sales_manager_id FROM sales_manager_assignment WHERE customer_id = NEW.id AND is_active), {now}
-	WHERE {status of NEW} IS NOT (SELECT to_status FROM customer_status_history WHERE customer_id = NEW.id ORDER BY +id DESC LIMIT 1);
-	UPDATE customer SET status_name = {status of NEW} WHERE id = NEW.id AND status_name IS NOT {status of NEW};
+	SELECT NEW.{customer.id}, OLD.{customer.status_name}, {status of NEW}, 'external',
+		(SELECT sales_manager_id FROM sales_manager_assignment WHERE customer_id = NEW.{customer.id} AND is_active), {now}
+	WHERE {status of NEW} IS NOT (SELECT to_status FROM customer_status_history WHERE customer_id = NEW.{customer.id} ORDER BY +id DESC LIMIT 1);
+	UPDATE {customer} SET {customer.status_name} = {status of NEW} WHERE {customer.id} = NEW.{customer.id} AND {customer.status_name} IS NOT {status of NEW};
 END;
-CREATE TRIGGER cims_foreign_name AFTER UPDATE OF full_name ON customer WHEN NEW.full_name IS NOT OLD.full_name AND NEW.search_name IS OLD.search_name BEGIN
-	UPDATE customer SET search_name = lower(COALESCE(NEW.full_name, '')) WHERE id = NEW.id;
+CREATE TRIGGER cims_foreign_name AFTER UPDATE OF {customer.full_name} ON {customer} WHEN NEW.{customer.full_name} IS NOT OLD.{customer.full_name} AND NEW.search_name IS OLD.search_name BEGIN
+	UPDATE {customer} SET search_name = lower(COALESCE(NEW.{customer.full_name}, '')) WHERE {customer.id} = NEW.{customer.id};
 END;
 
 -- The one form in which names are stored.
-CREATE TRIGGER cims_foreign_role_insert AFTER INSERT ON "user" WHEN NEW.role_name IS NOT {role of NEW} BEGIN
-	UPDATE "user" SET role_name = {role of NEW} WHERE id = NEW.id;
+CREATE TRIGGER cims_foreign_role_insert AFTER INSERT ON {user} WHEN NEW.{user.role_name} IS NOT {role of NEW} BEGIN
+	UPDATE {user} SET {user.role_name} = {role of NEW} WHERE {user.id} = NEW.{user.id};
 END;
-CREATE TRIGGER cims_foreign_role_update AFTER UPDATE OF role_name ON "user" WHEN NEW.role_name IS NOT {role of NEW} BEGIN
-	UPDATE "user" SET role_name = {role of NEW} WHERE id = NEW.id;
+CREATE TRIGGER cims_foreign_role_update AFTER UPDATE OF {user.role_name} ON {user} WHEN NEW.{user.role_name} IS NOT {role of NEW} BEGIN
+	UPDATE {user} SET {user.role_name} = {role of NEW} WHERE {user.id} = NEW.{user.id};
 END;
