@@ -130,6 +130,7 @@ func normalName(name any) any {
 type shapeColumn struct {
 	name, kind string
 	notNull    bool
+	filled     bool // if nobody does: it has a default
 	hidden     bool // generated: it can't be written
 }
 
@@ -138,10 +139,10 @@ func (t *hostable) shape(ctx context.Context, conn bun.IConn) ([]shapeColumn, er
 	var all []shapeColumn
 	err := each(ctx, conn, func(rows *sql.Rows) error {
 		var c shapeColumn
-		err := rows.Scan(&c.name, &c.kind, &c.notNull, &c.hidden)
+		err := rows.Scan(&c.name, &c.kind, &c.notNull, &c.filled, &c.hidden)
 		all = append(all, c)
 		return err
-	}, `SELECT name, upper(type), "notnull", hidden > 0 FROM pragma_table_xinfo(?)`, t.table())
+	}, `SELECT name, upper(type), "notnull", dflt_value IS NOT NULL OR pk > 0, hidden > 0 FROM pragma_table_xinfo(?)`, t.table())
 	return all, err
 }
 
@@ -302,6 +303,14 @@ func (t *hostable) obstacles(ctx context.Context, conn bun.IConn) ([]migration.F
 			add(theirs, 0, "the column is of type "+c.kind, "it must be TIMESTAMP, DATETIME or TEXT: it holds times as text")
 		case name == "is_active" && affinity(c.kind) != "INTEGER" && affinity(c.kind) != "NUMERIC":
 			add(theirs, 0, "the column is of type "+c.kind, "it must be BOOLEAN or INTEGER")
+		}
+	}
+	for _, c := range columns {
+		if !c.notNull || c.filled || c.hidden || slices.Contains(sqlstore.NameableColumns(t.name), t.names.Ours(t.name, c.name)) {
+			continue
+		}
+		if _, err := sqlstore.Harmless(sqlstore.Column{Name: c.name, Type: strings.ToLower(c.kind)}); err != nil {
+			add(c.name, 0, "the column is NOT NULL without a default, and there is no harmless value of type "+c.kind, "give it a default")
 		}
 	}
 	if len(found) > 0 {

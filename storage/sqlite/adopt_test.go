@@ -18,7 +18,6 @@ import (
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/storage/migration"
 	"github.com/cimskit/cims/storage/sqlite"
-	"github.com/cimskit/cims/storage/storagetest"
 )
 
 // hostSchemas are tables as hosts have them.
@@ -549,25 +548,6 @@ func TestRollbackDoesNotDeleteWhatIsAllOurs(t *testing.T) {
 	require.Error(t, store.Ready(t.Context()))
 	require.NoError(t, store.Migrate(t.Context()))
 	requireRight(t, store)
-}
-
-// TestStorageOnHostTables runs the whole suite on tables that were a host's.
-func TestStorageOnHostTables(t *testing.T) {
-	t.Parallel()
-	for _, name := range []string{"own names", "strict"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			storagetest.Run(t, func(t *testing.T) storagetest.Open {
-				path, db := hostFile(t, hostSchemas[name])
-				run(t, db, "DROP TRIGGER IF EXISTS customer_touched") // it overwrites what the suite expects
-				return func(t *testing.T) cims.Storage {
-					store, err := sqlite.Open(t.Context(), path)
-					require.NoError(t, err)
-					return store
-				}
-			})
-		})
-	}
 }
 
 func TestHostWritesWhileManyMigrate(t *testing.T) {

@@ -146,7 +146,7 @@ func (q *queries) refuseData(ctx context.Context, source bun.IConn, table, colum
 	var found bool
 	err := source.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+string(q.table(table))+" WHERE "+string(q.column(table, column))+" IS NOT NULL)").Scan(&found)
 	if err == nil && found {
-		err = fmt.Errorf("cims: column %q of table %q holds data, and the target has no such column: add it there first", column, table)
+		err = fmt.Errorf("cims: column %q of table %q holds data, and the target has no such column: add it there first", q.dialect.Names.Theirs(table, column), q.dialect.Names.Table(table))
 	}
 	return err
 }

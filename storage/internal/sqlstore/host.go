@@ -90,7 +90,7 @@ func (q *queries) fill(ctx context.Context, table string) (filling, error) {
 		}
 		f.columns = append(f.columns, c.Name)
 		c.Name = q.dialect.Names.Theirs(table, c.Name)
-		value, err := harmless(c)
+		value, err := Harmless(c)
 		if err != nil {
 			return filling{}, fmt.Errorf("cims: table %q: %w", q.dialect.Names.Table(table), err)
 		}
@@ -103,8 +103,8 @@ func (q *queries) fill(ctx context.Context, table string) (filling, error) {
 	return f, nil
 }
 
-// harmless is a legal value that means nothing.
-func harmless(c Column) (any, error) {
+// Harmless is a legal value that means nothing, if there is one.
+func Harmless(c Column) (any, error) {
 	switch {
 	case c.Name == "password":
 		return noPassword, nil
@@ -112,7 +112,7 @@ func harmless(c Column) (any, error) {
 		return c.Label, nil
 	case strings.Contains(c.Type, "char"), c.Type == "text", c.Type == "bytea", c.Type == "blob":
 		return "", nil
-	case strings.Contains(c.Type, "int"), c.Type == "numeric", c.Type == "decimal", c.Type == "real", strings.HasPrefix(c.Type, "double"), strings.HasPrefix(c.Type, "float"):
+	case strings.Contains(c.Type, "int"), strings.HasPrefix(c.Type, "numeric"), strings.HasPrefix(c.Type, "decimal"), c.Type == "real", strings.HasPrefix(c.Type, "double"), strings.HasPrefix(c.Type, "float"):
 		return 0, nil
 	case strings.HasPrefix(c.Type, "bool"):
 		return false, nil
