@@ -46,13 +46,13 @@ func (h *host) stepNames() []sqlstore.Step {
 
 // Migrate brings the schema up to date: call it once before the first use, and
 // after an update of this library. It starts from an empty file or from tables
-// customer and "user" of the host's, and adds what is missing; it changes and
-// drops nothing that it did not add, but writes the names in status_name and
-// role_name in the one form that this library has for them, and remembers what
-// they were. It may be interrupted anywhere, run again, and run by several
-// processes at once. It refuses an unfinished copy, as Ready does. A table that it
-// can't work with is an error that says why,
-// before anything is changed.
+// customer and "user" of the host's, or whatever [Customers] and [Users] call
+// them, and adds what is missing; it changes and drops nothing that it did not
+// add, but writes the names in status_name and role_name in the one form that this
+// library has for them, and remembers what they were. It may be interrupted
+// anywhere, run again, and run by several processes at once. It refuses an
+// unfinished copy, as Ready does. A table that it can't work with is an error that
+// says why, before anything is changed.
 func (s *Storage) Migrate(ctx context.Context) error { return s.MigrateWithProgress(ctx, nil) }
 
 // MigrateWithProgress is Migrate, and calls progress, if it is not nil, after

@@ -53,8 +53,9 @@ type Storage struct {
 
 var _ cims.Storage = (*Storage)(nil)
 
-// Ready returns nil when the database answers, its schema is current, and it is
-// no unfinished copy of another (transfer.ErrUnfinished).
+// Ready returns nil when the database answers, its schema is current, under the
+// names that the host's tables have here, and it is no unfinished copy of another
+// (transfer.ErrUnfinished).
 func (s *Storage) Ready(ctx context.Context) error {
 	if _, err := s.host.applied(ctx, s.reader); err != nil {
 		return s.Explain(err)
