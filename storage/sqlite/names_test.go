@@ -172,6 +172,60 @@ func TestOtherNamesThereAndBack(t *testing.T) {
 	}
 }
 
+// TestNamesInColumnsOfOtherNames has statuses and roles, in all kinds of writing,
+// in columns that are called otherwise; and connections of the host's.
+func TestNamesInColumnsOfOtherNames(t *testing.T) {
+	t.Parallel()
+	ctx, us := t.Context(), cims.System("test")
+	path, db := hostFile(t, hostSchemas["own names"], hostRows["own names"], `
+		ALTER TABLE Customer RENAME TO leads;
+		ALTER TABLE leads RENAME COLUMN status_name TO stage;
+		ALTER TABLE User RENAME TO staff;
+		ALTER TABLE staff RENAME COLUMN id TO number;
+		ALTER TABLE staff RENAME COLUMN role_name TO post;`)
+	const stages, posts = "SELECT +stage FROM leads ORDER BY id", "SELECT +post FROM staff ORDER BY number"
+	before := dump(t, db, stages) + dump(t, db, posts)
+	conn := openFile(t, path, "?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)")
+	conn.SetMaxOpenConns(1)
+	store, err := sqlite.New(conn,
+		sqlite.Customers(sqlite.Table{Name: "leads", Columns: map[string]string{"status_name": "stage"}}),
+		sqlite.Users(sqlite.Table{Name: "staff", Columns: map[string]string{"id": "number", "role_name": "post"}}))
+	require.NoError(t, err)
+	plan, err := store.Plan(ctx)
+	require.NoError(t, err)
+	require.Contains(t, plan.String(), "leads.stage: 1 rows say “REJECTED”")
+	require.Contains(t, plan.String(), "staff.post: 1 rows say “Cook”")
+	require.NoError(t, store.Migrate(ctx))
+	requireRight(t, store)
+	require.Contains(t, dump(t, db, stages), "big__deal")
+
+	crm, err := cims.New(store, nil)
+	require.NoError(t, err)
+	lead, err := crm.AddCustomer(ctx, us, cims.NewCustomer{FullName: "New"})
+	require.NoError(t, err)
+	require.Equal(t, "seller@example.com", lead.SalesManager.Email)
+	list, err := crm.Customers(ctx, us, cims.CustomerFilter{Status: "rejected"}, cims.PageRequest{Limit: 1})
+	require.NoError(t, err)
+	list, err = crm.Customers(ctx, us, cims.CustomerFilter{Status: "rejected"}, cims.PageRequest{Limit: 1, Cursor: list.Next})
+	require.NoError(t, err)
+	require.Len(t, list.Items, 1)
+	roles, err := crm.Roles(ctx, us, nil)
+	require.NoError(t, err)
+	for _, role := range roles {
+		if role.Name == "cook" {
+			require.NoError(t, crm.DeleteRole(ctx, us, role.ID, cims.Deletion{MoveTo: "member"}))
+		}
+	}
+	require.Contains(t, dump(t, db, posts), "member")
+	require.NotContains(t, dump(t, db, posts), "cook")
+	requireRight(t, store)
+	require.NoError(t, crm.Close(ctx))
+	require.NoError(t, store.Rollback(ctx, false))
+	run(t, db, "DELETE FROM leads WHERE full_name = 'New'")
+	run(t, db, "UPDATE staff SET post = 'Cook' WHERE post = 'member'")
+	require.Equal(t, before, dump(t, db, stages)+dump(t, db, posts))
+}
+
 func TestWrongNamesAreRefusedBeforeAnythingIsWritten(t *testing.T) {
 	t.Parallel()
 	renamed := func(column, to string) sqlite.Table {
