@@ -119,7 +119,7 @@ const own = "cims_own_"
 
 // Theirs is what the host calls a column that Ours has named.
 func (n Names) Theirs(table, column string) string {
-	if plain, prefixed := strings.CutPrefix(column, own); prefixed {
+	if plain := strings.TrimPrefix(column, own); plain != column && n[table].Columns[plain] != "" {
 		return plain
 	}
 	return n.Column(table, column)
