@@ -7,7 +7,8 @@ import (
 
 // Storage keeps what a Manager works on. It knows no rules: those are the
 // Manager's. The packages storage/sqlite and storage/postgres have one each;
-// whoever writes another proves it with storage/storagetest.
+// whoever writes another starts from examples/customstorage, which is a whole
+// one in a file, and proves it with storage/storagetest.
 //
 // Methods return errors that wrap ErrNotFound, ErrExists and so on exactly
 // where their comment says so, ErrUnavailable where the database can't be
@@ -26,8 +27,8 @@ type Storage interface {
 	// in the commit.
 	Update(ctx context.Context, do func(ctx context.Context, tx Tx) error) error
 
-	// Migrate brings the schema up to date and creates the system statuses
-	// and roles. It may be interrupted anywhere, run again, and run by several
+	// Migrate brings the schema up to date and creates those of SystemStatuses
+	// and SystemRoles that are missing. It may be interrupted anywhere, run again, and run by several
 	// processes at once. It changes and drops nothing that it did not add.
 	Migrate(ctx context.Context) error
 
