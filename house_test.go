@@ -42,22 +42,63 @@ func TestWhoImportsLittlePullsInLittle(t *testing.T) {
 func TestReadmeShowsRealCode(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	var sources strings.Builder
+	code := sources(t)
+	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
+	require.GreaterOrEqual(t, len(blocks), 2)
+	for _, block := range blocks {
+		if !strings.Contains(code, squeeze(block[1])) {
+			t.Errorf("in no Go file:\n%s", block[1])
+		}
+	}
+}
+
+// TestReadmeSaysWhatGoesTogether: the versions that have to fit each other are
+// those of go.mod.
+func TestReadmeSaysWhatGoesTogether(t *testing.T) {
+	mod, err := os.ReadFile("go.mod")
+	require.NoError(t, err)
+	line := "go get"
+	for _, module := range regexp.MustCompile(`(?m)^\t((?:github\.com/jackc/pgx|github\.com/uptrace/bun|modernc\.org/(?:libc|sqlite))\S*) (\S+)`).FindAllStringSubmatch(string(mod), -1) {
+		line += " " + module[1] + "@" + module[2]
+	}
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	require.Equal(t, line, regexp.MustCompile(`(?m)^go get .*bun.*$`).FindString(string(readme)))
+}
+
+// TestContributingNamesWhatExists: files, folders and tests.
+func TestContributingNamesWhatExists(t *testing.T) {
+	text, err := os.ReadFile("CONTRIBUTING.md")
+	require.NoError(t, err)
+	paths := regexp.MustCompile("`((?:[\\w.-]+/)+[\\w.-]*|[\\w.-]+\\.(?:go|md|yml))`|(\\./[a-z/]+)").FindAllStringSubmatch(string(text), -1)
+	require.Greater(t, len(paths), 30)
+	for _, path := range paths {
+		_, err := os.Stat(path[1] + path[2]) //nolint:gosec // our own text
+		require.NoError(t, err)
+	}
+	code := sources(t)
+	tests := regexp.MustCompile(`\bTest\w+`).FindAllString(string(text), -1)
+	require.NotEmpty(t, tests)
+	for _, test := range tests {
+		if !strings.Contains(code, "func "+test+"(") {
+			t.Errorf("there is no %s", test)
+		}
+	}
+}
+
+// sources is all Go code of the repository, squeezed.
+func sources(t *testing.T) string {
+	t.Helper()
+	var code strings.Builder
 	require.NoError(t, filepath.WalkDir(".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") {
 			return err
 		}
 		text, err := os.ReadFile(path) //nolint:gosec // our own files
-		sources.WriteString(squeeze(string(text)) + " ")
+		code.WriteString(squeeze(string(text)) + " ")
 		return err
 	}))
-	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
-	require.GreaterOrEqual(t, len(blocks), 2)
-	for _, block := range blocks {
-		if !strings.Contains(sources.String(), squeeze(block[1])) {
-			t.Errorf("in no Go file:\n%s", block[1])
-		}
-	}
+	return code.String()
 }
 
 // squeeze makes code comparable whatever its indentation.

@@ -27,6 +27,13 @@ func (orNull[T]) Schema(registry huma.Registry) *huma.Schema {
 	return &huma.Schema{AnyOf: []*huma.Schema{registry.Schema(reflect.TypeFor[T](), true, ""), {Type: "null"}}}
 }
 
+// named puts a schema among the document's own, so that a generated client has
+// one type for it, whose name is no accident.
+func named(registry huma.Registry, name string, schema *huma.Schema) *huma.Schema {
+	registry.Map()[name] = schema
+	return &huma.Schema{Ref: "#/components/schemas/" + name}
+}
+
 // list answers an empty list as [], never as null.
 func list[From, To any](items []From, convert func(From) To) []To {
 	converted := make([]To, len(items))

@@ -59,7 +59,7 @@ type alwaysFalse bool
 
 // Schema documents it.
 func (alwaysFalse) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{Type: huma.TypeBoolean, Enum: []any{false}, Description: "Read-only: `false` is accepted and ignored.", Default: false}
+	return &huma.Schema{Type: huma.TypeBoolean, Enum: []any{false}, Description: "Read-only: `false` is accepted and ignored."}
 }
 
 // decode is as strict as json.Unmarshal is lenient: every key once, spelled

@@ -109,11 +109,11 @@ func (e eventEnd) MarshalJSON() ([]byte, error) {
 }
 
 // Schema documents it.
-func (eventEnd) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{
+func (eventEnd) Schema(registry huma.Registry) *huma.Schema {
+	return named(registry, "CimsEventEnd", &huma.Schema{
 		Description: "A status's name or a sales manager's id, as the kind says; null for none.",
 		OneOf:       []*huma.Schema{{Type: huma.TypeString}, {Type: huma.TypeInteger, Format: "int64", Nullable: true}},
-	}
+	})
 }
 
 func newCimsEvent(e cims.Event) cimsEvent {

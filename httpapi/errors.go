@@ -217,3 +217,10 @@ type cimsProblem struct { //nolint:errname // it names the schema, which clients
 	Count          int  `json:"count,omitempty" doc:"Of an entry in use: how many customers or users have it; exact up to 1,000." example:"12"`
 	CountIsMinimum bool `json:"count_is_minimum,omitempty" doc:"There are more than count says."`
 }
+
+// TransformSchema documents what huma's model leaves open.
+func (cimsProblem) TransformSchema(_ huma.Registry, schema *huma.Schema) *huma.Schema {
+	schema.Required = []string{"title", "status", "detail"}
+	schema.Properties["errors"].Nullable = false
+	return schema
+}

@@ -35,11 +35,11 @@ type cimsPermission string
 func newCimsPermission(p cims.Permission) cimsPermission { return cimsPermission(p) }
 
 // Schema documents it.
-func (cimsPermission) Schema(huma.Registry) *huma.Schema {
-	return &huma.Schema{
+func (cimsPermission) Schema(registry huma.Registry) *huma.Schema {
+	return named(registry, "CimsPermission", &huma.Schema{
 		Type: huma.TypeString,
 		Enum: list(cims.AllPermissions(), func(p cims.Permission) any { return string(p) }),
-	}
+	})
 }
 
 func permissions(names []cimsPermission) []cims.Permission {

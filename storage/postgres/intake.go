@@ -14,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/uptrace/bun"
 
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
@@ -263,16 +262,12 @@ func scanIDs(rows sqlstore.Rows, leads []*cims.Lead) (stored int, err error) {
 
 // intake is a Dialect's: the same statement without the guard, inside a
 // transaction.
-func intake(ctx context.Context, conn bun.IConn, host sqlstore.Hosts, leads []*cims.Lead) (err error) {
-	tx, ok := conn.(transaction)
-	if !ok {
-		return fmt.Errorf("cims: want a transaction, got %T", conn)
-	}
+func intake(ctx context.Context, conn sqlstore.Conn, host sqlstore.Hosts, leads []*cims.Lead) (err error) {
 	statement, err := intakeStatement(ctx, host, false)
 	if err != nil {
 		return err
 	}
-	rows, err := tx.tx.QueryContext(ctx, statement, leadArguments(leads)...)
+	rows, err := beneath(conn).Query(ctx, statement, leadArguments(leads)...)
 	if err != nil {
 		return err
 	}
@@ -317,7 +312,7 @@ func (s simple) ExecContext(ctx context.Context, query string, args ...any) (sql
 
 // prepared runs a query in the way that the pool's connections have as their
 // default: pgx's own is to prepare a statement once on each of them.
-func prepared(ctx context.Context, on bun.IConn, query string, args []any) (*sql.Rows, error) {
+func prepared(ctx context.Context, on sqlstore.Conn, query string, args []any) (sqlstore.ResultSet, error) {
 	var numbered strings.Builder
 	for n := 1; ; n++ {
 		before, after, more := strings.Cut(query, "?")
@@ -328,11 +323,22 @@ func prepared(ctx context.Context, on bun.IConn, query string, args []any) (*sql
 		numbered.WriteString("$" + strconv.Itoa(n))
 		query = after
 	}
+	return beneath(on).Query(ctx, numbered.String(), args...)
+}
+
+// beneath is a connection that takes arguments, beside their statement.
+func beneath(on sqlstore.Conn) sqlstore.Conn {
 	switch c := on.(type) {
-	case simple:
-		on = c.conn
-	case transaction:
-		on = c.conn
+	case joined:
+		c.mode = nil
+		return c
+	case sqlstore.SQL:
+		switch s := c.IConn.(type) {
+		case simple:
+			return sqlstore.SQL{IConn: s.conn}
+		case transaction:
+			return sqlstore.SQL{IConn: s.conn}
+		}
 	}
-	return on.QueryContext(ctx, numbered.String(), args...)
+	return on
 }

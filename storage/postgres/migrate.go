@@ -29,7 +29,7 @@ func (s *Storage) Migrate(ctx context.Context) error { return s.MigrateWithProgr
 // MigrateWithProgress is Migrate that tells how far it is: before each step, and
 // again and again within a long one.
 func (s *Storage) MigrateWithProgress(ctx context.Context, progress func(migration.Progress)) error {
-	if err := s.names.check(ctx, s.db); err != nil {
+	if err := s.names.check(ctx, sqlstore.SQL{IConn: s.db}); err != nil {
 		return s.Explain(err)
 	}
 	if err := s.Store.MigrateWithProgress(ctx, progress); err != nil {
@@ -54,7 +54,7 @@ func (s *Storage) SQL(ctx context.Context) (string, error) {
 	if err := s.db.PingContext(ctx); err != nil {
 		return "", s.Explain(err)
 	}
-	if err := s.names.check(ctx, s.db); err != nil {
+	if err := s.names.check(ctx, sqlstore.SQL{IConn: s.db}); err != nil {
 		return "", s.Explain(err)
 	}
 	left := s.Left(ctx)

@@ -11,7 +11,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/uptrace/bun"
+
+	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
 
 // Table says what a host calls a table of its own, and the columns in it.
@@ -208,7 +209,7 @@ func (n names) sql(statement string) string {
 type problem struct{ where, found string }
 
 // check tells that a database can be, or was, migrated under these names.
-func (n names) check(ctx context.Context, conn bun.IConn) error {
+func (n names) check(ctx context.Context, conn sqlstore.Conn) error {
 	problems, err := n.problems(ctx, conn)
 	if err != nil {
 		return err
@@ -220,7 +221,7 @@ func (n names) check(ctx context.Context, conn bun.IConn) error {
 	return all
 }
 
-func (n names) problems(ctx context.Context, conn bun.IConn) ([]problem, error) {
+func (n names) problems(ctx context.Context, conn sqlstore.Conn) ([]problem, error) {
 	recorded, problems, err := n.recorded(ctx, conn)
 	if err != nil || recorded {
 		return problems, err
@@ -242,15 +243,15 @@ func (n names) problems(ctx context.Context, conn bun.IConn) ([]problem, error) 
 
 // recorded compares the names with those that the database was migrated under,
 // if it was.
-func (n names) recorded(ctx context.Context, conn bun.IConn) (recorded bool, problems []problem, err error) {
-	if err := conn.QueryRowContext(ctx, "SELECT to_regclass('cims_host') IS NOT NULL").Scan(&recorded); err != nil || !recorded {
+func (n names) recorded(ctx context.Context, conn sqlstore.Conn) (recorded bool, problems []problem, err error) {
+	if err := sqlstore.ScanOne(ctx, conn, "SELECT to_regclass('cims_host') IS NOT NULL", &recorded); err != nil || !recorded {
 		return false, nil, err
 	}
 	for _, table := range hostTables {
 		var relation, columns string
 		var same bool
-		err := conn.QueryRowContext(ctx, n.sql(`SELECT relation, CAST(columns AS TEXT), relation = {'`+table+`'} AND columns = {'`+table+`.*'}
-			FROM cims_host WHERE table_name = '`+table+`'`)).Scan(&relation, &columns, &same)
+		err := sqlstore.ScanOne(ctx, conn, n.sql(`SELECT relation, CAST(columns AS TEXT), relation = {'`+table+`'} AND columns = {'`+table+`.*'}
+			FROM cims_host WHERE table_name = '`+table+`'`), &relation, &columns, &same)
 		if err != nil {
 			return true, nil, err
 		}
@@ -262,15 +263,15 @@ func (n names) recorded(ctx context.Context, conn bun.IConn) (recorded bool, pro
 }
 
 // problemsOf looks at a table before anything is made.
-func (n names) problemsOf(ctx context.Context, conn bun.IConn, table string) (problems []problem, err error) {
+func (n names) problemsOf(ctx context.Context, conn sqlstore.Conn, table string) (problems []problem, err error) {
 	t, other := n[table]
 	refuse := func(found string, args ...any) {
 		problems = append(problems, problem{n.shown(table), fmt.Sprintf(found, args...)})
 	}
 	var there, isTable, beside bool
-	err = conn.QueryRowContext(ctx, n.sql(`SELECT to_regclass({'`+table+`'}) IS NOT NULL,
+	err = sqlstore.ScanOne(ctx, conn, n.sql(`SELECT to_regclass({'`+table+`'}) IS NOT NULL,
 		EXISTS (SELECT 1 FROM pg_class WHERE oid = to_regclass({'`+table+`'}) AND relkind IN ('r', 'p')),
-		EXISTS (SELECT 1 FROM pg_class WHERE relname = '`+table+`' AND relnamespace = to_regnamespace(quote_ident(current_schema())))`)).Scan(&there, &isTable, &beside)
+		EXISTS (SELECT 1 FROM pg_class WHERE relname = '`+table+`' AND relnamespace = to_regnamespace(quote_ident(current_schema())))`), &there, &isTable, &beside)
 	if err != nil {
 		return nil, err
 	}
@@ -308,8 +309,8 @@ func (n names) problemsOf(ctx context.Context, conn bun.IConn, table string) (pr
 	return problems, nil
 }
 
-func (names) scanAll(ctx context.Context, conn bun.IConn, query string, into *[]string) error {
-	rows, err := conn.QueryContext(ctx, query)
+func (names) scanAll(ctx context.Context, conn sqlstore.Conn, query string, into *[]string) error {
+	rows, err := conn.Query(ctx, query)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 // Plan says what Migrate would do, and what it would make of what is odd. It
 // changes nothing.
 func (s *Storage) Plan(ctx context.Context) (migration.Plan, error) {
-	problems, err := s.names.problems(ctx, s.db)
+	problems, err := s.names.problems(ctx, sqlstore.SQL{IConn: s.db})
 	if err != nil {
 		return migration.Plan{}, s.Explain(err)
 	}

@@ -135,7 +135,7 @@ func dialect(steps []sqlstore.Step, host names) sqlstore.Dialect {
 	return sqlstore.Dialect{
 		Bun:         pgdialect.New(),
 		Begin:       begin,
-		Wrap:        func(db *sql.DB) bun.IConn { return simple{db} },
+		Wrap:        func(db bun.IConn) bun.IConn { return simple{db} },
 		Prepared:    prepared,
 		ForUpdate:   " FOR UPDATE",
 		ForKeyShare: " FOR KEY SHARE",
@@ -208,7 +208,7 @@ func classify(err error) sqlstore.Failure {
 
 // columns describes those of a table, or of the view over it: what is NOT NULL or
 // has a default, only the table itself knows.
-func (n names) columns(ctx context.Context, conn bun.IConn, table string) ([]sqlstore.Column, error) {
+func (n names) columns(ctx context.Context, conn sqlstore.Conn, table string) ([]sqlstore.Column, error) {
 	if _, ours := nameable[table]; ours {
 		if err := n.check(ctx, conn); err != nil {
 			return nil, err
@@ -220,7 +220,7 @@ func (n names) columns(ctx context.Context, conn bun.IConn, table string) ([]sql
 			return nil, err
 		}
 	}
-	rows, err := conn.QueryContext(ctx, `SELECT a.attname,
+	rows, err := conn.Query(ctx, `SELECT a.attname,
 		CASE t.typtype WHEN 'e' THEN 'enum' ELSE format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, NULL) END,
 		a.attnotnull, a.atthasdef OR a.attidentity <> '',
 		COALESCE((SELECT e.enumlabel FROM pg_enum AS e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder LIMIT 1), '')

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/cimskit/cims/storage/internal/sqlstore"
 	"github.com/cimskit/cims/storage/migration"
 )
 
@@ -15,7 +16,7 @@ import (
 // remains. It may be interrupted and run again. The host's tables have to be named
 // as for Migrate, or an error says so.
 func (s *Storage) Rollback(ctx context.Context, force bool) error {
-	if err := s.names.check(ctx, s.db); err != nil {
+	if err := s.names.check(ctx, sqlstore.SQL{IConn: s.db}); err != nil {
 		return s.Explain(err)
 	}
 	p := planner{Storage: s, ctx: ctx}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cimskit/cims/storage/internal/sqlstore"
 	"github.com/cimskit/cims/storage/migration"
 )
 
@@ -15,7 +16,7 @@ import (
 // program goes on writing (whileRunning), rows that were changed or deleted since
 // are no fault but a note. It sees the database as it was at one moment.
 func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migration.Report, err error) {
-	if err := errors.Join(s.Ready(ctx), s.names.check(ctx, s.db)); err != nil {
+	if err := errors.Join(s.Ready(ctx), s.names.check(ctx, sqlstore.SQL{IConn: s.db})); err != nil {
 		return report, s.Explain(err)
 	}
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})

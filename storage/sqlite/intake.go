@@ -11,8 +11,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/uptrace/bun"
-
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
@@ -102,8 +100,8 @@ func (in leadStatements) close() error {
 }
 
 // intake is a Dialect's.
-func intake(ctx context.Context, conn bun.IConn, host sqlstore.Hosts, leads []*cims.Lead) (err error) {
-	on, ok := conn.(preparer)
+func intake(ctx context.Context, conn sqlstore.Conn, host sqlstore.Hosts, leads []*cims.Lead) (err error) {
+	on, ok := conn.(sqlstore.SQL).IConn.(preparer) //nolint:forcetypeassert // there is no other Conn here
 	if !ok {
 		return fmt.Errorf("cims: want a connection that prepares statements, got %T", conn)
 	}

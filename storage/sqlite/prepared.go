@@ -5,7 +5,7 @@ import (
 	"database/sql"
 	"sync"
 
-	"github.com/uptrace/bun"
+	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
 
 // maxPrepared bounds how many statements are kept: their texts vary with what a
@@ -22,18 +22,22 @@ type preparedReads struct {
 }
 
 // query is a Dialect's Prepared. Inside a transaction a statement is used once.
-func (p *preparedReads) query(ctx context.Context, on bun.IConn, query string, args []any) (*sql.Rows, error) {
-	if on != bun.IConn(p.db) {
-		return on.QueryContext(ctx, query, args...)
+func (p *preparedReads) query(ctx context.Context, on sqlstore.Conn, query string, args []any) (sqlstore.ResultSet, error) {
+	if on != sqlstore.Conn(sqlstore.SQL{IConn: p.db}) {
+		return on.Query(ctx, query, args...)
 	}
 	stmt, err := p.prepare(ctx, query) //nolint:sqlclosecheck // kept, and closed with db
 	if err != nil {
 		return nil, err
 	}
 	if stmt == nil {
-		return p.db.QueryContext(ctx, query, args...)
+		return on.Query(ctx, query, args...)
 	}
-	return stmt.QueryContext(ctx, args...)
+	rows, err := stmt.QueryContext(ctx, args...) //nolint:rowserrcheck // whoever reads them does
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
 }
 
 // prepare returns nil where there are too many already.

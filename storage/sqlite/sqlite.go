@@ -241,8 +241,8 @@ func classify(err error) sqlstore.Failure {
 	return sqlstore.Other
 }
 
-func columns(ctx context.Context, conn bun.IConn, table string) ([]sqlstore.Column, error) {
-	rows, err := conn.QueryContext(ctx, "SELECT name, lower(type), \"notnull\", dflt_value IS NOT NULL OR pk > 0 FROM pragma_table_info('"+table+"')")
+func columns(ctx context.Context, conn sqlstore.Conn, table string) ([]sqlstore.Column, error) {
+	rows, err := conn.Query(ctx, "SELECT name, lower(type), \"notnull\", dflt_value IS NOT NULL OR pk > 0 FROM pragma_table_info('"+table+"')")
 	if err != nil {
 		return nil, err
 	}

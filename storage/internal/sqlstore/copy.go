@@ -174,7 +174,7 @@ func (c *copying) explain(ctx context.Context, err error) error {
 // identity tells an installation from all others: when it began.
 func (s *Store) identity(ctx context.Context) (string, error) {
 	var began time.Time
-	err := s.conn.QueryRowContext(ctx, "SELECT applied_at FROM cims_migrations ORDER BY id LIMIT 1").Scan(&began)
+	err := ScanOne(ctx, s.conn, "SELECT applied_at FROM cims_migrations ORDER BY id LIMIT 1", &began)
 	return fmt.Sprintf("%s %s", s.db.Dialect().Name(), began.UTC().Format(time.RFC3339Nano)), s.explain(err)
 }
 
@@ -230,7 +230,7 @@ func (c *copying) claim(ctx context.Context) error {
 		var state checkpoint
 		err := c.to.Retry(ctx, func() error {
 			return c.to.attempt(ctx, c.to.dialect.Begin, func(ctx context.Context, tx *queries) (err error) {
-				if claimed, err = tx.dialect.TryLock(ctx, tx.conn); err != nil || !claimed {
+				if claimed, err = tx.dialect.TryLock(ctx, tx.sql()); err != nil || !claimed {
 					return err
 				}
 				state, err = tx.claim(ctx, c.source, c.token)
@@ -444,7 +444,7 @@ func (c *copying) loaded(ctx context.Context, source bun.IConn) error {
 	}
 	return c.update(ctx, c.state, func(ctx context.Context, tx *queries) error {
 		for _, t := range c.tables {
-			if err := tx.dialect.Copying.Loaded(ctx, tx.conn, t.name, last[t.name]); err != nil {
+			if err := tx.dialect.Copying.Loaded(ctx, tx.sql(), t.name, last[t.name]); err != nil {
 				return fmt.Errorf("%s: %w", t.name, err)
 			}
 		}

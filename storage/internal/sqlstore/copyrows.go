@@ -76,7 +76,7 @@ type copyPlan struct {
 // place in the target.
 func (c *copying) plan(ctx context.Context, source bun.IConn) error {
 	for _, t := range copyTables {
-		theirs, err := c.from.dialect.Columns(ctx, source, t.name)
+		theirs, err := c.from.dialect.Columns(ctx, SQL{source}, t.name)
 		if err != nil {
 			return c.from.explain(err)
 		}
@@ -254,7 +254,7 @@ func (p *copyPlan) load(ctx context.Context, tx *queries, block []record) error 
 		}
 		columns = append(columns, name)
 	}
-	if err := tx.dialect.Copying.Load(ctx, tx.conn, p.name, columns, rows); err != nil || unmarked == nil {
+	if err := tx.dialect.Copying.Load(ctx, tx.sql(), p.name, columns, rows); err != nil || unmarked == nil {
 		return err
 	}
 	_, err := tx.exec(ctx, "UPDATE ? SET ? = 0 WHERE id IN (?)", bun.Ident(p.name), bun.Ident(versionColumn), bun.List(unmarked))
@@ -320,13 +320,7 @@ func (p *copyPlan) read(ctx context.Context, store *Store, conn bun.IConn, after
 }
 
 func (p *copyPlan) send(ctx context.Context, store *Store, conn bun.IConn, query string, args []any, to chan<- []record) (err error) {
-	run := conn.QueryContext
-	if store.dialect.Prepared != nil {
-		run = func(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-			return store.dialect.Prepared(ctx, conn, query, args)
-		}
-	}
-	rows, err := run(ctx, query, args...)
+	rows, err := store.prepared(ctx, SQL{conn}, query, args)
 	if err != nil {
 		return err
 	}

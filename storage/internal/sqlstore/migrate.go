@@ -128,7 +128,7 @@ func (s *Store) migrateOne(ctx context.Context, progress func(migration.Progress
 		return s.wait(ctx, err)
 	}
 	q := *s.queries
-	q.conn = tx
+	q.conn = SQL{tx}
 	now, err := q.applied(ctx)
 	if err != nil || now >= len(s.dialect.Steps) {
 		return false, err
@@ -195,7 +195,7 @@ func (q *queries) do(ctx context.Context, step Step, progress func(migration.Pro
 	switch {
 	case step.Kind == Batches:
 		p := migration.Progress{Step: step.Name}
-		if err := q.conn.QueryRowContext(ctx, step.SQL).Scan(&p.Done, &p.Total, &finished); err != nil {
+		if err := ScanOne(ctx, q.conn, step.SQL, &p.Done, &p.Total, &finished); err != nil {
 			return false, err
 		}
 		progress(p)
@@ -204,7 +204,7 @@ func (q *queries) do(ctx context.Context, step Step, progress func(migration.Pro
 		return true, nil // it is there
 	}
 	progress(migration.Progress{Step: step.Name})
-	_, err = q.conn.ExecContext(ctx, step.SQL)
+	_, err = q.conn.Exec(ctx, step.SQL)
 	return true, err
 }
 
@@ -237,9 +237,9 @@ func (s *Store) newer(applied int) error {
 
 // applied counts the steps that are done.
 func (q *queries) applied(ctx context.Context) (int, error) {
-	var applied sql.NullInt64
-	err := q.db.NewRaw("SELECT max(id) FROM cims_migrations").Conn(q.conn).Scan(ctx, &applied)
-	return int(applied.Int64), err
+	var applied sql.Null[int]
+	err := ScanOne(ctx, q.conn, "SELECT max(id) FROM cims_migrations", &applied)
+	return applied.V, err
 }
 
 // Steps returns all steps.

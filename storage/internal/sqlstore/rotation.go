@@ -12,13 +12,6 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// Rows is what database/sql's and pgx's rows have in common.
-type Rows interface {
-	Next() bool
-	Scan(to ...any) error
-	Err() error
-}
-
 // ScanRotation reads what ReadRotation returns.
 func ScanRotation(rows Rows) (cims.Rotation, error) {
 	var rotation cims.Rotation
@@ -44,7 +37,7 @@ func ScanRotation(rows Rows) (cims.Rotation, error) {
 
 // Rotation implements cims.Reader.
 func (q *queries) Rotation(ctx context.Context) (rotation cims.Rotation, err error) {
-	rows, err := q.query(ctx, ReadRotation)
+	rows, err := q.prepared(ctx, q.conn, ReadRotation, nil)
 	if err != nil {
 		return rotation, q.explain(err)
 	}

@@ -26,11 +26,11 @@ type Dialect struct {
 	Begin func(ctx context.Context, db *sql.DB) (Transaction, error)
 
 	// Wrap, if set, makes what reads run on out of the pool.
-	Wrap func(db *sql.DB) bun.IConn
+	Wrap func(db bun.IConn) bun.IConn
 
 	// Prepared, if set, runs a query whose text is the same each time, with ? for
 	// its arguments, as a prepared statement of the connection.
-	Prepared func(ctx context.Context, conn bun.IConn, query string, args []any) (*sql.Rows, error)
+	Prepared func(ctx context.Context, conn Conn, query string, args []any) (ResultSet, error)
 
 	// ForUpdate and ForKeyShare are the locking clauses of a SELECT: the rows
 	// are kept from all changes, or from deletion. Empty where a transaction
@@ -52,10 +52,10 @@ type Dialect struct {
 
 	// Intake is cims.Tx's: by prepared statements of the driver's own, since an
 	// import has many rows and bun would write them all into the text.
-	Intake func(ctx context.Context, conn bun.IConn, host Hosts, leads []*cims.Lead) error
+	Intake func(ctx context.Context, conn Conn, host Hosts, leads []*cims.Lead) error
 
 	// Columns reads the columns of a host's table.
-	Columns func(ctx context.Context, conn bun.IConn, table string) ([]Column, error)
+	Columns func(ctx context.Context, conn Conn, table string) ([]Column, error)
 
 	// Copying is for copying a whole installation.
 	Copying Copying
@@ -102,9 +102,12 @@ type Store struct {
 type queries struct {
 	dialect Dialect
 	db      *bun.DB // formats; conn runs
-	conn    bun.IConn
+	conn    Conn
 	hosts   *hostTables
 }
+
+// sql is what a transaction of our own runs on.
+func (q *queries) sql() bun.IConn { return q.conn.(SQL).IConn } //nolint:forcetypeassert // attempt made it
 
 var (
 	_ cims.Storage = (*Store)(nil)
@@ -121,7 +124,7 @@ func New(dialect Dialect, write, read *sql.DB, closing func() error) *Store {
 		queries: &queries{
 			dialect: dialect,
 			db:      bun.NewDB(read, dialect.Bun, bun.WithDiscardUnknownColumns()),
-			conn:    conn,
+			conn:    SQL{conn},
 			hosts:   new(hostTables),
 		},
 		write: write,
@@ -190,7 +193,7 @@ func (s *Store) attempt(
 		}
 	}()
 	tx := *s.queries
-	tx.conn = transaction
+	tx.conn = SQL{transaction}
 	if err := do(ctx, &tx); err != nil {
 		return err
 	}
@@ -249,9 +252,17 @@ func (s *Store) current(ctx context.Context) error {
 
 // rows reads all rows of a statement.
 func rows[T any](ctx context.Context, q *queries, query string, args ...any) ([]T, error) {
-	list := []T{}
-	err := q.db.NewRaw(query, args...).Conn(q.conn).Scan(ctx, &list)
+	found, err := q.conn.Query(ctx, q.format(query, args))
+	if err != nil {
+		return nil, q.explain(err)
+	}
+	list, err := collect[T](q.db, found)
 	return list, q.explain(err)
+}
+
+// format writes the arguments into the text.
+func (q *queries) format(query string, args []any) string {
+	return q.db.QueryGen().FormatQuery(query, args...)
 }
 
 // row reads the first row of a statement, or nil if there is none.
@@ -271,21 +282,20 @@ func often[T any](ctx context.Context, q *queries, query string, args ...any) ([
 	if q.dialect.Prepared == nil {
 		return rows[T](ctx, q, query, args...)
 	}
-	found, err := q.dialect.Prepared(ctx, q.conn, query, args) //nolint:rowserrcheck // ScanRows does
+	found, err := q.dialect.Prepared(ctx, q.conn, query, args)
 	if err != nil {
 		return nil, q.explain(err)
 	}
-	list := []T{}
-	err = q.db.ScanRows(ctx, found, &list) // and closes them
+	list, err := collect[T](q.db, found)
 	return list, q.explain(err)
 }
 
-// query is often for a query without arguments, whose rows the caller reads.
-func (q *queries) query(ctx context.Context, query string) (*sql.Rows, error) {
+// prepared runs a query whose text is always the same.
+func (q *queries) prepared(ctx context.Context, on Conn, query string, args []any) (ResultSet, error) {
 	if q.dialect.Prepared == nil {
-		return q.conn.QueryContext(ctx, query)
+		return on.Query(ctx, query, args...)
 	}
-	return q.dialect.Prepared(ctx, q.conn, query, nil)
+	return q.dialect.Prepared(ctx, on, query, args)
 }
 
 // oftenOne is often for the first row, or nil if there is none.
@@ -299,12 +309,8 @@ func oftenOne[T any](ctx context.Context, q *queries, query string, args ...any)
 
 // exec runs a statement and returns how many rows it touched.
 func (q *queries) exec(ctx context.Context, query string, args ...any) (int, error) {
-	result, err := q.db.NewRaw(query, args...).Conn(q.conn).Exec(ctx)
-	if err != nil {
-		return 0, q.explain(err)
-	}
-	count, err := result.RowsAffected()
-	return int(count), err
+	count, err := q.conn.Exec(ctx, q.format(query, args))
+	return int(count), q.explain(err)
 }
 
 // guarded runs a statement that may be refused for what it would break, and

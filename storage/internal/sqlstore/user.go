@@ -2,9 +2,11 @@ package sqlstore
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/schema"
 
 	"github.com/cimskit/cims"
 )
@@ -76,25 +78,20 @@ func (q *queries) AccountsByEmail(ctx context.Context, email string) ([]cims.Acc
 
 // Users implements cims.Reader.
 func (q *queries) Users(ctx context.Context, query cims.UserQuery) ([]cims.User, error) {
-	list := []userRow{}
-	sel := q.db.NewSelect().Conn(q.conn).TableExpr(`"user" AS u`).ColumnExpr(userColumns).
-		Where("u.id > ?", query.AfterID).OrderExpr("u.id").Limit(int64(query.Limit))
+	where := new(conditions)
+	where.add("u.id > ?", query.AfterID)
 	if query.Role != "" {
-		sel.Where("u.role_name = ?", query.Role)
+		where.add("u.role_name = ?", query.Role)
 	}
 	if query.Active != nil {
-		sel.Where("COALESCE(u.is_active, FALSE) = ?", *query.Active)
+		where.add("COALESCE(u.is_active, FALSE) = ?", *query.Active)
 	}
 	if query.Prefix != "" {
-		sel.WhereGroup(" AND ", func(sel *bun.SelectQuery) *bun.SelectQuery {
-			for _, column := range []string{"name", "surname", "email"} {
-				sel.WhereOr("?", q.dialect.StartsWith("u."+column, query.Prefix))
-			}
-			return sel
-		})
+		starts := func(column string) schema.QueryWithArgs { return q.dialect.StartsWith(column, query.Prefix) }
+		where.add("(? OR ? OR ?)", starts("u.name"), starts("u.surname"), starts("u.email"))
 	}
-	err := sel.Scan(ctx, &list)
-	return convert(list, userRow.user), q.explain(err)
+	list, err := rows[userRow](ctx, q, "SELECT "+userColumns+` FROM "user" AS u`+where.text()+" ORDER BY u.id LIMIT ?", append(where.args, query.Limit)...)
+	return convert(list, userRow.user), err
 }
 
 // CountUsers implements cims.Reader.
@@ -131,10 +128,11 @@ func (q *queries) UpdateUser(ctx context.Context, u cims.User) error {
 	if err != nil {
 		return err
 	}
-	update := q.db.NewUpdate().Conn(q.conn).TableExpr(`"user"`).Where("id = ?", u.ID)
+	var sets []string
+	var args []any
 	set := func(column string, value any, changed bool) {
 		if changed {
-			update.Set("? = ?", bun.Ident(column), value)
+			sets, args = append(sets, "? = ?"), append(args, bun.Ident(column), value)
 		}
 	}
 	set("email", u.Email, u.Email != before.User.Email)
@@ -146,7 +144,7 @@ func (q *queries) UpdateUser(ctx context.Context, u cims.User) error {
 		return nil
 	}
 	err = q.guarded(ctx, func() error {
-		_, err := update.Exec(ctx)
+		_, err := q.exec(ctx, `UPDATE "user" SET `+strings.Join(sets, ", ")+" WHERE id = ?", append(args, u.ID)...)
 		return err
 	})
 	if q.dialect.Classify(err) == Unique {

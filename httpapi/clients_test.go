@@ -1,0 +1,85 @@
+package httpapi_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// requireClients has a test fail that can't get what it needs, in place of being
+// skipped: scripts/test sets it.
+const requireClients = "CIMS_TEST_REQUIRE_CLIENTS"
+
+// TestTypedClients does a sales department's day with clients that are generated
+// from the document of the server, and compiled as strictly as can be.
+// What is generated is never committed, so that it can't be out of date.
+func TestTypedClients(t *testing.T) {
+	t.Parallel()
+	for _, client := range []struct {
+		name  string
+		fetch [][]string // may need the network
+		build [][]string
+		run   []string
+	}{
+		{
+			name:  "go",
+			fetch: [][]string{{"go", "mod", "download"}, {"go", "generate"}},
+			build: [][]string{{"go", "vet", "./..."}},
+			run:   []string{"go", "run", "."},
+		},
+		{
+			name:  "typescript",
+			fetch: [][]string{{"node", "--version"}, {"npm", "ci", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund"}},
+			build: [][]string{{"npm", "run", "generate"}, {"npm", "run", "build"}},
+			run:   []string{"node", "build/main.js"},
+		},
+	} {
+		t.Run(client.name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t)
+			dir := t.TempDir()
+			require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "clients", client.name))))
+			document, err := json.Marshal(s.api.OpenAPI())
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "openapi.json"), document, 0o600))
+
+			command := func(args ...string) ([]byte, error) {
+				cmd := exec.CommandContext(t.Context(), args[0], args[1:]...) //nolint:gosec // those above
+				cmd.Dir = dir
+				cmd.Env = append(os.Environ(), "TOKEN="+token(t, ceoEmail), "CGO_ENABLED=0", "GOWORK=off")
+				out, err := cmd.CombinedOutput()
+				if err != nil {
+					err = fmt.Errorf("%v: %w\n%s", args, err, out)
+				}
+				return out, err
+			}
+			for _, args := range client.fetch {
+				_, err := command(args...)
+				if err != nil && os.Getenv(requireClients) == "" {
+					t.Skipf("NOT RUN: THE %s CLIENT CAN'T BE MADE HERE; ./scripts/test requires it: %v", client.name, err)
+				}
+				require.NoError(t, err)
+			}
+			for _, args := range client.build {
+				_, err := command(args...)
+				require.NoError(t, err)
+			}
+			summary, err := command(append(client.run, s.URL)...)
+			require.NoError(t, err)
+			require.Equal(t, "Aziza 2, Bekzod 3, Dilnoza 4, 1 of 9 contract_signed: 11.11 %, contacted, contract_signed, in use: 1\n", string(summary))
+		})
+	}
+}
+
+// TestLockFileNamesNoRegistry: whoever installs from it has a registry of his own.
+func TestLockFileNamesNoRegistry(t *testing.T) {
+	lock, err := os.ReadFile("testdata/clients/typescript/package-lock.json")
+	require.NoError(t, err)
+	require.Contains(t, string(lock), `"integrity"`)
+	require.NotContains(t, string(lock), `"resolved"`)
+}

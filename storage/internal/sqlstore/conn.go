@@ -1,0 +1,117 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"reflect"
+
+	"github.com/uptrace/bun"
+	"github.com/uptrace/bun/schema"
+)
+
+// Conn is what statements run on, whatever the driver. Their arguments, if any,
+// are marked as the driver wants them.
+type Conn interface {
+	Query(ctx context.Context, query string, args ...any) (ResultSet, error)
+	// Exec returns how many rows the statement touched.
+	Exec(ctx context.Context, query string, args ...any) (int64, error)
+}
+
+// Rows is what database/sql's and pgx's rows have in common.
+type Rows interface {
+	Next() bool
+	Scan(to ...any) error
+	Err() error
+}
+
+// ResultSet is Rows that have to be closed.
+type ResultSet interface {
+	Rows
+	Columns() ([]string, error)
+	Close() error
+}
+
+// SQL is a Conn of database/sql: a pool, a connection or a transaction.
+type SQL struct{ bun.IConn }
+
+// Query implements Conn.
+func (s SQL) Query(ctx context.Context, query string, args ...any) (ResultSet, error) {
+	rows, err := s.QueryContext(ctx, query, args...) //nolint:rowserrcheck // whoever reads them does
+	if err != nil {
+		return nil, err // not a nil *sql.Rows in an interface
+	}
+	return rows, nil
+}
+
+// Exec implements Conn.
+func (s SQL) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	result, err := s.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// ScanOne reads the first row of a query. sql.ErrNoRows: there is none.
+func ScanOne(ctx context.Context, conn Conn, query string, to ...any) (err error) {
+	found, err := conn.Query(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, found.Close()) }()
+	if !found.Next() {
+		if err := found.Err(); err != nil {
+			return err
+		}
+		return sql.ErrNoRows
+	}
+	return found.Scan(to...)
+}
+
+// collect reads all rows, and closes them. A struct's fields are found by the
+// names of the columns, in snake case; of another type there is one column. bun
+// knows how a value becomes a field, but can't read other rows than database/sql's.
+func collect[T any](db *bun.DB, found ResultSet) (list []T, err error) {
+	defer func() { err = errors.Join(err, found.Close()) }()
+	columns, err := found.Columns()
+	if err != nil {
+		return nil, err
+	}
+	values, pointers := make([]any, len(columns)), make([]any, len(columns))
+	for i := range values {
+		pointers[i] = &values[i]
+	}
+	list = []T{}
+	into := scanners(db, reflect.TypeFor[T](), columns)
+	for found.Next() {
+		if err := found.Scan(pointers...); err != nil {
+			return nil, err
+		}
+		var item T
+		target := reflect.ValueOf(&item).Elem()
+		for i, scan := range into {
+			if err := scan(target, values[i]); err != nil {
+				return nil, err
+			}
+		}
+		list = append(list, item)
+	}
+	return list, found.Err()
+}
+
+// scanners are what puts each column's value into a value of a type.
+func scanners(db *bun.DB, of reflect.Type, columns []string) []schema.ScannerFunc {
+	into := make([]schema.ScannerFunc, len(columns))
+	for i, column := range columns {
+		if of.Kind() != reflect.Struct {
+			into[i] = schema.Scanner(of)
+			continue
+		}
+		into[i] = func(reflect.Value, any) error { return nil } // a column of something else
+		if field := db.Table(of).LookupField(column); field != nil {
+			into[i] = field.ScanValue
+		}
+	}
+	return into
+}
