@@ -27,7 +27,7 @@ type Customer struct {
 	UpdatedAt   time.Time
 
 	SalesManager *Person     // nil while it waits for one
-	Assignment   *Assignment // nil likewise, and in lists
+	Assignment   *Assignment // nil likewise
 }
 
 // NewCustomer is the input of AddCustomer. Only FullName is required.

@@ -13,7 +13,8 @@ import (
 // Methods return errors that wrap ErrNotFound, ErrExists and so on exactly
 // where their comment says so, ErrUnavailable where the database can't be
 // reached in time, and never take a failure for an absence. Times are in UTC
-// with microseconds.
+// with microseconds. What methods return is the caller's own: nothing that is
+// kept changes when the caller writes to it.
 type Storage interface {
 	Reader
 
@@ -28,8 +29,9 @@ type Storage interface {
 	Update(ctx context.Context, do func(ctx context.Context, tx Tx) error) error
 
 	// Migrate brings the schema up to date and creates those of SystemStatuses
-	// and SystemRoles that are missing. It may be interrupted anywhere, run again, and run by several
-	// processes at once. It changes and drops nothing that it did not add.
+	// and SystemRoles that are missing. It may be interrupted anywhere, run
+	// again, and run by several processes at once. It changes and drops nothing
+	// that it did not add.
 	Migrate(ctx context.Context) error
 
 	// Ready returns nil when the database answers and its schema is current.
@@ -61,8 +63,8 @@ type Reader interface {
 	// Customer returns a customer with its present sales manager and
 	// assignment. ErrNotFound.
 	Customer(ctx context.Context, id int64) (Customer, error)
-	// Customers returns customers with their sales managers, newest first (by
-	// time of creation, then id).
+	// Customers returns customers as Customer does, newest first (by time of
+	// creation, then id).
 	Customers(ctx context.Context, query CustomerQuery) ([]Customer, error)
 	// CountCustomers counts those in a status, and stops at limit.
 	CountCustomers(ctx context.Context, status string, limit int) (int, error)

@@ -13,6 +13,7 @@
 package customstorage
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -46,8 +47,8 @@ func New() *Storage {
 	return s
 }
 
-// tables is everything that there is. Rows are replaced, never changed: several
-// copies share them, and so do callers.
+// tables is everything that there is. Rows are replaced, never changed, since
+// several copies share them; what they point to is copied on the way in and out.
 type tables struct {
 	lastID    int64 // one row of numbers serves all tables
 	statuses  map[int64]cims.Status
@@ -60,10 +61,11 @@ type tables struct {
 	keys      map[keyName]cims.Key
 }
 
-// customer is stored without its sales manager, whom its assignment names.
+// customer is stored with nothing of its sales manager but the assignment.
 type customer struct {
 	cims.Customer
-	waiting bool // for a sales manager, if it has none
+	assignment *cims.Assignment // nil for none
+	waiting    bool             // for a sales manager, if it has none
 }
 
 type keyName struct{ scope, key string }
@@ -252,12 +254,21 @@ func (r reader) Roles(ctx context.Context) ([]cims.Role, error) {
 	if err != nil {
 		return nil, err
 	}
-	return slices.Collect(maps.Values(t.roles)), nil
+	roles := []cims.Role{}
+	for _, role := range t.roles {
+		roles = append(roles, copyRole(role))
+	}
+	return roles, nil
+}
+
+func copyRole(role cims.Role) cims.Role {
+	role.Permissions = slices.Clone(role.Permissions)
+	return role
 }
 
 func (t *tables) account(user cims.User) cims.Account {
 	role, _ := find(t.roles, func(role cims.Role) bool { return role.Name == user.RoleName })
-	return cims.Account{User: user, Role: role}
+	return cims.Account{User: user, Role: copyRole(role)}
 }
 
 func (r reader) Account(ctx context.Context, id int64) (cims.Account, error) {
@@ -313,10 +324,24 @@ func (r reader) CountUsers(ctx context.Context, role string, limit int) (int, er
 
 // withManager is the customer as it is handed out.
 func (t *tables) withManager(c customer) cims.Customer {
-	if c.Assignment != nil {
-		c.SalesManager = new(person(t.users[c.Assignment.SalesManagerID]))
+	if c.assignment != nil {
+		c.Assignment = copyAssignment(*c.assignment)
+		c.SalesManager = new(person(t.users[c.assignment.SalesManagerID]))
 	}
 	return c.Customer
+}
+
+func copyAssignment(a cims.Assignment) *cims.Assignment {
+	a.AssignedBy = copyOf(a.AssignedBy)
+	return &a
+}
+
+// copyOf copies what a pointer points to.
+func copyOf[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	return new(*p)
 }
 
 func person(user cims.User) cims.Person {
@@ -324,7 +349,7 @@ func person(user cims.User) cims.Person {
 }
 
 func (c customer) ownedBy(id int64) bool {
-	return c.Assignment != nil && c.Assignment.SalesManagerID == id
+	return c.assignment != nil && c.assignment.SalesManagerID == id
 }
 
 // newestFirst is the order of customers.
@@ -358,7 +383,7 @@ func (r reader) Customers(ctx context.Context, query cims.CustomerQuery) ([]cims
 		return after(c) &&
 			(query.Status == "" || c.StatusName == query.Status) &&
 			(query.SalesManagerID == nil || c.ownedBy(*query.SalesManagerID)) &&
-			(!query.Unassigned || c.Assignment == nil) &&
+			(!query.Unassigned || c.assignment == nil) &&
 			startsWith(query.Prefix, c.FullName, c.PhoneNumber)
 	}
 	customers := []cims.Customer{}
@@ -381,7 +406,7 @@ func (r reader) Unassigned(ctx context.Context, waiting bool, limit int) ([]int6
 	if err != nil {
 		return nil, err
 	}
-	wanted := func(c customer) bool { return c.Assignment == nil && c.waiting == waiting }
+	wanted := func(c customer) bool { return c.assignment == nil && c.waiting == waiting }
 	oldestFirst := func(a, b customer) int { return newestFirst(b, a) }
 	ids := []int64{}
 	for _, c := range list(t.customers, wanted, oldestFirst, limit) {
@@ -409,7 +434,17 @@ func (r reader) History(ctx context.Context, query cims.HistoryQuery) ([]cims.Ev
 		place := cims.Event{At: after.At, Kind: after.Kind, ID: after.ID}
 		events = slices.DeleteFunc(events, func(e cims.Event) bool { return inTime(e, place) <= 0 })
 	}
-	return events[:min(query.Limit, len(events))], nil
+	events = events[:min(query.Limit, len(events))]
+	for i, event := range events {
+		events[i] = copyEvent(event)
+	}
+	return events, nil
+}
+
+func copyEvent(e cims.Event) cims.Event {
+	e.FromManager, e.ToManager = copyOf(e.FromManager), copyOf(e.ToManager)
+	e.By, e.Owner = copyOf(e.By), copyOf(e.Owner)
+	return e
 }
 
 func (r reader) Conversion(ctx context.Context, query cims.ConversionQuery) (cims.Conversion, error) {
@@ -500,7 +535,8 @@ func (x *tx) DeleteStatus(ctx context.Context, id int64) error {
 }
 
 func (x *tx) LockRole(_ context.Context, id int64) (cims.Role, error) {
-	return byID(x.roles, id, cims.EntityRole)
+	role, err := byID(x.roles, id, cims.EntityRole)
+	return copyRole(role), err
 }
 
 func (x *tx) UseRole(_ context.Context, name string) (cims.Role, error) {
@@ -508,7 +544,7 @@ func (x *tx) UseRole(_ context.Context, name string) (cims.Role, error) {
 	if !found {
 		return cims.Role{}, notFound(cims.EntityRole, name)
 	}
-	return role, nil
+	return copyRole(role), nil
 }
 
 func (x *tx) InsertRole(ctx context.Context, role cims.Role) (int64, error) {
@@ -520,7 +556,7 @@ func (x *tx) InsertRole(ctx context.Context, role cims.Role) (int64, error) {
 }
 
 func (x *tx) UpdateRole(_ context.Context, role cims.Role) error {
-	x.roles[role.ID] = role
+	x.roles[role.ID] = copyRole(role)
 	return nil
 }
 
@@ -588,13 +624,13 @@ func (x *tx) gain(id *int64, leads int) {
 
 func (x *tx) changeOwner(change cims.OwnerChange) (assignment cims.Assignment) {
 	c := x.customers[change.CustomerID]
-	c.Assignment, c.waiting = nil, change.To == nil
+	c.assignment, c.waiting = nil, change.To == nil
 	if change.To != nil {
 		assignment = cims.Assignment{ID: x.newID(), CustomerID: c.ID, SalesManagerID: *change.To, AssignedAt: change.At, Active: true}
 		if change.Cause == cims.CauseManual { // else the rotation did it, whoever had it done
 			assignment.AssignedBy = change.By
 		}
-		c.Assignment = &assignment
+		c.assignment = copyAssignment(assignment)
 	}
 	x.gain(change.From, -1)
 	x.gain(change.To, 1)
@@ -615,7 +651,7 @@ func same(a, b *int64) bool { return a == b || (a != nil && b != nil && *a == *b
 func (x *tx) record(customerID int64, event cims.Event) {
 	event.ID = x.newID()
 	before := x.history[customerID]
-	x.history[customerID] = append(slices.Clip(before), event) // before is shared
+	x.history[customerID] = append(slices.Clip(before), copyEvent(event)) // before is shared
 }
 
 func (x *tx) Intake(_ context.Context, leads []*cims.Lead) error {
@@ -623,21 +659,22 @@ func (x *tx) Intake(_ context.Context, leads []*cims.Lead) error {
 		c := &lead.Customer
 		c.ID, c.CreatedAt = x.newID(), c.CreatedAt.UTC()
 		c.UpdatedAt = c.CreatedAt
-		created := cims.Event{Kind: cims.StatusEvent, At: c.CreatedAt, ToStatus: c.StatusName, Cause: cims.CauseCreated, By: lead.By}
-		if owner := c.SalesManager; owner != nil {
-			c.Assignment = &cims.Assignment{
-				ID: x.newID(), CustomerID: c.ID, SalesManagerID: owner.ID, AssignedAt: c.CreatedAt, Active: true,
-			}
-			created.Owner = new(owner.ID)
+		stored := customer{Customer: *c, waiting: lead.Waiting}
+		stored.SalesManager = nil
+		var owner *int64
+		if c.SalesManager != nil {
+			owner = &c.SalesManager.ID
+			c.Assignment = &cims.Assignment{ID: x.newID(), CustomerID: c.ID, SalesManagerID: *owner, AssignedAt: c.CreatedAt, Active: true}
+			stored.assignment = copyAssignment(*c.Assignment)
 		}
-		x.record(c.ID, created)
-		if created.Owner != nil {
+		x.record(c.ID, cims.Event{
+			Kind: cims.StatusEvent, At: c.CreatedAt, ToStatus: c.StatusName, Cause: cims.CauseCreated, By: lead.By, Owner: owner,
+		})
+		if owner != nil {
 			x.record(c.ID, cims.Event{
-				Kind: cims.AssignmentEvent, At: c.CreatedAt, ToManager: created.Owner, Cause: cims.CauseAutomatic, Owner: created.Owner,
+				Kind: cims.AssignmentEvent, At: c.CreatedAt, ToManager: owner, Cause: cims.CauseAutomatic, Owner: owner,
 			})
 		}
-		stored := customer{*c, lead.Waiting}
-		stored.SalesManager = nil
 		x.customers[c.ID] = stored
 	}
 	return nil
@@ -666,16 +703,17 @@ func (x *tx) ChangeStatuses(_ context.Context, changes []cims.StatusChange) erro
 	return nil
 }
 
-func (x *tx) ClaimKey(_ context.Context, key cims.Key, expired time.Time) (*cims.Key, error) {
+func (x *tx) ClaimKey(ctx context.Context, key cims.Key, expired time.Time) (*cims.Key, error) {
 	name := keyName{key.Scope, key.Key}
 	if kept, found := x.keys[name]; found && !kept.At.Before(expired) {
+		kept.Result = bytes.Clone(kept.Result)
 		return &kept, nil
 	}
-	x.keys[name] = key
-	return nil, nil
+	return nil, x.SaveKey(ctx, key)
 }
 
 func (x *tx) SaveKey(_ context.Context, key cims.Key) error {
+	key.Result = bytes.Clone(key.Result)
 	x.keys[keyName{key.Scope, key.Key}] = key
 	return nil
 }
