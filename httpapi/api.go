@@ -33,8 +33,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cimskit/cims"
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/cimskit/cims"
 )
 
 // Authenticator says who makes a request.
