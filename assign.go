@@ -3,6 +3,7 @@ package cims
 import (
 	"cmp"
 	"context"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -166,6 +167,15 @@ func (m *Manager) SalesManagers(ctx context.Context, actor Actor) ([]SalesManage
 		return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	return managers, nil
+}
+
+// AllSalesManagers ranges over all that SalesManagers lists, which is short and
+// read in one piece.
+func (m *Manager) AllSalesManagers(ctx context.Context, actor Actor) iter.Seq2[SalesManager, error] {
+	return every(ctx, func(PageRequest) (Page[SalesManager], error) {
+		managers, err := m.SalesManagers(ctx, actor)
+		return Page[SalesManager]{Items: managers}, err
+	})
 }
 
 func (m Member) manager() SalesManager {

@@ -9,9 +9,8 @@
 //   - the conversion rate: of the last 100 leads, how many reached a status.
 //
 // A [Manager] holds all rules. It works over a [Storage]: the packages
-// storage/sqlite and storage/postgres have one each, and storage/storagetest
-// proves any other. The package httpapi mounts the Manager's methods as routes
-// on a router of yours.
+// storage/sqlite and storage/postgres have one each. The package httpapi
+// mounts the Manager's methods as routes on a router of yours.
 //
 //	store, err := sqlite.Open(ctx, "crm.db")
 //	…
@@ -22,17 +21,85 @@
 //	lead, err := crm.AddCustomer(ctx, cims.System("web form"), cims.NewCustomer{FullName: "Aziza Karimova"})
 //	fmt.Println(lead.SalesManager.Name)
 //
+// The package's example is that as a whole program, and most methods below
+// have one of their own.
+//
 // # Who is asking
 //
 // Each method takes the [Actor] on whose behalf it works: a user with the
 // permissions of its role ([Manager.ActorByEmail], [Manager.ActorByID]), or
 // [System] for code that you trust. There is no anonymous default: the zero
-// Actor may do nothing.
+// Actor may do nothing. An actor is as good as the moment in which it was
+// read: make one for each request. What changes who may do what is checked
+// again, on the rights of that moment, in its transaction.
+//
+// A [Permission] that ends in ":own", which sales managers have, reaches only
+// leads whose sales manager the actor is. Nobody hands out what he doesn't
+// hold ([Manager.CreateRole], [Manager.CreateUser]), and there is always an
+// active CEO. Users are here for their roles and leads only: how they log in
+// is the host's.
+//
+// # Statuses and roles
+//
+// A [Status] and a [Role] have a name, which customers and users hold and
+// which stays, and a display name, which may change. System ones, which the
+// library itself relies on, are there from the start and can't be deleted or
+// deactivated ([SystemStatuses], [SystemRoles]). One that is in use can't be
+// deleted either, whoever is just starting to use it; [Deletion] moves those
+// in it by the same call.
+//
+// # Leads and the rotation
+//
+// [Manager.AddCustomer] stores a lead and gives it, in the same transaction,
+// the sales manager whose turn it is. Sales managers are the active users with
+// the role sales_manager; a weight gives more turns, a pause none
+// ([Manager.SetSalesManager]). Managers of one weight who are there throughout
+// never differ by more than one lead of the rotation's, at any moment that a
+// reader can see, also with many programs at work on one database. A lead that
+// comes when nobody is there waits, and is given out within a second of
+// somebody coming: [New] starts a goroutine that sees to it. [Manager.Assign]
+// reassigns by hand, without a turn; [UserUpdate].Leads says what becomes of
+// the leads of somebody who leaves.
+//
+// Many leads go in together by [Manager.AddCustomers] and
+// [Manager.ImportCustomers], all of them or none. [NewCustomer].IdempotencyKey
+// makes it harmless to repeat a call of which one doesn't know how it ended.
+//
+// Every change of a lead's status and sales manager is in its
+// [Manager.History], from the same transaction.
+//
+// # The conversion rate
+//
+// [Manager.ConversionRate] looks at the newest leads and counts those that
+// ever reached a status, also if they have moved on since, or, as [Current],
+// those that are in it now. It costs the same with a thousand leads and with
+// ten million.
+//
+// # Lists
+//
+// [Manager.Customers], [Manager.Users] and [Manager.History] return pages, for
+// those who show them. [Manager.AllCustomers], [Manager.AllUsers] and
+// [Manager.AllHistory] range over everything, a page at a time, for those who
+// process it:
+//
+//	for lead, err := range crm.AllCustomers(ctx, actor, cims.CustomerFilter{Status: "need_to_call"}) {
+//		…
+//	}
 //
 // # Errors
 //
-// Refusals are an [*Error] and wrap one of the Err variables. Everything is
-// done wholly or not at all.
+// Refusals are an [*Error] and wrap one of the Err variables, such as
+// [ErrInUse]. A call does everything or nothing; [ErrOutcomeUnknown] says that
+// the connection died in the commit, so that it isn't known which. What is
+// worth another try, such as a conflict of two transactions, has been tried
+// again by then.
+//
+// # A storage of your own
+//
+// [Storage] knows no rules, and is small enough to be written in an afternoon:
+// examples/customstorage is a whole one, in memory, in one file. The package
+// storage/storagetest proves any: each of its methods, every rule over it, and
+// the guarantees under concurrency.
 package cims
 
 import (

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +28,7 @@ type Customer struct {
 	UpdatedAt   time.Time
 
 	SalesManager *Person     // nil while it waits for one
-	Assignment   *Assignment // nil likewise, and in lists
+	Assignment   *Assignment // nil likewise
 }
 
 // NewCustomer is the input of AddCustomer. Only FullName is required.
@@ -128,6 +129,34 @@ func paginate[T any](page PageRequest, list func(limit int) ([]T, error), cursor
 		return Page[T]{Items: items}, err
 	}
 	return Page[T]{Items: items[:limit], Next: cursor(items[limit-1])}, nil
+}
+
+// every ranges over a list, page after page, with no more than one in memory.
+// After an error, which may be the context's, it ends.
+func every[T any](ctx context.Context, list func(PageRequest) (Page[T], error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		for page := (PageRequest{Limit: maxLimit}); ; {
+			part, err := list(page)
+			if err != nil {
+				yield(none, err)
+				return
+			}
+			for _, item := range part.Items {
+				if err := ctx.Err(); err != nil {
+					yield(none, &Error{Kind: ErrUnavailable, Err: err})
+					return
+				}
+				if !yield(item, nil) {
+					return
+				}
+			}
+			if part.Next == "" {
+				return
+			}
+			page.Cursor = part.Next
+		}
+	}
 }
 
 // A cursor is opaque to callers: the list's letter and the numbers that place
@@ -286,6 +315,24 @@ func (m *Manager) Customers(ctx context.Context, actor Actor, filter CustomerFil
 	}, func(c Customer) string { return encodeCursor('c', c.CreatedAt.UnixMicro(), c.ID) })
 }
 
+// AllCustomers ranges over all that Customers lists, page after page, with no
+// more than a page in memory:
+//
+//	for customer, err := range crm.AllCustomers(ctx, actor, cims.CustomerFilter{}) {
+//		if err != nil {
+//			return err
+//		}
+//		…
+//	}
+//
+// It ends after an error, also the context's. Nothing is locked meanwhile, so
+// that the loop may call the Manager, and others may write: who is in the list
+// from the loop's begin to its end comes exactly once, who joins or leaves it
+// may come or not. Each loop begins anew.
+func (m *Manager) AllCustomers(ctx context.Context, actor Actor, filter CustomerFilter) iter.Seq2[Customer, error] {
+	return every(ctx, func(page PageRequest) (Page[Customer], error) { return m.Customers(ctx, actor, filter, page) })
+}
+
 func (m *Manager) customerQuery(ctx context.Context, filter CustomerFilter, page PageRequest) (CustomerQuery, error) {
 	var check checks
 	query := CustomerQuery{
@@ -404,6 +451,11 @@ func (m *Manager) History(ctx context.Context, actor Actor, customerID int64, pa
 	}, func(e Event) string {
 		return encodeCursor('h', e.At.UnixMicro(), int64(slices.Index(eventKinds, e.Kind)), e.ID, customerID)
 	})
+}
+
+// AllHistory ranges over all that History lists, as AllCustomers does.
+func (m *Manager) AllHistory(ctx context.Context, actor Actor, customerID int64) iter.Seq2[Event, error] {
+	return every(ctx, func(page PageRequest) (Page[Event], error) { return m.History(ctx, actor, customerID, page) })
 }
 
 // eventKinds in the order in which events of the same time are listed.

@@ -13,27 +13,47 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// dependencies lists what a package pulls in beyond the standard library and
-// this module.
-func dependencies(t *testing.T, pkg string) []string {
+// dependencies lists what a program that imports these packages pulls in beyond
+// the standard library and this module.
+func dependencies(t *testing.T, packages ...string) []string {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", pkg).Output() //nolint:gosec // our own packages
+	args := append([]string{"list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}"}, packages...)
+	out, err := exec.CommandContext(t.Context(), "go", args...).Output() //nolint:gosec // our own packages
 	require.NoError(t, err)
 	return slices.DeleteFunc(strings.Fields(string(out)), func(path string) bool {
 		return strings.HasPrefix(path, "github.com/cimskit/cims")
 	})
 }
 
+// TestWhoImportsLittlePullsInLittle: a host gets the database and the router
+// that it uses, and no others.
 func TestWhoImportsLittlePullsInLittle(t *testing.T) {
+	t.Parallel()
+	const pgx, sqlite, bun, huma, jwt = "github.com/jackc/pgx", "modernc.org/sqlite", "github.com/uptrace/bun", "github.com/danielgtaylor/huma", "github.com/golang-jwt/jwt"
 	require.Empty(t, slices.DeleteFunc(dependencies(t, "."), func(path string) bool { return path == "github.com/google/uuid" }))
-	for pkg, foreign := range map[string]string{
-		"./storage/postgres": "modernc.org/sqlite",
-		"./storage/sqlite":   "github.com/jackc/pgx",
-		"./httpapi":          "github.com/uptrace/bun",
+	for _, host := range []struct {
+		imports []string
+		with    []string // so that the test is known to see them
+		without []string
+	}{
+		{[]string{".", "./storage/postgres", "./httpapi", "./httpapi/jwtauth", "./httpapi/docs"}, []string{pgx, bun, huma, jwt}, []string{sqlite, "modernc.org"}},
+		{[]string{".", "./storage/sqlite", "./httpapi", "./httpapi/jwtauth", "./httpapi/docs"}, []string{sqlite, bun, huma, jwt}, []string{pgx, "github.com/jackc"}},
+		{[]string{".", "./storage/postgres"}, []string{pgx, bun}, []string{sqlite, huma, jwt}},
+		{[]string{".", "./storage/sqlite"}, []string{sqlite, bun}, []string{pgx, huma, jwt}},
+		{[]string{".", "./httpapi"}, []string{huma}, []string{bun, pgx, sqlite, jwt}},
+		{[]string{".", "./examples/customstorage"}, nil, []string{bun, pgx, sqlite, huma, jwt}},
+		{[]string{"./examples/embed"}, []string{sqlite}, []string{pgx, huma, jwt}},
 	} {
-		paths := dependencies(t, pkg)
-		require.NotEmpty(t, paths)
-		require.False(t, slices.ContainsFunc(paths, func(path string) bool { return strings.HasPrefix(path, foreign) }), "%s pulls in %s", pkg, foreign)
+		paths := dependencies(t, host.imports...)
+		pullsIn := func(module string) bool {
+			return slices.ContainsFunc(paths, func(path string) bool { return strings.HasPrefix(path, module) })
+		}
+		for _, module := range host.with {
+			require.True(t, pullsIn(module), "%v: %s", host.imports, module)
+		}
+		for _, module := range append(host.without, "github.com/stretchr/testify") {
+			require.False(t, pullsIn(module), "%v pull in %s", host.imports, module)
+		}
 	}
 }
 

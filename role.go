@@ -85,6 +85,26 @@ type Role struct {
 	UpdatedAt   time.Time
 }
 
+// SystemRoles are those that Storage.Migrate creates where they are missing,
+// without their ids and times, and with the permissions that they start with.
+func SystemRoles() []Role {
+	read := Permissions{StatusesRead, RolesRead, LeadsRead, AnalyticsRead}
+	roles := []Role{
+		{Name: RoleCEO, DisplayName: "CEO", Description: "Chief Executive Officer", Permissions: AllPermissions()},
+		{Name: "financial_director", DisplayName: "Financial Director", Description: "Financial Director", Permissions: read},
+		{
+			Name: RoleSalesManager, DisplayName: "Sales Manager", Description: "Sales Manager for CRM",
+			Permissions: Permissions{StatusesRead, LeadsReadOwn, LeadsWriteOwn, AnalyticsRead},
+		},
+		{Name: "member", DisplayName: "Member", Description: "Team Member", Permissions: slices.Clone(read)},
+		{Name: "customer", DisplayName: "Customer", Description: "Customer/Client", Permissions: Permissions{}},
+	}
+	for i := range roles {
+		roles[i].Active, roles[i].System = true, true
+	}
+	return roles
+}
+
 // NewRole is the input of CreateRole. Name and DisplayName are required.
 type NewRole struct {
 	Name        string // 1 to 100 letters, digits and _; made lower case, spaces become _

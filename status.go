@@ -22,6 +22,23 @@ type Status struct {
 	UpdatedAt   time.Time
 }
 
+// SystemStatuses are those that Storage.Migrate creates where they are missing,
+// without their ids and times.
+func SystemStatuses() []Status {
+	statuses := []Status{
+		{Name: StatusContacted, DisplayName: "Contacted", Description: "Initial contact made", Color: "#3B82F6"},
+		{Name: StatusProjectStarted, DisplayName: "Project Started", Description: "Project has started", Color: "#10B981"},
+		{Name: "continuing", DisplayName: "Continuing", Description: "Project is continuing", Color: "#F59E0B"},
+		{Name: "finished", DisplayName: "Finished", Description: "Project completed", Color: "#8B5CF6"},
+		{Name: "rejected", DisplayName: "Rejected", Description: "Lead rejected", Color: "#EF4444"},
+		{Name: "need_to_call", DisplayName: "Need to Call", Description: "Follow-up call needed", Color: "#F97316"},
+	}
+	for i := range statuses {
+		statuses[i].Order, statuses[i].Active, statuses[i].System = i+1, true, true
+	}
+	return statuses
+}
+
 const maxOrder = 1_000_000
 
 // NewStatus is the input of CreateStatus. Name and DisplayName are required.

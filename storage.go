@@ -7,12 +7,14 @@ import (
 
 // Storage keeps what a Manager works on. It knows no rules: those are the
 // Manager's. The packages storage/sqlite and storage/postgres have one each;
-// whoever writes another proves it with storage/storagetest.
+// whoever writes another starts from examples/customstorage, which is a whole
+// one in a file, and proves it with storage/storagetest.
 //
 // Methods return errors that wrap ErrNotFound, ErrExists and so on exactly
 // where their comment says so, ErrUnavailable where the database can't be
 // reached in time, and never take a failure for an absence. Times are in UTC
-// with microseconds.
+// with microseconds. What methods return is the caller's own: nothing that is
+// kept changes when the caller writes to it.
 type Storage interface {
 	Reader
 
@@ -26,9 +28,10 @@ type Storage interface {
 	// in the commit.
 	Update(ctx context.Context, do func(ctx context.Context, tx Tx) error) error
 
-	// Migrate brings the schema up to date and creates the system statuses
-	// and roles. It may be interrupted anywhere, run again, and run by several
-	// processes at once. It changes and drops nothing that it did not add.
+	// Migrate brings the schema up to date and creates those of SystemStatuses
+	// and SystemRoles that are missing. It may be interrupted anywhere, run
+	// again, and run by several processes at once. It changes and drops nothing
+	// that it did not add.
 	Migrate(ctx context.Context) error
 
 	// Ready returns nil when the database answers and its schema is current.
@@ -60,8 +63,8 @@ type Reader interface {
 	// Customer returns a customer with its present sales manager and
 	// assignment. ErrNotFound.
 	Customer(ctx context.Context, id int64) (Customer, error)
-	// Customers returns customers with their sales managers, newest first (by
-	// time of creation, then id).
+	// Customers returns customers as Customer does, newest first (by time of
+	// creation, then id).
 	Customers(ctx context.Context, query CustomerQuery) ([]Customer, error)
 	// CountCustomers counts those in a status, and stops at limit.
 	CountCustomers(ctx context.Context, status string, limit int) (int, error)

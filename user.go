@@ -2,6 +2,7 @@ package cims
 
 import (
 	"context"
+	"iter"
 	"slices"
 	"strings"
 	"unicode"
@@ -93,6 +94,11 @@ func (m *Manager) Users(ctx context.Context, actor Actor, filter UserFilter, pag
 		query.Limit = limit
 		return m.storage.Users(ctx, query)
 	}, func(u User) string { return encodeCursor('u', u.ID) })
+}
+
+// AllUsers ranges over all that Users lists, as AllCustomers does.
+func (m *Manager) AllUsers(ctx context.Context, actor Actor, filter UserFilter) iter.Seq2[User, error] {
+	return every(ctx, func(page PageRequest) (Page[User], error) { return m.Users(ctx, actor, filter, page) })
 }
 
 // CreateUser adds a user. It needs users:write and every permission of the

@@ -4,14 +4,24 @@
 //	mux := http.NewServeMux()
 //	api := humago.New(mux, huma.DefaultConfig("CRM", "1.0.0"))
 //	err := httpapi.Register(api, manager, httpapi.Options{Authenticator: auth})
+//	…
+//	server.Handler = httpapi.Problems(mux, nil)
 //
-// Who asks is the host's to say, by an [Authenticator]: package jwtauth has one
-// for Bearer tokens. What the user may do is read from the database for each
-// request.
+// Who asks is the host's to say, by an [Authenticator]: package jwtauth has
+// one for Bearer tokens. What the user may do is read from the database for
+// each request. There are no rules here: they are the Manager's, and hold for
+// whoever calls it in Go.
 //
 // To mount the routes below a path, hand over a group: huma.NewGroup(api,
-// "/v1"). Register changes nothing of huma's that is shared, and refusals are
-// made with huma.NewError, so that a host's own error model applies.
+// "/v1"). [Register] changes nothing of huma's that is shared, and refusals
+// are made with huma.NewError, so that a host's own error model applies.
+//
+// Refusals are problem documents (RFC 9457) in the language of
+// Accept-Language: Uzbek, Russian or English. [Problems], around the whole
+// router, makes its own 404 and 405, and panics, into such documents too.
+// Package docs serves a page on which the API can be read and tried out.
+//
+// Login, TLS, rate limits and CORS are the host's, in front of the router.
 package httpapi
 
 import (
@@ -23,8 +33,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cimskit/cims"
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/cimskit/cims"
 )
 
 // Authenticator says who makes a request.

@@ -13,6 +13,7 @@ var english = language{
 	"415":      "The request body has to be application/json",
 	"415.file": "The request body has to be application/x-ndjson or text/csv",
 	"422":      "The request has errors",
+	"429":      "There were too many requests, please try again shortly",
 	"500":      "An unexpected error occurred",
 	"503":      "The service is temporarily unavailable, please try again shortly",
 

@@ -12,8 +12,9 @@ import (
 )
 
 // Problems makes problem documents, in the client's language, of what a router
-// answers by itself in plain text (404 and 405) and of panics, and sets the
-// headers that every answer should have; next may set others. A path that a
+// answers by itself in plain text (404 and 405), of what a limiter in front of it
+// does (429, by http.Error) and of panics, and sets the headers that every answer
+// should have; next may set others. A path that a
 // router would clean up, such as one with "..", does not exist. A nil logger
 // stands for slog.Default().
 func Problems(next http.Handler, logger *slog.Logger) http.Handler {
@@ -50,7 +51,7 @@ func cleanPath(p string) bool {
 	return clean == p || clean+"/" == p
 }
 
-// problemWriter replaces a router's plain-text 404 and 405.
+// problemWriter replaces a plain-text 404, 405 and 429.
 type problemWriter struct {
 	http.ResponseWriter
 	request  *http.Request
@@ -63,7 +64,8 @@ func (w *problemWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *problemWriter) WriteHeader(status int) {
 	plain := strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain")
-	if plain && (status == http.StatusNotFound || status == http.StatusMethodNotAllowed) && !w.wrote {
+	ours := status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusTooManyRequests
+	if plain && ours && !w.wrote {
 		w.replaced = true
 		w.problem(status)
 		return

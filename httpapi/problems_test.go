@@ -41,6 +41,7 @@ func TestProblemsReplacesPlainRefusalsOnly(t *testing.T) {
 	}{
 		"plain 404": {http.NotFound, 404, "application/problem+json"},
 		"plain 405": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusMethodNotAllowed) }, 405, "application/problem+json"},
+		"plain 429": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusTooManyRequests) }, 429, "application/problem+json"},
 		"page for 404": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")
 			w.WriteHeader(http.StatusNotFound)

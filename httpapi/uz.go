@@ -13,6 +13,7 @@ var uzbek = language{
 	"415":      "So'rov tanasi application/json ko'rinishida bo'lishi kerak",
 	"415.file": "So'rov tanasi application/x-ndjson yoki text/csv ko'rinishida bo'lishi kerak",
 	"422":      "So'rovda xato bor",
+	"429":      "So'rovlar juda ko'p, birozdan keyin qayta urinib ko'ring",
 	"500":      "Kutilmagan xatolik yuz berdi",
 	"503":      "Xizmat vaqtincha ishlamayapti, birozdan keyin qayta urinib ko'ring",
 

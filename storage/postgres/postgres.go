@@ -1,8 +1,21 @@
 // Package postgres keeps a CRM in PostgreSQL 13 or newer, through pgx.
 //
-// It starts from an empty database, beside a host's own "user" and customer
-// tables, or on the database of the older CIMS program: [Storage.Migrate] adds
-// what is missing and changes nothing else.
+//	store, err := postgres.Open(ctx, "postgres://…")
+//	…
+//	err = store.Migrate(ctx) // adds what is missing
+//	…
+//	crm, err := cims.New(store, nil)
+//
+// [Open] has a pool of its own, whose settings stand in the URL; [New] works
+// on a *sql.DB of the host's. Any number of programs may work on one database:
+// whose turn it is is decided under a lock in the database.
+//
+// [Storage.Migrate] starts from an empty database, from a host's own "user"
+// and customer tables, or from the database of the older CIMS program, which
+// may go on meanwhile; it adds what is missing and changes nothing else.
+// Tables and columns of other names are named by [Customers] and [Users].
+// [Storage.Plan] says beforehand what it would do, [Storage.Verify] compares
+// afterwards, [Storage.Rollback] takes it all away again.
 package postgres
 
 import (

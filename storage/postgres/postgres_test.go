@@ -73,3 +73,33 @@ func TestOpenTellsWhatIsWrongWithoutThePassword(t *testing.T) {
 	_, err := postgres.Open(t.Context(), "postgres://127.0.0.1:1/crm?connect_timeout=1")
 	require.ErrorIs(t, err, cims.ErrUnavailable)
 }
+
+// TestCustomersGoOnWhereTheHostDeletesSome: also that at which a page ended.
+func TestCustomersGoOnWhereTheHostDeletesSome(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+	db := host(t, url)
+	require.NoError(t, store.Migrate(t.Context()))
+	crm, err := cims.New(store, nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, crm.Close(t.Context())) }()
+	leads := make([]cims.NewCustomer, 250)
+	for i := range leads {
+		leads[i].FullName = "Lead"
+	}
+	stored, err := crm.AddCustomers(t.Context(), cims.System("test"), leads, nil)
+	require.NoError(t, err)
+	came, after := 0, stored[len(stored)-1].ID+1
+	for customer, err := range crm.AllCustomers(t.Context(), cims.System("test"), cims.CustomerFilter{}) {
+		require.NoError(t, err)
+		require.Less(t, customer.ID, after)
+		after = customer.ID
+		if came++; came == 200 {
+			_, err := db.ExecContext(t.Context(), "DELETE FROM customer WHERE id BETWEEN $1 AND $2", after-10, after+10)
+			require.NoError(t, err)
+		}
+	}
+	require.Equal(t, len(leads)-10, came)
+}

@@ -1,5 +1,24 @@
 // Package sqlite keeps a CRM in an SQLite file, through modernc.org/sqlite,
 // which is pure Go: nothing has to be installed. It is the default.
+//
+//	store, err := sqlite.Open(ctx, "crm.db") // made if there is none
+//	…
+//	err = store.Migrate(ctx) // adds what is missing
+//	…
+//	crm, err := cims.New(store, nil)
+//
+// [Open] has a connection that writes and others that read beside it, and
+// several programs may have one file open. [New] works on a *sql.DB of the
+// host's instead, which has to check foreign keys. SQLite has one writer at a
+// time, so that a long transaction of a host's own keeps new leads waiting;
+// where that is too little, package transfer moves everything to PostgreSQL.
+//
+// [Storage.Migrate] starts from an empty file, from tables customer and "user"
+// of the host's, or from a database of the older CIMS program, and changes
+// nothing of theirs. [Storage.Plan] says beforehand what it would do,
+// [Storage.Verify] compares afterwards, [Storage.Rollback] takes it all away
+// again. An index or trigger that it makes works in any program that opens the
+// file: none needs a function of this package.
 package sqlite
 
 import (

@@ -96,3 +96,34 @@ func TestNewFileIsOpenedByManyAtOnce(t *testing.T) {
 		require.NoError(t, errors.Join(failed...))
 	}
 }
+
+// TestCustomersGoOnWhereTheHostDeletesSome: also that at which a page ended.
+func TestCustomersGoOnWhereTheHostDeletesSome(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "crm.db")
+	store, err := sqlite.Open(t.Context(), path)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, store.Close()) }()
+	db := openFile(t, path, "?_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)")
+	require.NoError(t, store.Migrate(t.Context()))
+	crm, err := cims.New(store, nil)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, crm.Close(t.Context())) }()
+	leads := make([]cims.NewCustomer, 250)
+	for i := range leads {
+		leads[i].FullName = "Lead"
+	}
+	stored, err := crm.AddCustomers(t.Context(), cims.System("test"), leads, nil)
+	require.NoError(t, err)
+	came, after := 0, stored[len(stored)-1].ID+1
+	for customer, err := range crm.AllCustomers(t.Context(), cims.System("test"), cims.CustomerFilter{}) {
+		require.NoError(t, err)
+		require.Less(t, customer.ID, after)
+		after = customer.ID
+		if came++; came == 200 {
+			_, err := db.ExecContext(t.Context(), "DELETE FROM customer WHERE id BETWEEN ? AND ?", after-10, after+10)
+			require.NoError(t, err)
+		}
+	}
+	require.Equal(t, len(leads)-10, came)
+}

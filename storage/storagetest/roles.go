@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -45,6 +46,8 @@ func roleDefaults(t *testing.T, d *database) {
 		require.True(t, role.System)
 		require.NotEmpty(t, role.DisplayName)
 		require.False(t, role.CreatedAt.IsZero())
+		role.ID, role.CreatedAt, role.UpdatedAt = 0, time.Time{}, time.Time{}
+		require.Contains(t, cims.SystemRoles(), role)
 	}
 }
 

@@ -48,6 +48,8 @@ func statusDefaults(t *testing.T, d *database) {
 		require.NotZero(t, status.ID)
 		require.WithinDuration(t, time.Now(), status.CreatedAt, time.Hour)
 		require.False(t, status.UpdatedAt.IsZero())
+		status.ID, status.CreatedAt, status.UpdatedAt = 0, time.Time{}, time.Time{}
+		require.Equal(t, cims.SystemStatuses()[i], status)
 	}
 }
 

@@ -1,5 +1,16 @@
-// Package transfer moves a whole installation from one database to another: from
-// SQLite to PostgreSQL when a company outgrows one machine, and back.
+// Package transfer moves a whole installation from one database to another:
+// from SQLite to PostgreSQL when a company outgrows one machine, and back.
+//
+//	from, err := sqlite.Open(ctx, "crm.db")
+//	…
+//	to, err := postgres.Open(ctx, "postgres://…")
+//	…
+//	err = to.Migrate(ctx)
+//	…
+//	err = transfer.Copy(ctx, from, to, nil)
+//
+// Ids, history and the rotation's place stay what they are. Both are compared
+// row by row at the end; and a copy that was interrupted goes on where it was.
 package transfer
 
 import (
