@@ -21,6 +21,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cimskit/cims"
@@ -162,7 +163,7 @@ func (s *server) authenticate(ctx huma.Context) (cims.Actor, error) {
 	case identity.Email == "" || !plainText(identity.Email):
 		return cims.Actor{}, cims.ErrUnauthenticated
 	default:
-		return s.manager.ActorByEmail(ctx.Context(), identity.Email)
+		return s.manager.ActorByEmail(ctx.Context(), strings.Clone(identity.Email)) // fiber uses a header's memory again
 	}
 }
 

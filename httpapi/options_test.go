@@ -14,19 +14,20 @@ import (
 
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/httpapi"
+	"github.com/cimskit/cims/internal/contract"
 )
 
 // asCEO lets everybody in.
 var asCEO = httpapi.Options{
 	Authenticator: httpapi.AuthenticatorFunc(func(huma.Context) (httpapi.Identity, error) {
-		return httpapi.Identity{Email: ceoEmail}, nil
+		return httpapi.Identity{Email: contract.CEOEmail}, nil
 	}),
 	Logger: slog.New(slog.DiscardHandler),
 }
 
 func newManager(t *testing.T) *cims.Manager {
 	t.Helper()
-	return newServer(t).crm
+	return contract.NewServer(t, netHTTP).CRM
 }
 
 func fetch(t *testing.T, url string) (int, string) {
@@ -108,7 +109,7 @@ func TestWorksBelowPrefixes(t *testing.T) {
 	for _, prefix := range []string{"/v1", "/v2"} {
 		status, text := fetch(t, server.URL+prefix+"/me")
 		require.Equal(t, 200, status)
-		require.Contains(t, text, ceoEmail)
+		require.Contains(t, text, contract.CEOEmail)
 		require.NotEmpty(t, api.OpenAPI().Paths[prefix+"/me"].Get.Responses["200"].Content["application/json"].Example)
 	}
 	require.Equal(t, 2, seen, "the group's middleware")

@@ -11,12 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/cimskit/cims/httpapi"
+	"github.com/cimskit/cims/internal/contract"
 )
 
 // serveProblems asks once; the response is nil where it was cut off.
-func serveProblems(t *testing.T, handler http.HandlerFunc) (*http.Response, string, *logBuffer) {
+func serveProblems(t *testing.T, handler http.HandlerFunc) (*http.Response, string, *contract.LogBuffer) {
 	t.Helper()
-	log := &logBuffer{}
+	log := &contract.LogBuffer{}
 	server := httptest.NewServer(httpapi.Problems(handler, slog.New(slog.NewTextHandler(log, nil))))
 	t.Cleanup(server.Close)
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/x", http.NoBody)
