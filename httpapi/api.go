@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -107,14 +108,15 @@ func (o Options) withDefaults() Options {
 }
 
 // Register mounts every route on api. It returns an error where something is
-// missing or a name is taken; the API is not to be served then.
+// missing or a name is taken; the API is not to be served then. Without an
+// Authenticator it mounts nothing: there is no API that lets everybody in.
 func Register(api huma.API, manager *cims.Manager, opts Options) (err error) {
 	switch {
 	case api == nil:
 		return errors.New("httpapi: Register needs an API")
 	case manager == nil:
 		return errors.New("httpapi: Register needs a Manager")
-	case opts.Authenticator == nil:
+	case isNil(opts.Authenticator):
 		return errors.New("httpapi: Register needs an Authenticator")
 	}
 	if err := api.Marshal(io.Discard, jsonType, nil); err != nil {
@@ -136,6 +138,19 @@ func Register(api huma.API, manager *cims.Manager, opts Options) (err error) {
 	s.conversion()
 	s.me()
 	return nil
+}
+
+// isNil also finds what a host is left with that overlooked an error: a nil
+// function or pointer, which would panic at the first request only.
+func isNil(authenticator Authenticator) bool {
+	switch v := reflect.ValueOf(authenticator); v.Kind() {
+	case reflect.Invalid:
+		return true
+	case reflect.Func, reflect.Pointer:
+		return v.IsNil()
+	default:
+		return false
+	}
 }
 
 // server is what all routes share.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/httpapi"
+	"github.com/cimskit/cims/httpapi/jwtauth"
 	"github.com/cimskit/cims/internal/contract"
 )
 
@@ -47,7 +48,10 @@ func TestRegisterTellsWhatIsWrong(t *testing.T) {
 	api := humago.New(http.NewServeMux(), huma.DefaultConfig("CRM", "1.0.0"))
 	require.ErrorContains(t, httpapi.Register(nil, crm, asCEO), "API")
 	require.ErrorContains(t, httpapi.Register(api, nil, asCEO), "Manager")
-	require.ErrorContains(t, httpapi.Register(api, crm, httpapi.Options{}), "Authenticator")
+	for _, none := range []httpapi.Authenticator{nil, httpapi.AuthenticatorFunc(nil), (*jwtauth.Authenticator)(nil)} {
+		require.ErrorContains(t, httpapi.Register(api, crm, httpapi.Options{Authenticator: none}), "Authenticator")
+	}
+	require.Empty(t, api.OpenAPI().Paths, "nothing is mounted")
 	require.NoError(t, httpapi.Register(api, crm, asCEO))
 	require.ErrorContains(t, httpapi.Register(api, crm, asCEO), "duplicate")
 

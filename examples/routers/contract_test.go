@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -132,7 +134,7 @@ func TestContract(t *testing.T) {
 			contract.Run(t, contract.Host{
 				Prefix: "/api/v1", SQLiteOnly: true,
 				AnswersHead: name == "net-http" || fiber, AnswersOptions: name == "echo",
-				MissesHangUps: fiber, JoinsTypes: fiber, CutsLongBodies: fiber, MaxHeaderBytes: map[bool]int{true: 16 << 10}[fiber],
+				MissesHangUps: fiber, JoinsTypes: fiber, MaxHeaderBytes: map[bool]int{true: 16 << 10}[fiber],
 				Serve: func(t *testing.T, register func(huma.API) error, _ *slog.Logger) string {
 					t.Helper()
 					return serve(t, withShop(register))
@@ -140,4 +142,105 @@ func TestContract(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestHostsOwn: what the host has of its own is as it was, and goes before what is
+// mounted.
+func TestHostsOwn(t *testing.T) {
+	for name, serve := range hosts {
+		t.Run(name, func(t *testing.T) {
+			var url string
+			server := contract.NewServer(t, contract.Host{Prefix: "/api/v1", Serve: func(t *testing.T, register func(huma.API) error, _ *slog.Logger) string {
+				t.Helper()
+				url = serve(t, withShop(register))
+				return url
+			}})
+			shop := get(t, url+"/shop/list-statuses", "")
+			require.Equal(t, 200, shop.StatusCode)
+			require.Equal(t, name, shop.Header.Get(seenBy))
+			me := get(t, server.URL+"/me", contract.Token(t, contract.CEOEmail))
+			require.Equal(t, 200, me.StatusCode)
+			require.Equal(t, name, me.Header.Get(seenBy))
+			names := server.API.OpenAPI().Components.Schemas.Map()
+			for _, schema := range []string{"Status", "Customer", "CimsStatus", "CimsCustomer"} {
+				require.Contains(t, names, schema)
+			}
+		})
+	}
+}
+
+// shopError is the host's own error model.
+type shopError struct {
+	Status  int    `json:"-"`
+	Message string `json:"message"`
+}
+
+func (e *shopError) Error() string  { return e.Message }
+func (e *shopError) GetStatus() int { return e.Status }
+
+// TestHostsErrorModel: all refusals are in it, those of the router too.
+func TestHostsErrorModel(t *testing.T) {
+	original := huma.NewError
+	huma.NewError = func(status int, message string, _ ...error) huma.StatusError {
+		return &shopError{Status: status, Message: "shop: " + message}
+	}
+	t.Cleanup(func() { huma.NewError = original })
+	for name, serve := range hosts {
+		t.Run(name, func(t *testing.T) {
+			server := contract.NewServer(t, contract.Host{Prefix: "/api/v1", Serve: func(t *testing.T, register func(huma.API) error, _ *slog.Logger) string {
+				t.Helper()
+				return serve(t, withShop(register))
+			}})
+			for path, want := range map[string]string{
+				"/crm/customers/99": "shop: Mijoz topilmadi",
+				"/nowhere":          "shop: Bunday manzil yo'q",
+			} {
+				answer := get(t, server.URL+path, contract.Token(t, contract.CEOEmail))
+				require.Equal(t, 404, answer.StatusCode)
+				var refusal shopError
+				require.NoError(t, json.NewDecoder(answer.Body).Decode(&refusal))
+				require.Equal(t, want, refusal.Message)
+			}
+		})
+	}
+}
+
+// TestServe starts what the program starts.
+func TestServe(t *testing.T) {
+	for name := range hosts {
+		t.Run(name, func(t *testing.T) {
+			ctx, stop := context.WithCancel(t.Context())
+			served := make(chan error, 1)
+			contract.NewServer(t, contract.Host{Prefix: "/api", Serve: func(t *testing.T, register func(huma.API) error, _ *slog.Logger) string {
+				t.Helper()
+				listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+				require.NoError(t, err)
+				go func() {
+					served <- serve(ctx, strings.Replace(name, "-", "/", 1), listener, func(api huma.API) error {
+						return register(huma.NewGroup(api, "/api"))
+					})
+				}()
+				url := "http://" + listener.Addr().String()
+				require.Equal(t, 401, get(t, url+"/api/me", "").StatusCode)
+				return url
+			}})
+			stop()
+			require.NoError(t, <-served)
+		})
+	}
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.ErrorContains(t, serve(t.Context(), "other", listener, nil), "other")
+}
+
+func get(t *testing.T, url, token string) *http.Response {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	require.NoError(t, err)
+	request.Header.Set("Authorization", "Bearer "+token)
+	request.Close = true // so that no server waits for another
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = response.Body.Close() })
+	return response
 }

@@ -2,10 +2,32 @@
 //
 //	go run . -router fiber
 //
-// A function for each router, to be copied, has all that a host needs. Below
-// /api are the routes, beside whatever else the host has. What the routers do
-// differently stands at their functions; the tests ask each for the whole
-// contract. It is a module of its own so that the library's has none of them.
+// For each router there is a function to copy, with all that a host needs. The
+// tests ask each for the whole contract over HTTP, below a prefix, beside
+// operations of the host's own, behind its middleware, and in its error model. It
+// is a module of its own so that the library's go.mod has none of the routers.
+//
+// What a router does in its own way, whatever is mounted; the tests expect it:
+//
+//   - net/http and fiber answer HEAD as GET without the body; chi, gin and echo
+//     with 405.
+//   - echo answers OPTIONS by itself, with 204 and Allow; the others with 405.
+//   - fiber doesn't notice that a client has hung up: a request goes on until it
+//     is done or its time is up.
+//   - fiber keeps the last of two Content-Type headers, so two are not refused.
+//   - fiber answers 431 to headers larger than its ReadBufferSize, of which it has
+//     one for each connection.
+//   - fiber reads up to 8 KiB of a body before it asks anybody, so the time for
+//     those is its ReadTimeout, and what arrives later is 408 from it.
+//   - fiber closes the connection on who still sends after 4 MiB that nobody
+//     reads: its client may see no answer but that.
+//
+// fiber has to stream bodies (StreamRequestBody), else a file of leads ends at its
+// BodyLimit, and is in memory as a whole. Then it limits none itself, and takes
+// what a handler leaves unread for the next request. The routes of httpapi read
+// all, or close the connection; handlers of the host's own have to as well. And it
+// recovers from no panic: those in the routes are answered with 500, for those in
+// handlers and middleware of the host's own there is its middleware recover.
 package main
 
 import (
@@ -47,7 +69,7 @@ func main() {
 	}
 }
 
-// run serves on a new database's routes until ctx ends.
+// run serves a CRM until ctx ends.
 func run(ctx context.Context, router, address string) error {
 	store, err := sqlite.Open(ctx, "crm.db")
 	if err != nil {

@@ -146,11 +146,12 @@ func testAnswerToAHostileBodyIsSmallAndQuick(t *testing.T, on Host) {
 				require.NotContains(t, a.text, long[:50])
 			}
 		}
-		query := strings.Repeat("x", 5000) + "=1"
+		var query strings.Builder
+		query.WriteString(strings.Repeat("x", 5000) + "=1")
 		for i := range 500 {
-			query += fmt.Sprintf("&key%d=1", i)
+			fmt.Fprintf(&query, "&key%d=1", i)
 		}
-		a := s.get(t, "/management/statuses?"+query).is(t, 422)
+		a := s.get(t, "/management/statuses?"+query.String()).is(t, 422)
 		require.Len(t, a.at(t), 10)
 	})
 }
@@ -178,15 +179,7 @@ func testEndlessBodyIsCutOff(t *testing.T, on Host) {
 			read.Add(int64(len(p)))
 			return len(p), nil
 		})
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/management/statuses", endless)
-		require.NoError(t, err)
-		request.Header.Set("Authorization", "Bearer "+Token(t, CEOEmail))
-		request.Header.Set("Content-Type", "application/json")
-		response, err := s.client.Do(request)
-		if err == nil { // the server may also hang up before its answer was read
-			require.Equal(t, http.StatusRequestEntityTooLarge, response.StatusCode)
-			require.NoError(t, response.Body.Close())
-		}
+		s.request(t, http.MethodPost, "/management/statuses", endless).isCutOff(t, 413)
 		require.Less(t, read.Load(), int64(16<<20))
 	})
 }
@@ -221,11 +214,12 @@ func testContentTypeHasToBeJSON(t *testing.T, on Host) {
 			{"application/json", "application/json"},
 			{"application/json;;;="},
 		} {
-			if len(contentTypes) > 1 && on.JoinsTypes {
-				continue
-			}
 			a := s.request(t, http.MethodPost, "/management/statuses", statusBody).with("Content-Type", contentTypes...).do(t)
-			require.Equal(t, 415, a.status, contentTypes)
+			want := 415
+			if len(contentTypes) > 1 && on.JoinsTypes {
+				want = 201
+			}
+			require.Equal(t, want, a.status, contentTypes)
 		}
 		s.request(t, http.MethodPost, "/management/statuses", statusBody).with("Content-Encoding", "gzip").do(t).is(t, 415)
 		for i, contentType := range []string{"application/json", "Application/JSON", "application/json; charset=utf-8", `application/json;charset="UTF-8"`} {
@@ -312,10 +306,12 @@ func testProblemsSpeakTheClientsLanguage(t *testing.T, on Host) {
 			"*": uzbek, "en;q=0.5, *": uzbek, "en;q=2": uzbek, "en;q=x, ru": russian, ";;;,,,=": uzbek, "\u00ff": uzbek, "ru;q=1;q=0": russian,
 			strings.Repeat("a,", 50_000) + "en": english,
 		} {
+			call := s.request(t, http.MethodGet, "/crm/customers/99", nil).with("Accept-Language", accept)
 			if on.MaxHeaderBytes > 0 && len(accept) > on.MaxHeaderBytes {
+				call.isCutOff(t, 431)
 				continue
 			}
-			a := s.request(t, http.MethodGet, "/crm/customers/99", nil).with("Accept-Language", accept).do(t).is(t, 404)
+			a := call.do(t).is(t, 404)
 			require.Equal(t, want, a.problem(t).Detail, accept)
 		}
 		for accept, want := range map[string]string{"uz": "ko'pi bilan 50 ta belgi bo'lsin", "ru": "не более 50 символов", "en": "must have at most 50 characters"} {

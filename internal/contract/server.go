@@ -236,6 +236,20 @@ func (c *call) do(t *testing.T) answer {
 	return a
 }
 
+// isCutOff sends more than a server reads: it may also hang up before its answer
+// was read.
+func (c *call) isCutOff(t *testing.T, status int) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), c.method, c.s.URL+c.path, c.body)
+	require.NoError(t, err)
+	request.Header = c.header
+	response, err := c.s.client.Do(request)
+	if err == nil {
+		require.Equal(t, status, response.StatusCode)
+		require.NoError(t, response.Body.Close())
+	}
+}
+
 // checkHeaders checks what every answer has to have.
 func (a answer) checkHeaders(t *testing.T) {
 	t.Helper()
