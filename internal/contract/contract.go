@@ -28,6 +28,7 @@ type Host struct {
 	AnswersOptions bool // with 204, else with 405
 	MissesHangUps  bool // a request goes on although its client has gone
 	JoinsTypes     bool // of two Content-Type headers only the last is left
+	CutsLongBodies bool // who sends far too much may get no answer but a closed connection
 	MaxHeaderBytes int  // of all headers, above it 431; 0: net/http's megabyte
 }
 

@@ -103,7 +103,12 @@ func testImportRefusals(t *testing.T, on Host) {
 	tooMany := strings.Repeat("x\n", 1_000_001)
 	s.importing(t, httpapi.CSV, "full_name\n"+tooMany).do(t).is(t, 413)
 	large := io.MultiReader(strings.NewReader("full_name,notes\n"), io.LimitReader(rows{}, 257<<20))
-	s.request(t, http.MethodPost, "/crm/customers/import", large).with("Content-Type", httpapi.CSV).isCutOff(t, 413)
+	call := s.request(t, http.MethodPost, "/crm/customers/import", large).with("Content-Type", httpapi.CSV)
+	if on.CutsLongBodies {
+		call.isCutOff(t, 413)
+	} else {
+		call.do(t).is(t, 413)
+	}
 	require.Len(t, s.get(t, "/crm/customers").objects(t), 1)
 }
 
