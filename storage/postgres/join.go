@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -17,7 +18,7 @@ type joined struct {
 
 // Query implements sqlstore.Conn.
 func (j joined) Query(ctx context.Context, query string, args ...any) (sqlstore.ResultSet, error) {
-	rows, err := j.tx.Query(ctx, query, append(j.mode[:len(j.mode):len(j.mode)], args...)...)
+	rows, err := j.tx.Query(ctx, query, append(slices.Clip(j.mode), args...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -26,7 +27,7 @@ func (j joined) Query(ctx context.Context, query string, args ...any) (sqlstore.
 
 // Exec implements sqlstore.Conn.
 func (j joined) Exec(ctx context.Context, query string, args ...any) (int64, error) {
-	tag, err := j.tx.Exec(ctx, query, append(j.mode[:len(j.mode):len(j.mode)], args...)...)
+	tag, err := j.tx.Exec(ctx, query, append(slices.Clip(j.mode), args...)...)
 	return tag.RowsAffected(), err
 }
 

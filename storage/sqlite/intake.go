@@ -101,7 +101,7 @@ func (in leadStatements) close() error {
 
 // intake is a Dialect's.
 func intake(ctx context.Context, conn sqlstore.Conn, host sqlstore.Hosts, leads []*cims.Lead) (err error) {
-	on, ok := conn.(sqlstore.SQL).IConn.(preparer) //nolint:forcetypeassert // there is no other Conn here
+	on, ok := conn.(sqlstore.SQL).IConn.(preparer)
 	if !ok {
 		return fmt.Errorf("cims: want a connection that prepares statements, got %T", conn)
 	}

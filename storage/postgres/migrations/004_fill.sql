@@ -101,6 +101,10 @@ DECLARE
 	named CONSTANT TEXT := 'COALESCE(cims_name(c.status_name), cims_enum_status(c), ''contacted'')';
 BEGIN
 	r := cims_next_range('customer', batch);
+	-- An assignment that is being made active again: whether it is shows when that
+	-- is committed. All else that concerns the lead waits for the lock on its row.
+	PERFORM 1 FROM sales_manager_assignment AS a
+	WHERE a.customer_id > r.above AND a.customer_id <= r.up_to AND NOT a.is_active ORDER BY a.id FOR NO KEY UPDATE;
 	EXECUTE 'SELECT cims_add_entry(''customer_status'', n.name) FROM (SELECT DISTINCT ' || named || ' AS name FROM customer AS c
 		WHERE id > $1 AND id <= $2) AS n' USING r.above, r.up_to;
 	IF NOT EXISTS (SELECT 1 FROM cims_added WHERE kind = 'column' AND table_name = 'customer' AND name = {'customer.status_name'}) THEN
