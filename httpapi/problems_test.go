@@ -46,6 +46,20 @@ func TestProblemsReplacesPlainRefusalsOnly(t *testing.T) {
 			w.Header().Set("Content-Type", "text/html")
 			w.WriteHeader(http.StatusNotFound)
 		}, 404, "text/html"},
+		"405 without a word": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMethodNotAllowed) }, 405, "application/problem+json"},
+		"404 of no declared type, which is text": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, "not found")
+			_, _ = io.WriteString(w, " here")
+		}, 404, "application/problem+json"},
+		"404 of no declared type, which is a page": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, "<!DOCTYPE html><p>not found")
+		}, 404, "text/html; charset=utf-8"},
+		"404 that is flushed first": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			_ = http.NewResponseController(w).Flush()
+		}, 404, "application/problem+json"},
 		"plain 200": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, "text")
 		}, 200, "text/plain; charset=utf-8"},
