@@ -9,6 +9,9 @@
 // for Bearer tokens. What the user may do is read from the database for each
 // request.
 //
+// examples/routers has a function to copy for each of net/http, chi, gin, echo and
+// fiber, and says what each of them does in its own way.
+//
 // To mount the routes below a path, hand over a group: huma.NewGroup(api,
 // "/v1"). Register changes nothing of huma's that is shared, and refusals are
 // made with huma.NewError, so that a host's own error model applies.

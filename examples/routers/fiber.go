@@ -19,12 +19,10 @@ func newFiber() *fiber.App {
 	return fiber.New(fiber.Config{
 		CaseSensitive: true, StrictRouting: true, StreamRequestBody: true, ReadBufferSize: 16 << 10, ReadTimeout: 10 * time.Second,
 		ErrorHandler: func(c fiber.Ctx, err error) error {
-			status := fiber.StatusInternalServerError
-			if refused, ok := errors.AsType[*fiber.Error](err); ok {
-				status = refused.Code
-			}
+			refusal := fiber.ErrInternalServerError
+			errors.As(err, &refusal) // else it stays what it is
 			c.Set("Connection", "close")
-			return c.Status(status).Send(httpapi.Problem(status, c.Get("X-Request-ID"), c.Get("Accept-Language"), c.Set))
+			return c.Status(refusal.Code).Send(httpapi.Problem(refusal.Code, c.Get("X-Request-ID"), c.Get("Accept-Language"), c.Set))
 		},
 	})
 }

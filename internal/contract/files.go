@@ -100,8 +100,10 @@ func testImportRefusals(t *testing.T, on Host) {
 	require.InDelta(t, 1, a.object(t)["imported"], 0)
 	s.importing(t, httpapi.CSV, "full_name\nx\n").as(t, "aziza@example.com").do(t).is(t, 403)
 
-	tooMany := strings.Repeat("x\n", 1_000_001)
-	s.importing(t, httpapi.CSV, "full_name\n"+tooMany).do(t).is(t, 413)
+	if !on.SQLiteOnly { // takes its time, and is no router's business
+		tooMany := strings.Repeat("x\n", 1_000_001)
+		s.importing(t, httpapi.CSV, "full_name\n"+tooMany).do(t).is(t, 413)
+	}
 	large := io.MultiReader(strings.NewReader("full_name,notes\n"), io.LimitReader(rows{}, 257<<20))
 	call := s.request(t, http.MethodPost, "/crm/customers/import", large).with("Content-Type", httpapi.CSV)
 	if on.CutsLongBodies {

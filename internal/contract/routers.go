@@ -96,7 +96,7 @@ func testManyAtOnceAreKeptApart(t *testing.T, on Host) {
 // testConnectionServesOnAfterEachAnswer: none leaves a deadline or a piece of its
 // body behind.
 func testConnectionServesOnAfterEachAnswer(t *testing.T, on Host) {
-	const timeout = 300 * time.Millisecond
+	const timeout = 500 * time.Millisecond
 	s := on.newServer(t, func(o *httpapi.Options) { o.Timeout, o.ImportTimeout = timeout, timeout })
 	conn := s.dial(t)
 	answers := bufio.NewReader(conn)
@@ -123,6 +123,6 @@ func testConnectionServesOnAfterEachAnswer(t *testing.T, on Host) {
 		require.NoError(t, err)
 		require.NoError(t, response.Body.Close())
 		require.Equal(t, c.status, response.StatusCode, text.String())
-		time.Sleep(2 * timeout) // a deadline that stayed would pass
+		time.Sleep(timeout + 100*time.Millisecond) // a deadline that stayed would pass
 	}
 }
