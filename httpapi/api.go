@@ -12,6 +12,9 @@
 // each request. There are no rules here: they are the Manager's, and hold for
 // whoever calls it in Go.
 //
+// examples/routers has a function to copy for each of net/http, chi, gin, echo and
+// fiber, and says what each of them does in its own way.
+//
 // To mount the routes below a path, hand over a group: huma.NewGroup(api,
 // "/v1"). [Register] changes nothing of huma's that is shared, and refusals
 // are made with huma.NewError, so that a host's own error model applies.
@@ -30,7 +33,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -117,14 +122,15 @@ func (o Options) withDefaults() Options {
 }
 
 // Register mounts every route on api. It returns an error where something is
-// missing or a name is taken; the API is not to be served then.
+// missing or a name is taken; the API is not to be served then. Without an
+// Authenticator it mounts nothing: there is no API that lets everybody in.
 func Register(api huma.API, manager *cims.Manager, opts Options) (err error) {
 	switch {
 	case api == nil:
 		return errors.New("httpapi: Register needs an API")
 	case manager == nil:
 		return errors.New("httpapi: Register needs a Manager")
-	case opts.Authenticator == nil:
+	case isNil(opts.Authenticator):
 		return errors.New("httpapi: Register needs an Authenticator")
 	}
 	if err := api.Marshal(io.Discard, jsonType, nil); err != nil {
@@ -146,6 +152,19 @@ func Register(api huma.API, manager *cims.Manager, opts Options) (err error) {
 	s.conversion()
 	s.me()
 	return nil
+}
+
+// isNil also finds what a host is left with that overlooked an error: a nil
+// function or pointer, which would panic at the first request only.
+func isNil(authenticator Authenticator) bool {
+	switch v := reflect.ValueOf(authenticator); v.Kind() {
+	case reflect.Invalid:
+		return true
+	case reflect.Func, reflect.Pointer:
+		return v.IsNil()
+	default:
+		return false
+	}
 }
 
 // server is what all routes share.
@@ -173,7 +192,7 @@ func (s *server) authenticate(ctx huma.Context) (cims.Actor, error) {
 	case identity.Email == "" || !plainText(identity.Email):
 		return cims.Actor{}, cims.ErrUnauthenticated
 	default:
-		return s.manager.ActorByEmail(ctx.Context(), identity.Email)
+		return s.manager.ActorByEmail(ctx.Context(), strings.Clone(identity.Email)) // fiber uses a header's memory again
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/cimskit/cims/internal/contract"
 )
 
 // requireClients has a test fail that can't get what it needs, in place of being
@@ -41,17 +43,17 @@ func TestTypedClients(t *testing.T) {
 	} {
 		t.Run(client.name, func(t *testing.T) {
 			t.Parallel()
-			s := newServer(t)
+			s := contract.NewServer(t, netHTTP)
 			dir := t.TempDir()
 			require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "clients", client.name))))
-			document, err := json.Marshal(s.api.OpenAPI())
+			document, err := json.Marshal(s.API.OpenAPI())
 			require.NoError(t, err)
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "openapi.json"), document, 0o600))
 
 			command := func(args ...string) ([]byte, error) {
 				cmd := exec.CommandContext(t.Context(), args[0], args[1:]...) //nolint:gosec // those above
 				cmd.Dir = dir
-				cmd.Env = append(os.Environ(), "TOKEN="+token(t, ceoEmail), "CGO_ENABLED=0", "GOWORK=off")
+				cmd.Env = append(os.Environ(), "TOKEN="+contract.Token(t, contract.CEOEmail), "CGO_ENABLED=0", "GOWORK=off")
 				out, err := cmd.CombinedOutput()
 				if err != nil {
 					err = fmt.Errorf("%v: %w\n%s", args, err, out)

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -18,7 +16,6 @@ import (
 	"github.com/cimskit/cims/httpapi"
 	"github.com/cimskit/cims/httpapi/docs"
 	"github.com/cimskit/cims/httpapi/jwtauth"
-	"github.com/cimskit/cims/storage/sqlite"
 )
 
 // mount is all that a host on net/http needs.
@@ -34,26 +31,19 @@ func mount(mux *http.ServeMux, crm *cims.Manager, secret []byte) error {
 }
 
 func Example() {
-	ctx := context.Background()
-	folder := must(os.MkdirTemp("", "cims"))
-	defer func() { must(0, os.RemoveAll(folder)) }()
-	store := must(sqlite.Open(ctx, filepath.Join(folder, "crm.db")))
-	must(store, store.Migrate(ctx))
-	crm := must(cims.New(store, nil))
-	must(crm.CreateUser(ctx, cims.System("example"), cims.NewUser{Email: "ceo@example.com", Name: "Aziza", Surname: "Karimova", RoleName: cims.RoleCEO}))
-
+	crm, done := exampleCRM()
+	defer done()
 	secret := []byte("a secret of at least thirty-two bytes")
 	mux := http.NewServeMux()
 	must(mux, mount(mux, crm, secret))
 
 	token := must(jwtauth.Token(secret, "ceo@example.com", time.Hour))
-	request := httptest.NewRequestWithContext(ctx, http.MethodPost, "/management/statuses", strings.NewReader(`{"name": "negotiating", "display_name": "Negotiating"}`))
+	request := httptest.NewRequestWithContext(context.Background(), http.MethodPost, "/management/statuses", strings.NewReader(`{"name": "negotiating", "display_name": "Negotiating"}`))
 	request.Header.Set("Authorization", "Bearer "+token)
 	request.Header.Set("Content-Type", "application/json")
 	answer := httptest.NewRecorder()
 	mux.ServeHTTP(answer, request)
 	fmt.Println(answer.Code)
-	must(crm, errors.Join(crm.Close(ctx), store.Close()))
 	// Output: 201
 }
 

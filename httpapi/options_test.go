@@ -14,19 +14,21 @@ import (
 
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/httpapi"
+	"github.com/cimskit/cims/httpapi/jwtauth"
+	"github.com/cimskit/cims/internal/contract"
 )
 
 // asCEO lets everybody in.
 var asCEO = httpapi.Options{
 	Authenticator: httpapi.AuthenticatorFunc(func(huma.Context) (httpapi.Identity, error) {
-		return httpapi.Identity{Email: ceoEmail}, nil
+		return httpapi.Identity{Email: contract.CEOEmail}, nil
 	}),
 	Logger: slog.New(slog.DiscardHandler),
 }
 
 func newManager(t *testing.T) *cims.Manager {
 	t.Helper()
-	return newServer(t).crm
+	return contract.NewServer(t, netHTTP).CRM
 }
 
 func fetch(t *testing.T, url string) (int, string) {
@@ -46,7 +48,10 @@ func TestRegisterTellsWhatIsWrong(t *testing.T) {
 	api := humago.New(http.NewServeMux(), huma.DefaultConfig("CRM", "1.0.0"))
 	require.ErrorContains(t, httpapi.Register(nil, crm, asCEO), "API")
 	require.ErrorContains(t, httpapi.Register(api, nil, asCEO), "Manager")
-	require.ErrorContains(t, httpapi.Register(api, crm, httpapi.Options{}), "Authenticator")
+	for _, none := range []httpapi.Authenticator{nil, httpapi.AuthenticatorFunc(nil), (*jwtauth.Authenticator)(nil)} {
+		require.ErrorContains(t, httpapi.Register(api, crm, httpapi.Options{Authenticator: none}), "Authenticator")
+	}
+	require.Empty(t, api.OpenAPI().Paths, "nothing is mounted")
 	require.NoError(t, httpapi.Register(api, crm, asCEO))
 	require.ErrorContains(t, httpapi.Register(api, crm, asCEO), "duplicate")
 
@@ -108,7 +113,7 @@ func TestWorksBelowPrefixes(t *testing.T) {
 	for _, prefix := range []string{"/v1", "/v2"} {
 		status, text := fetch(t, server.URL+prefix+"/me")
 		require.Equal(t, 200, status)
-		require.Contains(t, text, ceoEmail)
+		require.Contains(t, text, contract.CEOEmail)
 		require.NotEmpty(t, api.OpenAPI().Paths[prefix+"/me"].Get.Responses["200"].Content["application/json"].Example)
 	}
 	require.Equal(t, 2, seen, "the group's middleware")

@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -12,11 +14,11 @@ import (
 )
 
 // Problems makes problem documents, in the client's language, of what a router
-// answers by itself in plain text (404 and 405), of what a limiter in front of it
-// does (429, by http.Error) and of panics, and sets the headers that every answer
-// should have; next may set others. A path that a
-// router would clean up, such as one with "..", does not exist. A nil logger
-// stands for slog.Default().
+// answers by itself in plain text or without a word (404 and 405), of what a
+// limiter in front of it does (429, by http.Error) and of panics, and sets the
+// headers that every answer should have; next may set others. A path that a router
+// would clean up, such as one with "..", does not exist. A nil logger stands for
+// slog.Default(). For a router that is no http.Handler there is [Problem].
 func Problems(next http.Handler, logger *slog.Logger) http.Handler {
 	if logger == nil {
 		logger = slog.Default()
@@ -43,7 +45,27 @@ func Problems(next http.Handler, logger *slog.Logger) http.Handler {
 			return
 		}
 		next.ServeHTTP(pw, r)
+		pw.decide(nil)
 	})
+}
+
+// Problem is what a router that is no http.Handler can answer by itself: it sets
+// the headers that every answer should have and returns the body. The request's
+// own X-Request-ID and Accept-Language may be empty.
+func Problem(status int, requestID, acceptLanguage string, set func(name, value string)) []byte {
+	_, id := withRequestID(context.Background(), requestID)
+	setHeaders(id, set)
+	set("Content-Type", "application/problem+json")
+	return problemText(status, acceptLanguage)
+}
+
+func problemText(status int, acceptLanguage string) []byte {
+	p := (&route{}).problem(languageOf(acceptLanguage), httpError{status: status})
+	text, err := json.Marshal(p.document(huma.NewError(p.status, cmp.Or(p.detail, http.StatusText(status)))))
+	if err != nil {
+		return nil
+	}
+	return text
 }
 
 func cleanPath(p string) bool {
@@ -55,6 +77,7 @@ func cleanPath(p string) bool {
 type problemWriter struct {
 	http.ResponseWriter
 	request  *http.Request
+	status   int // of a refusal whose kind of text is not known yet
 	wrote    bool
 	replaced bool
 }
@@ -62,19 +85,47 @@ type problemWriter struct {
 // Unwrap serves http.ResponseController.
 func (w *problemWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
+// FlushError sends what there is, as http.ResponseController asks.
+func (w *problemWriter) FlushError() error {
+	w.decide(nil)
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
 func (w *problemWriter) WriteHeader(status int) {
-	plain := strings.HasPrefix(w.Header().Get("Content-Type"), "text/plain")
 	ours := status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status == http.StatusTooManyRequests
-	if plain && ours && !w.wrote {
+	if w.wrote || w.status != 0 || !ours {
+		w.wrote = w.wrote || status >= http.StatusOK
+		w.ResponseWriter.WriteHeader(status)
+		return
+	}
+	w.status = status
+	if w.Header().Get("Content-Type") != "" {
+		w.decide(nil)
+	}
+}
+
+// decide sends the status that was held back, or a problem instead: what has no
+// declared type is what its text looks like.
+func (w *problemWriter) decide(text []byte) {
+	status := w.status
+	if status == 0 {
+		return
+	}
+	w.status = 0
+	if strings.HasPrefix(cmp.Or(w.Header().Get("Content-Type"), http.DetectContentType(text)), "text/plain") {
 		w.replaced = true
 		w.problem(status)
 		return
 	}
-	w.wrote = w.wrote || status >= http.StatusOK
+	w.wrote = true
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *problemWriter) Write(text []byte) (int, error) {
+	if w.status != 0 && len(text) == 0 {
+		return 0, nil
+	}
+	w.decide(text)
 	if w.replaced {
 		return len(text), nil
 	}
@@ -83,13 +134,8 @@ func (w *problemWriter) Write(text []byte) (int, error) {
 }
 
 func (w *problemWriter) problem(status int) {
-	w.wrote = true
-	accept := strings.Join(w.request.Header.Values("Accept-Language"), ",")
-	p := (&route{}).problem(languageOf(accept), httpError{status: status})
-	text, err := json.Marshal(p.document(huma.NewError(p.status, p.detail)))
-	if err != nil {
-		text = nil
-	}
+	w.status, w.wrote = 0, true
+	text := problemText(status, strings.Join(w.request.Header.Values("Accept-Language"), ","))
 	w.Header().Del("Content-Length")
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.ResponseWriter.WriteHeader(status)

@@ -11,12 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/cimskit/cims/httpapi"
+	"github.com/cimskit/cims/internal/contract"
 )
 
 // serveProblems asks once; the response is nil where it was cut off.
-func serveProblems(t *testing.T, handler http.HandlerFunc) (*http.Response, string, *logBuffer) {
+func serveProblems(t *testing.T, handler http.HandlerFunc) (*http.Response, string, *contract.LogBuffer) {
 	t.Helper()
-	log := &logBuffer{}
+	log := &contract.LogBuffer{}
 	server := httptest.NewServer(httpapi.Problems(handler, slog.New(slog.NewTextHandler(log, nil))))
 	t.Cleanup(server.Close)
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/x", http.NoBody)
@@ -46,6 +47,20 @@ func TestProblemsReplacesPlainRefusalsOnly(t *testing.T) {
 			w.Header().Set("Content-Type", "text/html")
 			w.WriteHeader(http.StatusNotFound)
 		}, 404, "text/html"},
+		"405 without a word": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMethodNotAllowed) }, 405, "application/problem+json"},
+		"404 of no declared type, which is text": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, "not found")
+			_, _ = io.WriteString(w, " here")
+		}, 404, "application/problem+json"},
+		"404 of no declared type, which is a page": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, "<!DOCTYPE html><p>not found")
+		}, 404, "text/html; charset=utf-8"},
+		"404 that is flushed first": {func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNotFound)
+			_ = http.NewResponseController(w).Flush()
+		}, 404, "application/problem+json"},
 		"plain 200": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, "text")
 		}, 200, "text/plain; charset=utf-8"},

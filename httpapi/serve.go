@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -30,9 +31,11 @@ func (s *server) serve(r *route, call func(huma.Context, cims.Actor) (any, error
 	return func(hc huma.Context) {
 		ctx, cancel := context.WithTimeout(hc.Context(), cmp.Or(r.timeout, s.opts.Timeout))
 		defer cancel()
-		ctx, id := withRequestID(ctx, hc.Header(requestIDHeader))
+		ctx, id := withRequestID(ctx, strings.Clone(hc.Header(requestIDHeader))) // fiber uses its memory again
 		hc = huma.WithContext(hc, context.WithValue(ctx, languageKey{}, languageOf(header(hc, "Accept-Language"))))
 		setHeaders(id, hc.SetHeader)
+		body := &trackedBody{Reader: hc.BodyReader()}
+		hc = bodyContext{hc, body}
 
 		answer, err := protect(func() (any, error) {
 			actor, err := s.authenticate(hc)
@@ -47,6 +50,7 @@ func (s *server) serve(r *route, call func(huma.Context, cims.Actor) (any, error
 			}
 			return call(hc, actor)
 		})
+		body.finish(hc, s.opts.Timeout)
 		if err != nil {
 			s.refuse(hc, r, err)
 			return
@@ -215,6 +219,54 @@ func quality(parameters string) (float64, bool) {
 		}
 	}
 	return 1, true
+}
+
+// bodyContext is a request whose body is tracked.
+type bodyContext struct {
+	humaContext
+	body *trackedBody
+}
+
+type humaContext huma.Context // by another name than that of its method Context
+
+// BodyReader is the tracked body.
+func (c bodyContext) BodyReader() io.Reader { return c.body }
+
+// Unwrap serves the adapters' own Unwrap.
+func (c bodyContext) Unwrap() huma.Context { return c.humaContext }
+
+// trackedBody knows whether all of a body was read. fiber's has no reader at all
+// where it is empty, and none that may be asked again after its end.
+type trackedBody struct {
+	io.Reader
+	ended bool
+}
+
+func (b *trackedBody) Read(p []byte) (int, error) {
+	if b.ended || b.Reader == nil {
+		return 0, io.EOF
+	}
+	n, err := b.Reader.Read(p)
+	b.ended = errors.Is(err, io.EOF)
+	return n, err
+}
+
+// maxUnread is how much of a body is read for nothing, so that its sender comes
+// to read the answer.
+const maxUnread = 4 << 20
+
+// finish takes away what is left of a body. net/http does so by itself, and closes
+// its bodies. fiber, where it streams them, would take the rest for the next
+// request, whatever somebody has smuggled into it.
+func (b *trackedBody) finish(hc huma.Context, timeout time.Duration) {
+	if _, closes := b.Reader.(io.Closer); closes || b.Reader == nil {
+		return
+	}
+	done := readDeadline(hc, timeout)
+	if n, err := io.CopyN(io.Discard, b, maxUnread); n == maxUnread || !errors.Is(err, io.EOF) {
+		hc.SetHeader("Connection", "close")
+	}
+	done()
 }
 
 // readDeadline bounds how long a body may take to arrive; where the adapter

@@ -1,4 +1,4 @@
-package httpapi_test
+package contract
 
 import (
 	"bytes"
@@ -6,8 +6,9 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
-	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -15,7 +16,6 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/stretchr/testify/require"
 
 	"github.com/cimskit/cims"
@@ -31,34 +31,46 @@ var (
 	system = cims.System("test")
 )
 
-const ceoEmail = "ceo@example.com"
+// CEOEmail is the email of the CEO that every server has.
+const CEOEmail = "ceo@example.com"
 
-// server is an API under test, over real HTTP, on a database of its own.
-type server struct {
-	*httptest.Server
-	crm *cims.Manager
-	api huma.API
-	log *logBuffer
+// Server is an API under test, over real HTTP, on a database of its own.
+type Server struct {
+	URL string // below which the routes are
+	CRM *cims.Manager
+	API huma.API
+
+	host   Host
+	client *http.Client
+	log    *LogBuffer
 }
 
 type option func(*httpapi.Options)
 
 // each runs a test on each database.
-func each(t *testing.T, test func(t *testing.T, s *server)) {
+func (h Host) each(t *testing.T, test func(t *testing.T, s *Server)) {
 	t.Helper()
-	t.Run("SQLite", func(t *testing.T) { test(t, newServer(t)) })
+	t.Run("SQLite", func(t *testing.T) { test(t, h.newServer(t)) })
+	if h.SQLiteOnly {
+		return
+	}
 	t.Run("PostgreSQL", func(t *testing.T) {
 		store, err := postgres.Open(t.Context(), pgtest.URL(t))
 		require.NoError(t, err)
-		test(t, newServerOn(t, migrated(t, store)))
+		test(t, h.newServerOn(t, migrated(t, store)))
 	})
 }
 
-// newServer starts a server on an SQLite file, for what has nothing to do with
-// the database.
-func newServer(t *testing.T, options ...option) *server {
+// NewServer starts a server on an SQLite file.
+func NewServer(t *testing.T, on Host) *Server {
 	t.Helper()
-	return newServerOn(t, newStorage(t), options...)
+	return on.newServer(t)
+}
+
+// newServer is for what has nothing to do with the database.
+func (h Host) newServer(t *testing.T, options ...option) *Server {
+	t.Helper()
+	return h.newServerOn(t, newStorage(t), options...)
 }
 
 func newStorage(t *testing.T) cims.Storage {
@@ -76,20 +88,20 @@ func migrated(t *testing.T, store cims.Storage) cims.Storage {
 }
 
 // newServerOn starts a server on a database, and gives that a CEO.
-func newServerOn(t *testing.T, store cims.Storage, options ...option) *server {
+func (h Host) newServerOn(t *testing.T, store cims.Storage, options ...option) *Server {
 	t.Helper()
-	s := &server{log: &logBuffer{}}
+	s := &Server{host: h, log: &LogBuffer{}}
 	logger := slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
-	s.crm, err = cims.New(store, &cims.Config{Logger: logger, WaitingInterval: 10 * time.Millisecond})
+	s.CRM, err = cims.New(store, &cims.Config{Logger: logger, WaitingInterval: 10 * time.Millisecond})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		require.NoError(t, s.crm.Close(ctx))
+		require.NoError(t, s.CRM.Close(ctx))
 	})
-	if _, err := s.crm.ActorByEmail(t.Context(), ceoEmail); err != nil { // the database may be another server's too
-		_, err := s.crm.CreateUser(t.Context(), system, cims.NewUser{Email: ceoEmail, Name: "Umida", Surname: "Yusupova", RoleName: cims.RoleCEO})
+	if _, err := s.CRM.ActorByEmail(t.Context(), CEOEmail); err != nil { // the database may be another server's too
+		_, err := s.CRM.CreateUser(t.Context(), system, cims.NewUser{Email: CEOEmail, Name: "Umida", Surname: "Yusupova", RoleName: cims.RoleCEO})
 		require.NoError(t, err)
 	}
 
@@ -99,33 +111,54 @@ func newServerOn(t *testing.T, store cims.Storage, options ...option) *server {
 	for _, set := range options {
 		set(&opts)
 	}
-	mux := http.NewServeMux()
-	s.api = humago.New(mux, huma.DefaultConfig("CRM", "1.0.0"))
-	require.NoError(t, httpapi.Register(s.api, s.crm, opts))
-	s.Server = httptest.NewServer(httpapi.Problems(mux, logger))
-	t.Cleanup(s.Close)
+	register := func(api huma.API) error {
+		s.API = api
+		return httpapi.Register(api, s.CRM, opts)
+	}
+	s.URL = h.Serve(t, register, logger) + h.Prefix
+	transport := &http.Transport{}
+	s.client = &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	t.Cleanup(transport.CloseIdleConnections)
 	return s
 }
 
-// logBuffer keeps what was logged.
-type logBuffer struct {
+// dial opens a connection to the server, for what no HTTP client would send.
+func (s *Server) dial(t *testing.T) net.Conn {
+	t.Helper()
+	address, err := url.Parse(s.URL)
+	require.NoError(t, err)
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address.Host)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
+	return conn
+}
+
+// LogBuffer keeps what was logged.
+type LogBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (l *logBuffer) Write(text []byte) (int, error) {
+// Write adds to it.
+func (l *LogBuffer) Write(text []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(text)
 }
 
-func (l *logBuffer) String() string {
+// String is all of it.
+func (l *LogBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
 }
 
-func token(t *testing.T, sub string) string {
+// Token is a Bearer token that every server takes.
+func Token(t *testing.T, sub string) string {
 	t.Helper()
 	text, err := jwtauth.Token(secret, sub, time.Hour)
 	require.NoError(t, err)
@@ -133,9 +166,9 @@ func token(t *testing.T, sub string) string {
 }
 
 // user makes a user whose email is role@example.com, or name@example.com.
-func (s *server) user(t *testing.T, role, name string) cims.User {
+func (s *Server) user(t *testing.T, role, name string) cims.User {
 	t.Helper()
-	user, err := s.crm.CreateUser(t.Context(), system, cims.NewUser{
+	user, err := s.CRM.CreateUser(t.Context(), system, cims.NewUser{
 		Email: strings.ToLower(name) + "@example.com", Name: name, Surname: "Karimov", RoleName: role,
 	})
 	require.NoError(t, err)
@@ -144,17 +177,17 @@ func (s *server) user(t *testing.T, role, name string) cims.User {
 
 // call is a request in the making.
 type call struct {
-	s      *server
+	s      *Server
 	method string
 	path   string
 	body   io.Reader
 	header http.Header
 }
 
-func (s *server) request(t *testing.T, method, path string, body any) *call {
+func (s *Server) request(t *testing.T, method, path string, body any) *call {
 	t.Helper()
 	c := &call{s: s, method: method, path: path, header: http.Header{}}
-	c.header.Set("Authorization", "Bearer "+token(t, ceoEmail))
+	c.header.Set("Authorization", "Bearer "+Token(t, CEOEmail))
 	switch body := body.(type) {
 	case nil:
 		return c
@@ -173,7 +206,7 @@ func (s *server) request(t *testing.T, method, path string, body any) *call {
 
 func (c *call) as(t *testing.T, sub string) *call {
 	t.Helper()
-	return c.with("Authorization", "Bearer "+token(t, sub))
+	return c.with("Authorization", "Bearer "+Token(t, sub))
 }
 
 func (c *call) with(name string, values ...string) *call {
@@ -193,9 +226,7 @@ func (c *call) do(t *testing.T) answer {
 	request, err := http.NewRequestWithContext(t.Context(), c.method, c.s.URL+c.path, c.body)
 	require.NoError(t, err)
 	request.Header = c.header
-	client := *c.s.Client()
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	response, err := client.Do(request)
+	response, err := c.s.client.Do(request)
 	require.NoError(t, err)
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
@@ -203,6 +234,20 @@ func (c *call) do(t *testing.T) answer {
 	a := answer{status: response.StatusCode, header: response.Header, text: string(text)}
 	a.checkHeaders(t)
 	return a
+}
+
+// isCutOff sends more than a server reads: it may also hang up before its answer
+// was read.
+func (c *call) isCutOff(t *testing.T, status int) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), c.method, c.s.URL+c.path, c.body)
+	require.NoError(t, err)
+	request.Header = c.header
+	response, err := c.s.client.Do(request)
+	if err == nil {
+		require.Equal(t, status, response.StatusCode)
+		require.NoError(t, response.Body.Close())
+	}
 }
 
 // checkHeaders checks what every answer has to have.
@@ -301,22 +346,22 @@ func (a answer) objects(t *testing.T) []map[string]any {
 	return page.Items
 }
 
-func (s *server) get(t *testing.T, path string) answer {
+func (s *Server) get(t *testing.T, path string) answer {
 	t.Helper()
 	return s.request(t, http.MethodGet, path, nil).do(t)
 }
 
-func (s *server) post(t *testing.T, path string, body any) answer {
+func (s *Server) post(t *testing.T, path string, body any) answer {
 	t.Helper()
 	return s.request(t, http.MethodPost, path, body).do(t)
 }
 
-func (s *server) put(t *testing.T, path string, body any) answer {
+func (s *Server) put(t *testing.T, path string, body any) answer {
 	t.Helper()
 	return s.request(t, http.MethodPut, path, body).do(t)
 }
 
-func (s *server) delete(t *testing.T, path string) answer {
+func (s *Server) delete(t *testing.T, path string) answer {
 	t.Helper()
 	return s.request(t, http.MethodDelete, path, nil).do(t)
 }

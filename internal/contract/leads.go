@@ -1,4 +1,4 @@
-package httpapi_test
+package contract
 
 import (
 	"fmt"
@@ -12,8 +12,8 @@ import (
 	"github.com/cimskit/cims"
 )
 
-func TestNewCustomerIsAssignedAtOnce(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testNewCustomerIsAssignedAtOnce(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		manager := s.user(t, cims.RoleSalesManager, "Dilshod")
 		created := s.post(t, "/crm/customers", `{"full_name": " Aziza Karimova ", "phone_number": "+998901234567", "platform": null, "username": "", "notes": "a\nb"}`).
 			is(t, 201).object(t)
@@ -42,8 +42,8 @@ func TestNewCustomerIsAssignedAtOnce(t *testing.T) {
 	})
 }
 
-func TestCustomerWaitsWhileNobodySells(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testCustomerWaitsWhileNobodySells(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		created := s.post(t, "/crm/customers", `{"full_name": "Aziza"}`).is(t, 201).object(t)
 		require.Nil(t, created["sales_manager"])
 		require.Contains(t, keys(created), "assignment")
@@ -54,8 +54,8 @@ func TestCustomerWaitsWhileNobodySells(t *testing.T) {
 	})
 }
 
-func TestCustomerFieldsHaveBounds(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testCustomerFieldsHaveBounds(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		for field, value := range map[string]string{
 			"full_name":    strings.Repeat("a", 501),
 			"phone_number": strings.Repeat("1", 51),
@@ -75,8 +75,8 @@ func TestCustomerFieldsHaveBounds(t *testing.T) {
 	})
 }
 
-func TestIdempotencyKeyMakesARepetitionHarmless(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testIdempotencyKeyMakesARepetitionHarmless(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		s.user(t, cims.RoleSalesManager, "Dilshod")
 		add := func(body string, keys ...string) answer {
 			return s.request(t, http.MethodPost, "/crm/customers", body).with("Idempotency-Key", keys...).do(t)
@@ -96,8 +96,8 @@ func TestIdempotencyKeyMakesARepetitionHarmless(t *testing.T) {
 	})
 }
 
-func TestCustomersAreFiltered(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testCustomersAreFiltered(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		manager := s.user(t, cims.RoleSalesManager, "Dilshod")
 		s.post(t, "/crm/customers", `{"full_name": "Aziza", "phone_number": "+99890"}`).is(t, 201)
 		s.post(t, "/crm/customers", `{"full_name": "Bobur", "status_name": "finished"}`).is(t, 201)
@@ -113,8 +113,8 @@ func TestCustomersAreFiltered(t *testing.T) {
 	})
 }
 
-func TestCustomersComeInPagesNewestFirst(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testCustomersComeInPagesNewestFirst(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		for i := range 5 {
 			s.post(t, "/crm/customers", map[string]any{"full_name": fmt.Sprint(i)}).is(t, 201)
 		}
@@ -133,8 +133,8 @@ func TestCustomersComeInPagesNewestFirst(t *testing.T) {
 	})
 }
 
-func TestStatusIsSetWithHistory(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testStatusIsSetWithHistory(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		manager := s.user(t, cims.RoleSalesManager, "Dilshod")
 		s.post(t, "/crm/customers", `{"full_name": "Aziza"}`).is(t, 201)
 		changed := s.put(t, "/crm/customers/1/status", `{"status_name": "Project Started", "reason": "Shartnoma"}`).is(t, 200).object(t)
@@ -167,8 +167,8 @@ func TestStatusIsSetWithHistory(t *testing.T) {
 	})
 }
 
-func TestManagersAreListedWeighedAndPaused(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testManagersAreListedWeighedAndPaused(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		b, a := s.user(t, cims.RoleSalesManager, "Bobur"), s.user(t, cims.RoleSalesManager, "Aziz")
 		s.post(t, "/crm/customers", `{"full_name": "Lead"}`).is(t, 201)
 		managers := s.get(t, "/crm/sales-managers").is(t, 200).objects(t)
@@ -192,8 +192,8 @@ func TestManagersAreListedWeighedAndPaused(t *testing.T) {
 	})
 }
 
-func TestCustomerIsAssignedByHand(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testCustomerIsAssignedByHand(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		a, b := s.user(t, cims.RoleSalesManager, "Aziz"), s.user(t, cims.RoleSalesManager, "Bobur")
 		s.post(t, "/crm/customers", `{"full_name": "Lead"}`).is(t, 201)
 		for _, manager := range []cims.User{b, a} {
@@ -210,15 +210,15 @@ func TestCustomerIsAssignedByHand(t *testing.T) {
 	})
 }
 
-func TestBacklogIsAssignedOnCommand(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testBacklogIsAssignedOnCommand(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		require.Equal(t, map[string]any{"assigned": 0.0, "waiting": 0.0},
 			s.request(t, http.MethodPost, "/crm/assign-backlog", nil).do(t).is(t, 200).object(t))
 	})
 }
 
-func TestConversionRateIsMeasured(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testConversionRateIsMeasured(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		require.Equal(t, map[string]any{"total_customers": 0.0, "project_started_count": 0.0, "conversion_rate": 0.0, "period": "Oxirgi 0 ta lead"},
 			s.get(t, "/crm/conversion-rate").is(t, 200).object(t))
 		manager := s.user(t, cims.RoleSalesManager, "Dilshod")
@@ -250,8 +250,8 @@ func TestConversionRateIsMeasured(t *testing.T) {
 	})
 }
 
-func TestPeriodFollowsTheLanguage(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testPeriodFollowsTheLanguage(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		for language, want := range map[string]string{"uz": "Oxirgi 0 ta lead", "ru-RU": "Последние 0 лидов", "en": "Last 0 leads", "de": "Oxirgi 0 ta lead"} {
 			got := s.request(t, http.MethodGet, "/crm/conversion-rate", nil).with("Accept-Language", language).do(t).is(t, 200).object(t)
 			require.Equal(t, want, got["period"])
@@ -259,8 +259,8 @@ func TestPeriodFollowsTheLanguage(t *testing.T) {
 	})
 }
 
-func TestOwnPermissionReachesOwnLeadsOnly(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testOwnPermissionReachesOwnLeadsOnly(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		a := s.user(t, cims.RoleSalesManager, "Aziz")
 		s.user(t, cims.RoleSalesManager, "Bobur")
 		for range 2 {

@@ -1,4 +1,4 @@
-package httpapi_test
+package contract
 
 import (
 	"fmt"
@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestRolesComeByDisplayName(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testRolesComeByDisplayName(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		roles := s.get(t, "/management/roles").is(t, 200).objects(t)
 		require.Len(t, roles, 5)
 		for i, role := range roles {
@@ -24,8 +24,8 @@ func TestRolesComeByDisplayName(t *testing.T) {
 	})
 }
 
-func TestRoleLivesFromCreationToDeletion(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testRoleLivesFromCreationToDeletion(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		created := s.post(t, "/management/roles", `{"name": "Operator", "display_name": "Operator", "permissions": ["leads:read", "statuses:read", "leads:read"], "is_system": false}`).
 			is(t, 201).object(t)
 		require.Equal(t, "operator", created["name"])
@@ -44,8 +44,8 @@ func TestRoleLivesFromCreationToDeletion(t *testing.T) {
 	})
 }
 
-func TestRoleFieldsHaveBounds(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testRoleFieldsHaveBounds(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		for name, c := range map[string]struct{ body, field string }{
 			"unknown permission":   {`{"name": "a", "display_name": "A", "permissions": ["everything"]}`, "permissions"},
 			"null permission":      {`{"name": "a", "display_name": "A", "permissions": [null]}`, "permissions"},
@@ -69,8 +69,8 @@ func TestRoleFieldsHaveBounds(t *testing.T) {
 	})
 }
 
-func TestRoleInUseIsDeletedOnlyByMoving(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testRoleInUseIsDeletedOnlyByMoving(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		role := s.post(t, "/management/roles", `{"name": "operator", "display_name": "Operator"}`).is(t, 201).object(t)
 		path := fmt.Sprintf("/management/roles/%v", role["id"])
 		s.user(t, "operator", "Olim")
@@ -83,8 +83,8 @@ func TestRoleInUseIsDeletedOnlyByMoving(t *testing.T) {
 	})
 }
 
-func TestNobodyHandsOutWhatHeLacks(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testNobodyHandsOutWhatHeLacks(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		s.post(t, "/management/roles", `{"name": "clerk", "display_name": "Clerk", "permissions": ["roles:read", "roles:write", "users:read", "users:write"]}`).is(t, 201)
 		s.user(t, "clerk", "Karim")
 		as := func(method, path, body string) answer {

@@ -1,10 +1,9 @@
-package httpapi_test
+package contract
 
 import (
 	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -19,15 +18,15 @@ import (
 
 const statusBody = `{"name": "hot", "display_name": "Hot"}`
 
-func TestWhoIsUnknownLearnsNothing(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testWhoIsUnknownLearnsNothing(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		var bodies []string
 		for name, set := range map[string]func(*call) *call{
 			"no token":  func(c *call) *call { return c.with("Authorization") },
 			"no bearer": func(c *call) *call { return c.with("Authorization", "Basic Y2VvOg==") },
 			"garbage":   func(c *call) *call { return c.with("Authorization", "Bearer garbage") },
 			"two tokens": func(c *call) *call {
-				return c.with("Authorization", "Bearer "+token(t, ceoEmail), "Bearer "+token(t, ceoEmail))
+				return c.with("Authorization", "Bearer "+Token(t, CEOEmail), "Bearer "+Token(t, CEOEmail))
 			},
 			"unknown user": func(c *call) *call { return c.as(t, "nobody@example.com") },
 			"unknown id":   func(c *call) *call { return c.as(t, "99") },
@@ -49,8 +48,8 @@ func TestWhoIsUnknownLearnsNothing(t *testing.T) {
 	})
 }
 
-func TestWhoMayNotLearnsNothingOfTheBody(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testWhoMayNotLearnsNothingOfTheBody(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		s.user(t, "member", "Malika")
 		var bodies []string
 		for _, body := range []string{"", "{", `{"x": 1}`, statusBody, strings.Repeat("a", 2<<20)} {
@@ -66,8 +65,8 @@ func TestWhoMayNotLearnsNothingOfTheBody(t *testing.T) {
 	})
 }
 
-func TestRightsAreReadForEachRequest(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testRightsAreReadForEachRequest(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		user := s.user(t, cims.RoleCEO, "Otabek")
 		ask := func() answer {
 			return s.request(t, http.MethodGet, "/management/users", nil).as(t, "otabek@example.com").do(t)
@@ -87,14 +86,14 @@ func TestRightsAreReadForEachRequest(t *testing.T) {
 	})
 }
 
-func TestEmailInAnotherCaseIsFound(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testEmailInAnotherCaseIsFound(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		s.request(t, http.MethodGet, "/me", nil).as(t, "CEO@Example.com").do(t).is(t, 200)
 	})
 }
 
-func TestBodyIsReadStrictly(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testBodyIsReadStrictly(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		for name, c := range map[string]struct {
 			body   string
 			status int
@@ -130,8 +129,8 @@ func TestBodyIsReadStrictly(t *testing.T) {
 	})
 }
 
-func TestAnswerToAHostileBodyIsSmallAndQuick(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testAnswerToAHostileBodyIsSmallAndQuick(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		var many strings.Builder
 		for i := range 5500 {
 			fmt.Fprintf(&many, `"%s\u0000\u2028%d": 1, `, strings.Repeat("<я\\\"", 5), i)
@@ -147,18 +146,19 @@ func TestAnswerToAHostileBodyIsSmallAndQuick(t *testing.T) {
 				require.NotContains(t, a.text, long[:50])
 			}
 		}
-		query := strings.Repeat("x", 5000) + "=1"
+		var query strings.Builder
+		query.WriteString(strings.Repeat("x", 5000) + "=1")
 		for i := range 500 {
-			query += fmt.Sprintf("&key%d=1", i)
+			fmt.Fprintf(&query, "&key%d=1", i)
 		}
-		a := s.get(t, "/management/statuses?"+query).is(t, 422)
+		a := s.get(t, "/management/statuses?"+query.String()).is(t, 422)
 		require.Len(t, a.at(t), 10)
 	})
 }
 
-func TestBodyIsBounded(t *testing.T) {
+func testBodyIsBounded(t *testing.T, on Host) {
 	const limit = 1 << 20
-	s := newServer(t)
+	s := on.newServer(t)
 	padded := func(size int) string {
 		return `{"name": "hot", "display_name": "Hot"` + strings.Repeat(" ", size-len(statusBody)) + `}`
 	}
@@ -167,27 +167,19 @@ func TestBodyIsBounded(t *testing.T) {
 	s.post(t, "/management/statuses", chunked).is(t, 413)
 	s.post(t, "/management/statuses", padded(limit)).is(t, 201)
 
-	small := newServer(t, func(o *httpapi.Options) { o.MaxBodyBytes = 100 })
+	small := on.newServer(t, func(o *httpapi.Options) { o.MaxBodyBytes = 100 })
 	small.post(t, "/management/statuses", padded(101)).is(t, 413)
 	small.post(t, "/management/statuses", padded(100)).is(t, 201)
 }
 
-func TestEndlessBodyIsCutOff(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testEndlessBodyIsCutOff(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		var read atomic.Int64
 		endless := readerFunc(func(p []byte) (int, error) {
 			read.Add(int64(len(p)))
 			return len(p), nil
 		})
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/management/statuses", endless)
-		require.NoError(t, err)
-		request.Header.Set("Authorization", "Bearer "+token(t, ceoEmail))
-		request.Header.Set("Content-Type", "application/json")
-		response, err := s.Client().Do(request)
-		if err == nil { // the server may also hang up before its answer was read
-			require.Equal(t, http.StatusRequestEntityTooLarge, response.StatusCode)
-			require.NoError(t, response.Body.Close())
-		}
+		s.request(t, http.MethodPost, "/management/statuses", endless).isCutOff(t, 413)
 		require.Less(t, read.Load(), int64(16<<20))
 	})
 }
@@ -196,13 +188,10 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-func TestBodyThatNeverArrivesIsNotWaitedFor(t *testing.T) {
-	s := newServer(t, func(o *httpapi.Options) { o.Timeout = 200 * time.Millisecond })
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", s.Listener.Addr().String())
-	require.NoError(t, err)
-	defer func() { require.NoError(t, conn.Close()) }()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(30*time.Second)))
-	_, err = fmt.Fprintf(conn, "POST /management/statuses HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", token(t, ceoEmail))
+func testBodyThatNeverArrivesIsNotWaitedFor(t *testing.T, on Host) {
+	s := on.newServer(t, func(o *httpapi.Options) { o.Timeout = 200 * time.Millisecond })
+	conn := s.dial(t)
+	_, err := fmt.Fprintf(conn, "POST "+s.host.Prefix+"/management/statuses HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{", Token(t, CEOEmail))
 	require.NoError(t, err)
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	require.NoError(t, err)
@@ -210,8 +199,8 @@ func TestBodyThatNeverArrivesIsNotWaitedFor(t *testing.T) {
 	require.Equal(t, http.StatusRequestTimeout, response.StatusCode)
 }
 
-func TestContentTypeHasToBeJSON(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testContentTypeHasToBeJSON(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		for _, contentTypes := range [][]string{
 			nil,
 			{""},
@@ -226,7 +215,11 @@ func TestContentTypeHasToBeJSON(t *testing.T) {
 			{"application/json;;;="},
 		} {
 			a := s.request(t, http.MethodPost, "/management/statuses", statusBody).with("Content-Type", contentTypes...).do(t)
-			require.Equal(t, 415, a.status, contentTypes)
+			want := 415
+			if len(contentTypes) > 1 && on.JoinsTypes {
+				want = 201
+			}
+			require.Equal(t, want, a.status, contentTypes)
 		}
 		s.request(t, http.MethodPost, "/management/statuses", statusBody).with("Content-Encoding", "gzip").do(t).is(t, 415)
 		for i, contentType := range []string{"application/json", "Application/JSON", "application/json; charset=utf-8", `application/json;charset="UTF-8"`} {
@@ -236,8 +229,8 @@ func TestContentTypeHasToBeJSON(t *testing.T) {
 	})
 }
 
-func TestAcceptHasToLetJSONIn(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testAcceptHasToLetJSONIn(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		for accept, status := range map[string]int{
 			"": 200, "*/*": 200, "application/*": 200, "application/json": 200, "text/html, */*;q=0.1": 200, "application/json;q=0.5": 200,
 			"APPLICATION/JSON": 200, "*/*;q=0, application/json": 200,
@@ -250,8 +243,8 @@ func TestAcceptHasToLetJSONIn(t *testing.T) {
 	})
 }
 
-func TestQueryIsReadStrictly(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testQueryIsReadStrictly(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		for path, at := range map[string]string{
 			"/management/statuses?x=1":                     "query.x",
 			"/management/statuses?Active=true":             "query.Active",
@@ -304,8 +297,8 @@ func TestQueryIsReadStrictly(t *testing.T) {
 	})
 }
 
-func TestProblemsSpeakTheClientsLanguage(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testProblemsSpeakTheClientsLanguage(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		const uzbek, russian, english = "Mijoz topilmadi", "Клиент не найден", "Customer not found"
 		for accept, want := range map[string]string{
 			"": uzbek, "uz": uzbek, "ru": russian, "en": english, "RU": russian, "en-US,en;q=0.9": english, "ru-RU": russian,
@@ -313,7 +306,12 @@ func TestProblemsSpeakTheClientsLanguage(t *testing.T) {
 			"*": uzbek, "en;q=0.5, *": uzbek, "en;q=2": uzbek, "en;q=x, ru": russian, ";;;,,,=": uzbek, "\u00ff": uzbek, "ru;q=1;q=0": russian,
 			strings.Repeat("a,", 50_000) + "en": english,
 		} {
-			a := s.request(t, http.MethodGet, "/crm/customers/99", nil).with("Accept-Language", accept).do(t).is(t, 404)
+			call := s.request(t, http.MethodGet, "/crm/customers/99", nil).with("Accept-Language", accept)
+			if on.MaxHeaderBytes > 0 && len(accept) > on.MaxHeaderBytes {
+				call.isCutOff(t, 431)
+				continue
+			}
+			a := call.do(t).is(t, 404)
 			require.Equal(t, want, a.problem(t).Detail, accept)
 		}
 		for accept, want := range map[string]string{"uz": "ko'pi bilan 50 ta belgi bo'lsin", "ru": "не более 50 символов", "en": "must have at most 50 characters"} {
@@ -327,8 +325,8 @@ func TestProblemsSpeakTheClientsLanguage(t *testing.T) {
 	})
 }
 
-func TestRequestIDIsTheClientsOwnIfHarmless(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testRequestIDIsTheClientsOwnIfHarmless(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		for _, path := range []string{"/me", "/nowhere", "/me?x=1"} {
 			for _, id := range []string{"a", "A-b_c.1", strings.Repeat("x", 128)} {
 				a := s.request(t, http.MethodGet, path, nil).with("X-Request-ID", id).do(t)
@@ -345,8 +343,8 @@ func TestRequestIDIsTheClientsOwnIfHarmless(t *testing.T) {
 	})
 }
 
-func TestRouterSpeaksInProblemsToo(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testRouterSpeaksInProblemsToo(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		for _, path := range []string{
 			"/", "/nowhere", "/me/", "/management/statuses/", "//management/statuses", "/management/./statuses", "/crm/../me",
 			"/management/%2e/statuses", "/crm/%2e%2e/me", "/management%2Fstatuses", "/ME",
@@ -354,16 +352,20 @@ func TestRouterSpeaksInProblemsToo(t *testing.T) {
 			s.get(t, path).is(t, 404)
 		}
 		a := s.request(t, http.MethodPatch, "/management/statuses", nil).do(t).is(t, 405)
-		require.Equal(t, "GET, HEAD, POST", a.header.Get("Allow"))
+		allowed := strings.Split(strings.Join(a.header.Values("Allow"), ", "), ", ")
+		require.Subset(t, allowed, []string{"GET", "POST"})
+		require.NotContains(t, allowed, "PATCH")
 		s.request(t, http.MethodTrace, "/me", nil).do(t).is(t, 405)
-		s.request(t, http.MethodOptions, "/me", nil).with("Origin", "https://evil.example").do(t).is(t, 405)
+		a = s.request(t, http.MethodOptions, "/me", nil).with("Origin", "https://evil.example").do(t)
+		require.Equal(t, map[bool]int{true: 204, false: 405}[on.AnswersOptions], a.status)
+		require.Empty(t, a.header.Values("Access-Control-Allow-Origin"))
 		s.request(t, http.MethodPost, "/management/statuses/1", `{}`).with("X-HTTP-Method-Override", "DELETE").do(t).is(t, 405)
 		require.Len(t, s.get(t, "/management/statuses").objects(t), 6)
 	})
 }
 
-func TestForeignOriginsGetNothing(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testForeignOriginsGetNothing(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		a := s.request(t, http.MethodGet, "/me", nil).with("Origin", "https://evil.example").do(t).is(t, 200)
 		for name := range a.header {
 			require.NotContains(t, name, "Access-Control")
@@ -371,8 +373,8 @@ func TestForeignOriginsGetNothing(t *testing.T) {
 	})
 }
 
-func TestTextIsStoredAsTextAndAnsweredAsJSON(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testTextIsStoredAsTextAndAnsweredAsJSON(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		const name = `<script>alert(1)</script> 'x' "y" \ % _ ; -- $1`
 		created := s.post(t, "/crm/customers", map[string]string{"full_name": name}).is(t, 201).object(t)
 		require.Equal(t, name, created["full_name"])

@@ -1,4 +1,4 @@
-package httpapi_test
+package contract
 
 import (
 	"fmt"
@@ -11,8 +11,8 @@ import (
 	"github.com/cimskit/cims"
 )
 
-func TestUserIsCreatedAndChanged(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testUserIsCreatedAndChanged(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		created := s.post(t, "/management/users", `{"email": "Dilshod@Example.com", "name": "Dilshod", "surname": "Rahimov", "role_name": "Sales Manager"}`).
 			is(t, 201).object(t)
 		require.Equal(t, map[string]any{
@@ -29,8 +29,8 @@ func TestUserIsCreatedAndChanged(t *testing.T) {
 	})
 }
 
-func TestUserFieldsHaveBounds(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testUserFieldsHaveBounds(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		a := s.post(t, "/management/users", `{}`).is(t, 422)
 		require.Equal(t, []string{"body.email", "body.name", "body.role_name", "body.surname"}, a.at(t))
 		for field, value := range map[string]string{"email": `"nobody"`, "name": `""`, "surname": `" "`, "role_name": `"nobody"`} {
@@ -48,8 +48,8 @@ func TestUserFieldsHaveBounds(t *testing.T) {
 	})
 }
 
-func TestUsersAreListedInPages(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testUsersAreListedInPages(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		for _, name := range []string{"Aziz", "Azamat", "Bobur"} {
 			s.user(t, "member", name)
 		}
@@ -69,12 +69,12 @@ func TestUsersAreListedInPages(t *testing.T) {
 				path = "/management/users?limit=3&cursor=" + url.QueryEscape(next)
 			}
 		}
-		require.Equal(t, []any{ceoEmail, "aziz@example.com", "azamat@example.com", "bobur@example.com"}, emails)
+		require.Equal(t, []any{CEOEmail, "aziz@example.com", "azamat@example.com", "bobur@example.com"}, emails)
 	})
 }
 
-func TestLastCEOStays(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testLastCEOStays(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		p := s.put(t, "/management/users/1", `{"is_active": false}`).is(t, 409).problem(t)
 		require.Equal(t, "Kamida bitta faol CEO qolishi kerak", p.Detail)
 		s.put(t, "/management/users/1", `{"role_name": "member"}`).is(t, 409)
@@ -83,8 +83,8 @@ func TestLastCEOStays(t *testing.T) {
 	})
 }
 
-func TestLeavingManagersLeadsAreKeptOrRedistributed(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testLeavingManagersLeadsAreKeptOrRedistributed(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		a, b := s.user(t, cims.RoleSalesManager, "Aziz"), s.user(t, cims.RoleSalesManager, "Bobur")
 		for range 4 {
 			s.post(t, "/crm/customers", `{"full_name": "Lead"}`).is(t, 201)
@@ -106,8 +106,8 @@ func TestLeavingManagersLeadsAreKeptOrRedistributed(t *testing.T) {
 	})
 }
 
-func TestMeSaysWhoAndWhat(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testMeSaysWhoAndWhat(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		user := s.user(t, cims.RoleSalesManager, "Dilshod")
 		me := s.request(t, http.MethodGet, "/me", nil).as(t, "dilshod@example.com").do(t).is(t, 200).object(t)
 		require.Equal(t, map[string]any{

@@ -1,4 +1,4 @@
-package httpapi_test
+package contract
 
 import (
 	"context"
@@ -23,14 +23,14 @@ type faulty struct {
 
 func (f *faulty) Statuses(ctx context.Context) ([]cims.Status, error) { return nil, f.fail(ctx) }
 
-func newFaulty(t *testing.T, fail func(ctx context.Context) error, options ...option) *server {
+func (h Host) newFaulty(t *testing.T, fail func(ctx context.Context) error, options ...option) *Server {
 	t.Helper()
-	return newServerOn(t, &faulty{Storage: newStorage(t), fail: fail}, options...)
+	return h.newServerOn(t, &faulty{Storage: newStorage(t), fail: fail}, options...)
 }
 
 const inside = "pq: SELECT secret FROM /var/lib at 10.0.0.1"
 
-func TestTroubleThatPassesIs503(t *testing.T) {
+func testTroubleThatPassesIs503(t *testing.T, on Host) {
 	for name, err := range map[string]error{
 		"database down":   &cims.Error{Kind: cims.ErrUnavailable, Err: errors.New(inside)},
 		"outcome unknown": fmt.Errorf("%w: %s", cims.ErrOutcomeUnknown, inside),
@@ -39,7 +39,7 @@ func TestTroubleThatPassesIs503(t *testing.T) {
 		"canceled":        fmt.Errorf("%s: %w", inside, context.Canceled),
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newFaulty(t, func(context.Context) error { return err })
+			s := on.newFaulty(t, func(context.Context) error { return err })
 			a := s.get(t, "/management/statuses").is(t, 503)
 			require.Equal(t, "1", a.header.Get("Retry-After"))
 			require.NotContains(t, a.text, "SELECT")
@@ -49,8 +49,8 @@ func TestTroubleThatPassesIs503(t *testing.T) {
 	}
 }
 
-func TestRequestIsNotWaitedForWithoutEnd(t *testing.T) {
-	s := newFaulty(t, func(ctx context.Context) error {
+func testRequestIsNotWaitedForWithoutEnd(t *testing.T, on Host) {
+	s := on.newFaulty(t, func(ctx context.Context) error {
 		<-ctx.Done()
 		return ctx.Err()
 	}, func(o *httpapi.Options) { o.Timeout = 50 * time.Millisecond })
@@ -59,25 +59,25 @@ func TestRequestIsNotWaitedForWithoutEnd(t *testing.T) {
 	require.Less(t, time.Since(start), 5*time.Second)
 }
 
-func TestTheUnexpectedIs500ThatSaysNothing(t *testing.T) {
+func testTheUnexpectedIs500ThatSaysNothing(t *testing.T, on Host) {
 	for name, fail := range map[string]func(context.Context) error{
 		"error": func(context.Context) error { return errors.New(inside) },
 		"panic": func(context.Context) error { panic(inside) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newFaulty(t, fail)
+			s := on.newFaulty(t, fail)
 			a := s.request(t, http.MethodGet, "/management/statuses", nil).with("X-Request-ID", "find-me").do(t).is(t, 500)
 			require.NotContains(t, a.text, "SELECT")
 			require.NotContains(t, a.text, "panic")
 			require.Contains(t, s.log.String(), "find-me")
 			require.Contains(t, s.log.String(), inside)
-			require.NotContains(t, s.log.String(), token(t, ceoEmail)[:20])
+			require.NotContains(t, s.log.String(), Token(t, CEOEmail)[:20])
 			s.get(t, "/me").is(t, 200)
 		})
 	}
 }
 
-func TestAuthenticatorsTroubleIs503AndItsRefusal401(t *testing.T) {
+func testAuthenticatorsTroubleIs503AndItsRefusal401(t *testing.T, on Host) {
 	store := newStorage(t)
 	for _, c := range []struct {
 		err    error
@@ -88,7 +88,7 @@ func TestAuthenticatorsTroubleIs503AndItsRefusal401(t *testing.T) {
 		{errors.New(inside), 401},
 		{&cims.Error{Kind: cims.ErrForbidden, Reason: cims.ReasonOnlyCEO}, 401},
 	} {
-		s := newServerOn(t, store, func(o *httpapi.Options) {
+		s := on.newServerOn(t, store, func(o *httpapi.Options) {
 			o.Authenticator = httpapi.AuthenticatorFunc(func(huma.Context) (httpapi.Identity, error) { return httpapi.Identity{}, c.err })
 		})
 		a := s.get(t, "/me").is(t, c.status)
@@ -96,8 +96,8 @@ func TestAuthenticatorsTroubleIs503AndItsRefusal401(t *testing.T) {
 	}
 }
 
-func TestAuthenticatorCanReadWhateverItLikes(t *testing.T) {
-	s := newServer(t, func(o *httpapi.Options) {
+func testAuthenticatorCanReadWhateverItLikes(t *testing.T, on Host) {
+	s := on.newServer(t, func(o *httpapi.Options) {
 		o.Authenticator = httpapi.AuthenticatorFunc(func(ctx huma.Context) (httpapi.Identity, error) {
 			if ctx.Header("X-Panic") != "" {
 				panic(inside)
@@ -106,7 +106,7 @@ func TestAuthenticatorCanReadWhateverItLikes(t *testing.T) {
 			if err != nil {
 				return httpapi.Identity{}, err
 			}
-			return map[string]httpapi.Identity{"by-id": {UserID: 1}, "by-email": {Email: ceoEmail}}[session.Value], nil
+			return map[string]httpapi.Identity{"by-id": {UserID: 1}, "by-email": {Email: CEOEmail}}[session.Value], nil
 		})
 	})
 	for value, status := range map[string]int{"by-id": 200, "by-email": 200, "nobody": 401} {
@@ -115,8 +115,8 @@ func TestAuthenticatorCanReadWhateverItLikes(t *testing.T) {
 	s.request(t, http.MethodGet, "/me", nil).with("X-Panic", "1").do(t).is(t, 500)
 }
 
-func TestLoggedTextCanForgeNoLine(t *testing.T) {
-	s := newFaulty(t, func(context.Context) error { return errors.New("a\nlevel=INFO msg=forged") })
+func testLoggedTextCanForgeNoLine(t *testing.T, on Host) {
+	s := on.newFaulty(t, func(context.Context) error { return errors.New("a\nlevel=INFO msg=forged") })
 	s.get(t, "/management/statuses").is(t, 500)
 	require.NotContains(t, s.log.String(), "\nlevel=INFO")
 }

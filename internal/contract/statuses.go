@@ -1,4 +1,4 @@
-package httpapi_test
+package contract
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 	"github.com/cimskit/cims"
 )
 
-func TestStatusesComeInOrder(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testStatusesComeInOrder(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		statuses := s.get(t, "/management/statuses").is(t, 200).objects(t)
 		var names []any
 		for _, status := range statuses {
@@ -33,8 +33,8 @@ func keys(object map[string]any) []string {
 	return names
 }
 
-func TestStatusLivesFromCreationToDeletion(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testStatusLivesFromCreationToDeletion(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		created := s.post(t, "/management/statuses", `{"name": "Meeting Set", "display_name": " Uchrashuv ", "color": "#0ea5e9", "order": 7, "is_system": false}`).
 			is(t, 201).object(t)
 		require.Equal(t, "meeting_set", created["name"])
@@ -61,8 +61,8 @@ func TestStatusLivesFromCreationToDeletion(t *testing.T) {
 	})
 }
 
-func TestNullClearsDescriptionAndColorOnly(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testNullClearsDescriptionAndColorOnly(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		cleared := s.put(t, "/management/statuses/1", `{"description": null, "color": null}`).is(t, 200).object(t)
 		require.Nil(t, cleared["description"])
 		require.Nil(t, cleared["color"])
@@ -78,8 +78,8 @@ func TestNullClearsDescriptionAndColorOnly(t *testing.T) {
 	})
 }
 
-func TestChangeOfNothingIsRefused(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testChangeOfNothingIsRefused(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		s.user(t, cims.RoleSalesManager, "Dilshod")
 		for _, path := range []string{"/management/statuses/1", "/management/roles/5", "/management/users/2", "/crm/sales-managers/2"} {
 			a := s.put(t, path, `{}`).is(t, 422)
@@ -89,16 +89,16 @@ func TestChangeOfNothingIsRefused(t *testing.T) {
 	})
 }
 
-func TestSameValuesAreNoChange(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testSameValuesAreNoChange(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		before := s.get(t, "/management/statuses").objects(t)[0]
 		after := s.put(t, "/management/statuses/1", map[string]any{"color": before["color"], "order": before["order"]}).is(t, 200).object(t)
 		require.Equal(t, before, after)
 	})
 }
 
-func TestStatusFieldsHaveBounds(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testStatusFieldsHaveBounds(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		for name, c := range map[string]struct{ body, field string }{
 			"no name":             {`{"display_name": "A"}`, "name"},
 			"empty name":          {`{"name": " ", "display_name": "A"}`, "name"},
@@ -139,15 +139,15 @@ func TestStatusFieldsHaveBounds(t *testing.T) {
 	})
 }
 
-func TestEscapesThatAreWholeCharactersAreTaken(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testEscapesThatAreWholeCharactersAreTaken(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		created := s.post(t, "/management/statuses", `{"n\u0061me": "a", "display_name": "\ud83d\ude00 \\ud800 \"\u0041"}`).is(t, 201).object(t)
 		require.Equal(t, "😀 \\ud800 \"A", created["display_name"])
 	})
 }
 
-func TestNamesAreTakenInAnyCase(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testNamesAreTakenInAnyCase(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		for _, name := range []string{"contacted", "CONTACTED", " Contacted "} {
 			p := s.post(t, "/management/statuses", map[string]any{"name": name, "display_name": "A"}).is(t, 409).problem(t)
 			require.Equal(t, "Bunday nom band", p.Detail)
@@ -158,16 +158,16 @@ func TestNamesAreTakenInAnyCase(t *testing.T) {
 	})
 }
 
-func TestSystemStatusStays(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testSystemStatusStays(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		require.NotEmpty(t, s.delete(t, "/management/statuses/1").is(t, 403).problem(t).Detail)
 		s.put(t, "/management/statuses/1", `{"is_active": false}`).is(t, 403)
 		require.Len(t, s.get(t, "/management/statuses?active=true").objects(t), 6)
 	})
 }
 
-func TestStatusInUseIsDeletedOnlyByMoving(t *testing.T) {
-	each(t, func(t *testing.T, s *server) {
+func testStatusInUseIsDeletedOnlyByMoving(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
 		status := s.post(t, "/management/statuses", `{"name": "hot", "display_name": "Hot"}`).is(t, 201).object(t)
 		path := fmt.Sprintf("/management/statuses/%v", status["id"])
 		for range 3 {
@@ -190,11 +190,11 @@ func TestStatusInUseIsDeletedOnlyByMoving(t *testing.T) {
 	})
 }
 
-func TestCountOfManyIsAMinimum(t *testing.T) {
-	s := newServer(t)
+func testCountOfManyIsAMinimum(t *testing.T, on Host) {
+	s := on.newServer(t)
 	status := s.post(t, "/management/statuses", `{"name": "hot", "display_name": "Hot"}`).is(t, 201).object(t)
 	for range 1001 {
-		_, err := s.crm.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: "Aziza", StatusName: "hot"})
+		_, err := s.CRM.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: "Aziza", StatusName: "hot"})
 		require.NoError(t, err)
 	}
 	p := s.request(t, http.MethodDelete, fmt.Sprintf("/management/statuses/%v", status["id"]), nil).with("Accept-Language", "en").do(t).is(t, 409).problem(t)
