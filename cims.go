@@ -104,6 +104,7 @@ package cims
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -230,6 +231,43 @@ func (m *Manager) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// WithTx returns a Manager that works inside the host's own transaction: what it
+// does is committed with the host's rows, or is not, and the host sees it at once.
+// A bun.Tx has the *sql.Tx in it; for a pgx.Tx see postgres.WithTx.
+//
+// The host commits. Until it does, the lock on the rotation is held, and no other
+// lead gets its sales manager: so let the calls that assign or that change sales
+// managers come last, and keep the transaction short. A refusal (ErrNotFound,
+// ErrInUse and so on) leaves the transaction as it was before the call, and
+// usable; any other error means that the host should roll it back. Nothing is
+// repeated on a conflict with another transaction, which is ErrUnavailable: only
+// the host can begin again. Like the transaction, the Manager is for one goroutine
+// at a time. It needs no Close.
+//
+// On PostgreSQL the transaction has to be read committed, PostgreSQL's default:
+// under an older snapshot the rotation would pick wrongly, so the Manager's methods
+// return ErrIsolation. On SQLite any transaction will do, on a connection that
+// checks foreign keys; one that reads before it writes should be begun as
+// immediate (_txlock=immediate), as ever on SQLite.
+//
+// It panics where the Storage is not a Joiner. The library's own are.
+func (m *Manager) WithTx(tx *sql.Tx) *Manager { return m.Join(tx) }
+
+// Join is WithTx for any kind of transaction that the Storage can join. It is for
+// those who write a Storage; on one of the wrong kind the Manager's methods return
+// an error.
+func (m *Manager) Join(tx any) *Manager {
+	joiner, ok := m.storage.(Joiner)
+	if !ok {
+		panic(fmt.Sprintf("cims: a %T can't join a transaction of the host's", m.storage))
+	}
+	joined := &Manager{storage: joiner.Join(tx), config: m.config, stop: func() {}, closed: make(chan struct{})}
+	close(joined.closed)
+	joined.intakes = gatherer[intake]{run: joined.takeIn, alone: true, closed: !m.intakes.open()}
+	joined.assignments = gatherer[autoAssignment]{run: joined.autoAssign, alone: true, closed: !m.assignments.open()}
+	return joined
 }
 
 // Ready tells whether the database answers and its schema is current. It

@@ -42,6 +42,8 @@ var (
 	// committed, so that it may or may not be stored. With an idempotency key
 	// the same call can safely be made again.
 	ErrOutcomeUnknown = errors.New("cims: outcome unknown")
+	// ErrIsolation: the host's transaction is not read committed (Manager.WithTx).
+	ErrIsolation = errors.New("cims: the transaction's isolation has to be read committed")
 	// ErrClosed: the Manager was closed.
 	ErrClosed = errors.New("cims: manager is closed")
 )

@@ -30,6 +30,8 @@ type gatherer[T any] struct {
 	// run carries out all of a batch or nothing, and leaves each answer in its
 	// request.
 	run func(ctx context.Context, batch []*T) error
+	// alone: each call is a batch by itself, run by its caller.
+	alone bool
 
 	mu     sync.Mutex
 	queue  []*call[T]
@@ -50,6 +52,12 @@ type call[T any] struct {
 // the queue is left out; one whose transaction is under way is told that the
 // outcome is unknown.
 func (g *gatherer[T]) do(ctx context.Context, request *T) error {
+	if g.alone {
+		if !g.open() {
+			return ErrClosed
+		}
+		return g.run(ctx, []*T{request})
+	}
 	c := &call[T]{ctx: ctx, request: request, done: make(chan struct{})}
 	if err := g.join(c); err != nil {
 		return err

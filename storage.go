@@ -167,6 +167,26 @@ type Intaker interface {
 	Intake(ctx context.Context, leads []*Lead, decide func(Rotation) Rotation) (bool, error)
 }
 
+// Joiner is a Storage that can work inside a transaction of the host's. A Storage
+// need not be one.
+type Joiner interface {
+	// Join returns a Storage all of whose methods work inside tx, such as an
+	// *sql.Tx. Its Update runs do once; if do fails, only what it has done is
+	// undone, and tx stays usable unless the database itself has failed. Nothing is
+	// committed, and tx is not used before one of the methods is called: they return
+	// an error where it can't be joined, ErrIsolation for one whose isolation would
+	// hide what others have committed. Migrate and Close do nothing; a Storage that
+	// is inside one already joins the same.
+	Join(tx any) Storage
+}
+
+// Executor runs statements of a host's inside a transaction: with arguments in the
+// form of its driver ($1 on PostgreSQL, ? on SQLite). It returns how many rows were
+// touched. A Tx need not be one, but then Config.Hooks can't write with it.
+type Executor interface {
+	Exec(ctx context.Context, query string, args ...any) (int64, error)
+}
+
 // Lead is a customer on its way in.
 type Lead struct {
 	Customer Customer // with its SalesManager, if it has one already

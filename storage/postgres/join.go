@@ -2,12 +2,47 @@ package postgres
 
 import (
 	"context"
+	"database/sql"
+	"fmt"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
+
+// WithTx is cims.Manager.WithTx for a transaction of pgx's own, such as one of a
+// pgxpool. m has to work over this package's Storage; it panics if its Storage
+// joins no transactions, and m's methods return an error if it joins others only.
+func WithTx(m *cims.Manager, tx pgx.Tx) *cims.Manager { return m.Join(tx) }
+
+// join is a Dialect's.
+func join(tx any) (sqlstore.Conn, error) {
+	switch tx := tx.(type) {
+	case *sql.Tx:
+		return sqlstore.SQL{IConn: simple{tx}}, nil
+	case pgx.Tx:
+		return joined{tx, []any{pgx.QueryExecModeSimpleProtocol}}, nil
+	}
+	return nil, fmt.Errorf("cims: a pgx.Tx or an *sql.Tx of pgx's stdlib can be joined on PostgreSQL, not a %T", tx)
+}
+
+// fit is a Dialect's Joined. Under a snapshot the rotation would be read as it was
+// before the lock was taken; and see Open for the strings.
+func fit(ctx context.Context, conn sqlstore.Conn) error {
+	var isolation, conforming string
+	if err := sqlstore.ScanOne(ctx, conn, "SELECT current_setting('transaction_isolation'), current_setting('standard_conforming_strings')", &isolation, &conforming); err != nil {
+		return err
+	}
+	switch {
+	case isolation != "read committed" && isolation != "read uncommitted": // which is the same here
+		return &cims.Error{Kind: cims.ErrIsolation, Err: fmt.Errorf("it is %s", isolation)}
+	case conforming != "on":
+		return errConforming
+	}
+	return nil
+}
 
 // joined is a transaction of the host's as a sqlstore.Conn. The arguments of
 // bun's statements are part of their text: mode sends those as they are.

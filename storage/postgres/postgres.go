@@ -128,10 +128,12 @@ func New(db *sql.DB, options ...Option) (*Storage, error) {
 		return nil, &cims.Error{Kind: cims.ErrUnavailable, Err: err}
 	}
 	if conforming != "on" {
-		return nil, errors.New("cims: standard_conforming_strings has to be on")
+		return nil, errConforming
 	}
 	return newStorage(db, nil, host)
 }
+
+var errConforming = errors.New("cims: standard_conforming_strings has to be on")
 
 func newStorage(db *sql.DB, closing func() error, host names) (*Storage, error) {
 	steps, err := sqlstore.Steps(migrations)
@@ -146,21 +148,25 @@ func newStorage(db *sql.DB, closing func() error, host names) (*Storage, error) 
 
 func dialect(steps []sqlstore.Step, host names) sqlstore.Dialect {
 	return sqlstore.Dialect{
-		Bun:         pgdialect.New(),
-		Begin:       begin,
-		Wrap:        func(db bun.IConn) bun.IConn { return simple{db} },
-		Prepared:    prepared,
-		ForUpdate:   " FOR UPDATE",
-		ForKeyShare: " FOR KEY SHARE",
-		Lower:       "lower",
-		StartsWith:  startsWith,
-		Classify:    classify,
-		Intake:      intake,
-		Columns:     host.columns,
-		Copying:     host.copying(),
-		Steps:       steps,
-		TryLock:     tryLock,
-		BuildIndex:  buildIndex,
+		Bun:      pgdialect.New(),
+		Begin:    begin,
+		Wrap:     func(db bun.IConn) bun.IConn { return simple{db} },
+		Prepared: prepared,
+		Join:     join,
+		Joined:   fit,
+
+		TakesArguments: beneath,
+		ForUpdate:      " FOR UPDATE",
+		ForKeyShare:    " FOR KEY SHARE",
+		Lower:          "lower",
+		StartsWith:     startsWith,
+		Classify:       classify,
+		Intake:         intake,
+		Columns:        host.columns,
+		Copying:        host.copying(),
+		Steps:          steps,
+		TryLock:        tryLock,
+		BuildIndex:     buildIndex,
 	}
 }
 

@@ -148,14 +148,29 @@ func New(db *sql.DB, options ...Option) (*Storage, error) {
 	if choices.synchronous != "" {
 		return nil, errors.New("cims: the connections are the host's: open them with _pragma=" + string(choices.synchronous))
 	}
-	var checked bool
-	if err := db.QueryRowContext(context.Background(), "PRAGMA foreign_keys").Scan(&checked); err != nil {
-		return nil, fmt.Errorf("cims: database: %w", err)
-	}
-	if !checked {
-		return nil, errors.New("cims: foreign keys are off: open the database with _pragma=foreign_keys(1)")
+	if err := checksForeignKeys(context.Background(), sqlstore.SQL{IConn: db}); err != nil {
+		return nil, err
 	}
 	return newStorage(choices.names, db, db, nil), nil
+}
+
+func checksForeignKeys(ctx context.Context, conn sqlstore.Conn) error {
+	var checked bool
+	if err := sqlstore.ScanOne(ctx, conn, "PRAGMA foreign_keys", &checked); err != nil {
+		return fmt.Errorf("cims: database: %w", err)
+	}
+	if !checked {
+		return errors.New("cims: foreign keys are off: open the database with _pragma=foreign_keys(1)")
+	}
+	return nil
+}
+
+// join is a Dialect's.
+func join(tx any) (sqlstore.Conn, error) {
+	if tx, ok := tx.(*sql.Tx); ok {
+		return sqlstore.SQL{IConn: tx}, nil
+	}
+	return nil, fmt.Errorf("cims: an *sql.Tx of modernc.org/sqlite can be joined on SQLite, not a %T", tx)
 }
 
 func newStorage(names sqlstore.Names, write, read *sql.DB, closing func() error) *Storage {
@@ -171,6 +186,8 @@ func (h *host) dialect() sqlstore.Dialect {
 	return sqlstore.Dialect{
 		Bun:         sqlitedialect.New(),
 		Begin:       begin,
+		Join:        join,
+		Joined:      checksForeignKeys,
 		Lower:       lower,
 		StartsWith:  startsWith,
 		TimesAsText: true,

@@ -77,7 +77,11 @@ func (q *queries) fill(ctx context.Context, table string) (filling, error) {
 	if known, ok := q.hosts.tables[table]; ok {
 		return known, nil
 	}
-	columns, err := q.dialect.Columns(ctx, q.conn, table)
+	conn, err := q.on(ctx)
+	if err != nil {
+		return filling{}, err
+	}
+	columns, err := q.dialect.Columns(ctx, conn, table)
 	if err != nil {
 		return filling{}, q.explain(err)
 	}

@@ -238,7 +238,11 @@ func (s *Store) newer(applied int) error {
 // applied counts the steps that are done.
 func (q *queries) applied(ctx context.Context) (int, error) {
 	var applied sql.Null[int]
-	err := ScanOne(ctx, q.conn, "SELECT max(id) FROM cims_migrations", &applied)
+	conn, err := q.on(ctx)
+	if err != nil {
+		return 0, err
+	}
+	err = ScanOne(ctx, conn, "SELECT max(id) FROM cims_migrations", &applied)
 	return applied.V, err
 }
 

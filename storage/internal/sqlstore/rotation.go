@@ -37,7 +37,11 @@ func ScanRotation(rows Rows) (cims.Rotation, error) {
 
 // Rotation implements cims.Reader.
 func (q *queries) Rotation(ctx context.Context) (rotation cims.Rotation, err error) {
-	rows, err := q.prepared(ctx, q.conn, ReadRotation(q.user), nil)
+	conn, err := q.on(ctx)
+	if err != nil {
+		return rotation, err
+	}
+	rows, err := q.prepared(ctx, conn, ReadRotation(q.user), nil)
 	if err != nil {
 		return rotation, q.explain(err)
 	}

@@ -32,6 +32,15 @@ type Dialect struct {
 	// its arguments, as a prepared statement of the connection.
 	Prepared func(ctx context.Context, conn Conn, query string, args []any) (ResultSet, error)
 
+	// TakesArguments, if set, is the connection as one that takes arguments beside
+	// their statement.
+	TakesArguments func(conn Conn) Conn
+
+	// Join makes a host's transaction what statements run on. Joined looks at it
+	// before the first one, and returns an error if they can't.
+	Join   func(tx any) (Conn, error)
+	Joined func(ctx context.Context, conn Conn) error
+
 	// ForUpdate and ForKeyShare are the locking clauses of a SELECT: the rows
 	// are kept from all changes, or from deletion. Empty where a transaction
 	// has the database to itself.
@@ -108,17 +117,23 @@ type queries struct {
 	db      *bun.DB // formats; conn runs
 	conn    Conn
 	hosts   *hostTables
+	entry   *entry // of a host's transaction, or nil
 
 	customer, user string // what is read as these tables
+}
+
+// on is what a statement runs on. A host's transaction is looked at first.
+func (q *queries) on(ctx context.Context) (Conn, error) {
+	if q.entry == nil {
+		return q.conn, nil
+	}
+	return q.conn, q.entry.look(ctx, q)
 }
 
 // sql is what a transaction of our own runs on.
 func (q *queries) sql() bun.IConn { return q.conn.(SQL).IConn } //nolint:forcetypeassert // attempt made it
 
-var (
-	_ cims.Storage = (*Store)(nil)
-	_ cims.Tx      = (*queries)(nil)
-)
+var _ cims.Storage = (*Store)(nil)
 
 // New makes a Store. Close calls closing, if it is not nil.
 func New(dialect Dialect, write, read *sql.DB, closing func() error) *Store {
@@ -157,7 +172,7 @@ const (
 // Update implements cims.Storage.
 func (s *Store) Update(ctx context.Context, do func(context.Context, cims.Tx) error) error {
 	return s.Retry(ctx, func() error {
-		return s.attempt(ctx, s.dialect.Begin, func(ctx context.Context, tx *queries) error { return do(ctx, tx) })
+		return s.attempt(ctx, s.dialect.Begin, func(ctx context.Context, q *queries) error { return do(ctx, tx{q}) })
 	})
 }
 
@@ -247,20 +262,24 @@ func (s *Store) Ready(ctx context.Context) error {
 }
 
 // current returns nil when the schema is.
-func (s *Store) current(ctx context.Context) error {
-	applied, err := s.applied(ctx)
+func (q *queries) current(ctx context.Context) error {
+	applied, err := q.applied(ctx)
 	if err != nil {
-		return s.explain(fmt.Errorf("schema: %w", err))
+		return q.explain(fmt.Errorf("schema: %w", err))
 	}
-	if applied < len(s.dialect.Steps) {
-		return fmt.Errorf("cims: the schema is at step %d of %d: run Migrate", applied, len(s.dialect.Steps))
+	if applied < len(q.dialect.Steps) {
+		return fmt.Errorf("cims: the schema is at step %d of %d: run Migrate", applied, len(q.dialect.Steps))
 	}
 	return nil
 }
 
 // rows reads all rows of a statement.
 func rows[T any](ctx context.Context, q *queries, query string, args ...any) ([]T, error) {
-	found, err := q.conn.Query(ctx, q.format(query, args))
+	conn, err := q.on(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := conn.Query(ctx, q.format(query, args))
 	if err != nil {
 		return nil, q.explain(err)
 	}
@@ -290,7 +309,11 @@ func often[T any](ctx context.Context, q *queries, query string, args ...any) ([
 	if q.dialect.Prepared == nil {
 		return rows[T](ctx, q, query, args...)
 	}
-	found, err := q.dialect.Prepared(ctx, q.conn, query, args)
+	conn, err := q.on(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found, err := q.dialect.Prepared(ctx, conn, query, args)
 	if err != nil {
 		return nil, q.explain(err)
 	}
@@ -317,23 +340,37 @@ func oftenOne[T any](ctx context.Context, q *queries, query string, args ...any)
 
 // exec runs a statement and returns how many rows it touched.
 func (q *queries) exec(ctx context.Context, query string, args ...any) (int, error) {
-	count, err := q.conn.Exec(ctx, q.format(query, args))
+	conn, err := q.on(ctx)
+	if err != nil {
+		return 0, err
+	}
+	count, err := conn.Exec(ctx, q.format(query, args))
 	return int(count), q.explain(err)
 }
 
-// guarded runs a statement that may be refused for what it would break, and
-// leaves the transaction usable if it is: PostgreSQL would abort it.
-func (q *queries) guarded(ctx context.Context, do func() error) error {
+// guarded runs what may be refused, and if it is, or panics, leaves the
+// transaction as it was before, and usable: PostgreSQL would abort it.
+func (q *queries) guarded(ctx context.Context, do func() error) (err error) {
 	if _, err := q.exec(ctx, "SAVEPOINT cims_guarded"); err != nil {
 		return err
 	}
-	if err := do(); err != nil {
-		if _, undo := q.exec(ctx, "ROLLBACK TO SAVEPOINT cims_guarded"); undo != nil {
-			return errors.Join(err, undo)
+	done := false
+	defer func() {
+		if !done {
+			// Undone, it is still there.
+			ctx := context.WithoutCancel(ctx)
+			_, undo := q.exec(ctx, "ROLLBACK TO SAVEPOINT cims_guarded")
+			if undo == nil {
+				_, undo = q.exec(ctx, "RELEASE SAVEPOINT cims_guarded")
+			}
+			err = errors.Join(err, undo)
 		}
+	}()
+	if err := do(); err != nil {
 		return err
 	}
-	_, err := q.exec(ctx, "RELEASE SAVEPOINT cims_guarded")
+	done = true
+	_, err = q.exec(ctx, "RELEASE SAVEPOINT cims_guarded")
 	return err
 }
 

@@ -1,0 +1,88 @@
+package sqlstore
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cimskit/cims"
+)
+
+// joined is a cims.Storage inside a transaction of the host's.
+type joined struct {
+	*queries
+	store *Store
+}
+
+var (
+	_ cims.Joiner = (*Store)(nil)
+	_ cims.Joiner = joined{}
+)
+
+// Join implements cims.Joiner.
+func (s *Store) Join(tx any) cims.Storage {
+	q := *s.queries
+	q.entry = new(entry)
+	q.conn, q.entry.err = s.dialect.Join(tx)
+	return joined{&q, s}
+}
+
+// Join implements cims.Joiner.
+func (j joined) Join(tx any) cims.Storage { return j.store.Join(tx) }
+
+// tx is a cims.Tx, in which hooks can run statements of the host's.
+type tx struct{ *queries }
+
+var (
+	_ cims.Tx       = tx{}
+	_ cims.Executor = tx{}
+)
+
+// Exec implements cims.Executor.
+func (t tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	conn, err := t.on(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if t.dialect.TakesArguments != nil {
+		conn = t.dialect.TakesArguments(conn)
+	}
+	return conn.Exec(ctx, query, args...)
+}
+
+// Update implements cims.Storage.
+func (j joined) Update(ctx context.Context, do func(context.Context, cims.Tx) error) error {
+	return j.explain(j.guarded(ctx, func() error {
+		if err := do(ctx, tx{j.queries}); err != nil {
+			return err
+		}
+		return ctx.Err()
+	}))
+}
+
+// Migrate implements cims.Storage.
+func (j joined) Migrate(context.Context) error {
+	return errors.New("cims: the schema can't be migrated inside a transaction of the host's")
+}
+
+// Ready implements cims.Storage.
+func (j joined) Ready(ctx context.Context) error { return j.current(ctx) }
+
+// Close implements cims.Storage.
+func (j joined) Close() error { return nil }
+
+// entry is what is known of a host's transaction.
+type entry struct {
+	fit bool
+	err error // why it can't be joined at all
+}
+
+func (e *entry) look(ctx context.Context, q *queries) error {
+	if e.fit || e.err != nil {
+		return e.err
+	}
+	if err := q.dialect.Joined(ctx, q.conn); err != nil {
+		return q.explain(err)
+	}
+	e.fit = true
+	return nil
+}
