@@ -236,8 +236,14 @@ func (m *Manager) SetSalesManager(ctx context.Context, actor Actor, id int64, up
 		after.Members[i].Weight = or(update.Weight, after.Members[i].Weight)
 		after.Members[i].Paused = or(update.Paused, after.Members[i].Paused)
 		manager = after.Members[i].manager()
-		_, err = tx.SaveRotation(ctx, after.changedFrom(pool), nil, nil)
-		return err
+		before := pool.Members[i].manager()
+		if manager == before {
+			return nil
+		}
+		if _, err = tx.SaveRotation(ctx, after.changedFrom(pool), nil, nil); err != nil {
+			return err
+		}
+		return m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntitySalesManager, EntityID: id, Before: before, After: manager})
 	})
 	if err != nil {
 		return SalesManager{}, err
@@ -287,7 +293,9 @@ func (m *Manager) Assign(ctx context.Context, actor Actor, customerID, salesMana
 			return err
 		}
 		assignment = assignments[0]
-		return nil
+		owned := customer
+		owned.SalesManager, owned.Assignment, owned.UpdatedAt = new(pool.Members[i].Person), new(assignment), assignment.AssignedAt
+		return m.tellAssigned(ctx, tx, always(actor), []Customer{customer}, []Customer{owned}, CauseManual)
 	})
 	return assignment, err
 }
@@ -295,6 +303,7 @@ func (m *Manager) Assign(ctx context.Context, actor Actor, customerID, salesMana
 // autoAssignment is one customer that asks for the rotation's next.
 type autoAssignment struct {
 	customerID int64
+	actor      Actor
 	assignment *Assignment // the answer
 	found      bool
 }
@@ -308,7 +317,7 @@ func (m *Manager) AutoAssign(ctx context.Context, actor Actor, customerID int64)
 	if err := actor.need(LeadsAssign); err != nil {
 		return nil, err
 	}
-	request := &autoAssignment{customerID: customerID}
+	request := &autoAssignment{customerID: customerID, actor: actor}
 	if err := m.assignments.do(ctx, request); err != nil {
 		return nil, err
 	}
@@ -338,17 +347,22 @@ func (m *Manager) autoAssign(ctx context.Context, requests []*autoAssignment) er
 			byID[known[i].ID] = &known[i]
 		}
 		var leads []Customer
+		var askedBy []Actor
 		places := map[int64]int{} // of a customer in leads
-		for _, id := range ids {
+		for i, id := range ids {
 			customer := byID[id]
 			if _, again := places[id]; customer == nil || customer.SalesManager != nil || again {
 				continue
 			}
 			places[id] = len(leads)
-			leads = append(leads, *customer)
+			leads, askedBy = append(leads, *customer), append(askedBy, requests[i].actor)
 		}
 		if len(leads) > 0 {
+			before := slices.Clone(leads)
 			if _, err := m.handOut(ctx, tx, pool, leads, CauseAutomatic, nil); err != nil {
+				return err
+			}
+			if err := m.tellAssigned(ctx, tx, func(i int) Actor { return askedBy[i] }, before, leads, CauseAutomatic); err != nil {
 				return err
 			}
 		}
@@ -404,7 +418,11 @@ func (m *Manager) redistribute(ctx context.Context, tx Tx, actor Actor, user Use
 		if err != nil {
 			return err
 		}
+		before := slices.Clone(leads)
 		if pool, err = m.handOut(ctx, tx, pool, leads, CauseRedistributed, actor.id()); err != nil {
+			return err
+		}
+		if err := m.tellAssigned(ctx, tx, always(actor), before, leads, CauseRedistributed); err != nil {
 			return err
 		}
 	}
@@ -426,7 +444,7 @@ func (m *Manager) AssignBacklog(ctx context.Context, actor Actor) (BacklogResult
 		return result, err
 	}
 	for {
-		assigned, waiting, err := m.assignUnassigned(ctx, false, actor.id())
+		assigned, waiting, err := m.assignUnassigned(ctx, false, actor)
 		result.Assigned += assigned
 		result.Waiting += waiting
 		if err != nil || assigned+waiting == 0 {
@@ -438,7 +456,7 @@ func (m *Manager) AssignBacklog(ctx context.Context, actor Actor) (BacklogResult
 // assignUnassigned hands out up to a batch of those who wait, or of those who
 // were left without, oldest first. It returns how many got somebody and how
 // many wait now.
-func (m *Manager) assignUnassigned(ctx context.Context, waiting bool, by *int64) (assigned, left int, err error) {
+func (m *Manager) assignUnassigned(ctx context.Context, waiting bool, actor Actor) (assigned, left int, err error) {
 	err = m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
 		assigned, left = 0, 0
 		pool, err := tx.LockRotation(ctx)
@@ -459,10 +477,14 @@ func (m *Manager) assignUnassigned(ctx context.Context, waiting bool, by *int64)
 		slices.SortFunc(leads, func(a, b Customer) int {
 			return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 		})
-		if _, err := m.handOut(ctx, tx, pool, leads, CauseAutomatic, by); err != nil {
+		before := slices.Clone(leads)
+		if _, err := m.handOut(ctx, tx, pool, leads, CauseAutomatic, actor.id()); err != nil {
 			return err
 		}
 		if pool.anyEligible() {
+			if err := m.tellAssigned(ctx, tx, always(actor), before, leads, CauseAutomatic); err != nil {
+				return err
+			}
 			assigned = len(leads)
 		} else {
 			left = len(leads)
@@ -525,7 +547,7 @@ func (m *Manager) assignWaiting(ctx context.Context) error {
 		if err != nil || !pool.anyEligible() {
 			return err
 		}
-		assigned, _, err := m.assignUnassigned(ctx, true, nil)
+		assigned, _, err := m.assignUnassigned(ctx, true, System("waiting leads"))
 		if err != nil || assigned == 0 {
 			return err
 		}

@@ -138,6 +138,9 @@ type Config struct {
 	// gets the next one that is due.
 	ManualTakesTurn bool
 
+	// Hooks are run, in their order, on each change, in its transaction.
+	Hooks []Hook
+
 	// WaitingInterval is how often waiting leads are looked for: leads that
 	// came while no sales manager was active. Default: half a second, so that
 	// they are assigned within a second of somebody becoming active, whichever
@@ -210,7 +213,7 @@ func New(storage Storage, config *Config) (*Manager, error) {
 	}
 	m.intakes.run, m.assignments.run = m.takeIn, m.autoAssign
 	var ctx context.Context
-	ctx, m.stop = context.WithCancel(context.Background()) //nolint:gosec // Close calls it
+	ctx, m.stop = context.WithCancel(context.Background())
 	go m.work(ctx)
 	return m, nil
 }
@@ -354,6 +357,9 @@ func actor(account Account) (Actor, error) {
 
 // User is the acting user; the zero User for System.
 func (a Actor) User() User { return a.user }
+
+// System is what the function of this name was told; empty for a user.
+func (a Actor) System() string { return a.system }
 
 // Permissions lists what the actor may do, in the order of AllPermissions.
 func (a Actor) Permissions() []Permission {

@@ -217,7 +217,7 @@ func (m *Manager) AddCustomer(ctx context.Context, actor Actor, in NewCustomer) 
 
 func newIntake(actor Actor, in NewCustomer) (*intake, error) {
 	var check checks
-	request := &intake{by: actor.id(), in: Customer{
+	request := &intake{actor: actor, in: Customer{
 		FullName:    check.line("full_name", in.FullName, 1, 500),
 		PhoneNumber: check.line("phone_number", in.PhoneNumber, 0, 50),
 		Platform:    check.line("platform", in.Platform, 0, 255),
@@ -406,10 +406,24 @@ func (m *Manager) SetStatus(ctx context.Context, actor Actor, customerID int64, 
 			CustomerID: customer.ID, From: customer.StatusName, To: status,
 			Cause: CauseManual, By: actor.id(), Reason: reason, Owner: customer.owner(), At: m.after(customer.UpdatedAt),
 		}
+		told := change.change(customer)
 		customer.StatusName, customer.UpdatedAt = change.To, change.At
-		return tx.ChangeStatuses(ctx, []StatusChange{change})
+		if err := tx.ChangeStatuses(ctx, []StatusChange{change}); err != nil {
+			return err
+		}
+		return m.tell(ctx, tx, actor, told)
 	})
 	return customer, err
+}
+
+// change is what to tell of it.
+func (c StatusChange) change(before Customer) Change {
+	after := before
+	after.StatusName, after.UpdatedAt = c.To, c.At
+	return Change{
+		Action: ActionStatus, Entity: EntityCustomer, EntityID: c.CustomerID,
+		Before: before, After: after, At: c.At, Cause: c.Cause, Reason: c.Reason,
+	}
 }
 
 // lockCustomer locks a customer that is within reach. ErrNotFound.

@@ -89,7 +89,7 @@ func (m *Manager) importLeads(
 	}
 	run := func(lockFirst bool) error {
 		return m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
-			b := bulk{manager: m, tx: tx, progress: progress, each: each, gained: map[int64]int{}}
+			b := bulk{manager: m, tx: tx, actor: actor, progress: progress, each: each, gained: map[int64]int{}}
 			err := b.all(ctx, actor, leads, lockFirst)
 			stored = b.stored
 			return err
@@ -114,6 +114,7 @@ func (m *Manager) importLeads(
 type bulk struct {
 	manager  *Manager
 	tx       Tx
+	actor    Actor
 	progress func(int)
 	each     func(int, []*Lead)
 
@@ -181,7 +182,7 @@ func (b *bulk) lead(ctx context.Context, actor Actor, in NewCustomer, statuses m
 	if err != nil {
 		return nil, err
 	}
-	lead := &Lead{Customer: request.in, By: request.by}
+	lead := &Lead{Customer: request.in, By: actor.id()}
 	lead.Customer.StatusName, err = b.manager.statusOf(ctx, b.tx, statuses, request.in.StatusName)
 	return lead, err
 }
@@ -210,6 +211,11 @@ func (b *bulk) store(ctx context.Context, leads []*Lead) error {
 	}
 	for id, n := range gained(leads) {
 		b.gained[id] += n
+	}
+	for _, lead := range leads {
+		if err := b.manager.tell(ctx, b.tx, b.actor, created(lead.Customer)); err != nil {
+			return err
+		}
 	}
 	b.each(b.stored, leads)
 	b.stored += len(leads)

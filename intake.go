@@ -8,9 +8,9 @@ import (
 
 // intake is one new lead on its way in.
 type intake struct {
-	in  Customer // what is to be stored
-	by  *int64
-	key Key // empty without an idempotency key
+	in    Customer // what is to be stored
+	actor Actor
+	key   Key // empty without an idempotency key
 
 	customer Customer // the answer
 }
@@ -30,7 +30,7 @@ func (m *Manager) takeIn(ctx context.Context, requests []*intake) error {
 // takeInFast leaves everything that may be refused to takeInCarefully.
 func (m *Manager) takeInFast(ctx context.Context, requests []*intake) (bool, error) {
 	fast, ok := m.storage.(Intaker)
-	if !ok {
+	if !ok || len(m.config.Hooks) > 0 {
 		return false, nil
 	}
 	leads := make([]*Lead, len(requests))
@@ -38,7 +38,7 @@ func (m *Manager) takeInFast(ctx context.Context, requests []*intake) (bool, err
 		if request.key.Key != "" {
 			return false, nil
 		}
-		leads[i] = &Lead{Customer: request.in, By: request.by}
+		leads[i] = &Lead{Customer: request.in, By: request.actor.id()}
 		if request.in.StatusName == "" {
 			leads[i].Customer.StatusName = m.config.InitialStatus
 		}
@@ -79,7 +79,7 @@ func (m *Manager) takeInCarefully(ctx context.Context, tx Tx, requests []*intake
 	leads := make([]*Lead, len(fresh))
 	statuses := map[string]string{}
 	for i, request := range fresh {
-		leads[i] = &Lead{Customer: request.in, By: request.by}
+		leads[i] = &Lead{Customer: request.in, By: request.actor.id()}
 		if leads[i].Customer.StatusName, err = m.statusOf(ctx, tx, statuses, request.in.StatusName); err != nil {
 			return err
 		}
@@ -97,6 +97,9 @@ func (m *Manager) takeInCarefully(ctx context.Context, tx Tx, requests []*intake
 	}
 	for i, lead := range leads {
 		fresh[i].customer = lead.Customer
+		if err := m.tell(ctx, tx, fresh[i].actor, created(lead.Customer)); err != nil {
+			return err
+		}
 	}
 	return saveKeys(ctx, tx, fresh)
 }

@@ -164,8 +164,10 @@ func (m *Manager) CreateRole(ctx context.Context, actor Actor, in NewRole) (Role
 		role.CreatedAt = m.now()
 		role.UpdatedAt = role.CreatedAt
 		var err error
-		role.ID, err = tx.InsertRole(ctx, role)
-		return err
+		if role.ID, err = tx.InsertRole(ctx, role); err != nil {
+			return err
+		}
+		return m.tell(ctx, tx, actor, Change{Action: ActionCreated, Entity: EntityRole, EntityID: role.ID, After: role})
 	})
 	return role, err
 }
@@ -242,7 +244,10 @@ func (m *Manager) UpdateRole(ctx context.Context, actor Actor, id int64, update 
 			return nil
 		}
 		role.UpdatedAt = m.after(before.UpdatedAt)
-		return tx.UpdateRole(ctx, role)
+		if err := tx.UpdateRole(ctx, role); err != nil {
+			return err
+		}
+		return m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityRole, EntityID: id, Before: before, After: role})
 	})
 	return role, err
 }
@@ -296,7 +301,10 @@ func (m *Manager) DeleteRole(ctx context.Context, actor Actor, id int64, how Del
 		if err := inUse(EntityRole, role.Name, count); err != nil {
 			return err
 		}
-		return tx.DeleteRole(ctx, id)
+		if err := tx.DeleteRole(ctx, id); err != nil {
+			return err
+		}
+		return m.tell(ctx, tx, actor, Change{Action: ActionDeleted, Entity: EntityRole, EntityID: id, Before: role})
 	})
 }
 
@@ -315,7 +323,35 @@ func (m *Manager) moveUsers(ctx context.Context, tx Tx, actor Actor, role Role, 
 	if target.Name == RoleCEO && !actor.isCEO() {
 		return &Error{Kind: ErrForbidden, Reason: ReasonOnlyCEO, Entity: EntityRole, Name: target.Name}
 	}
-	return tx.MoveUsers(ctx, role.Name, target.Name)
+	moved, err := m.usersToTell(ctx, tx, role.Name)
+	if err != nil {
+		return err
+	}
+	if err := tx.MoveUsers(ctx, role.Name, target.Name); err != nil {
+		return err
+	}
+	for _, user := range moved {
+		after := user
+		after.RoleName = target.Name
+		if err := m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityUser, EntityID: user.ID, Before: user, After: after}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// usersToTell are all who have a role, if anybody wants to be told of them. The
+// role is locked.
+func (m *Manager) usersToTell(ctx context.Context, tx Tx, role string) (users []User, err error) {
+	if len(m.config.Hooks) == 0 {
+		return nil, nil
+	}
+	for query := (UserQuery{Role: role, Limit: batch}); ; query.AfterID = users[len(users)-1].ID {
+		part, err := tx.Users(ctx, query)
+		if users = append(users, part...); err != nil || len(part) < batch {
+			return users, err
+		}
+	}
 }
 
 // useRole reads an active role and keeps it from being deleted until the

@@ -99,8 +99,10 @@ func (m *Manager) CreateStatus(ctx context.Context, actor Actor, in NewStatus) (
 		status.CreatedAt = m.now()
 		status.UpdatedAt = status.CreatedAt
 		var err error
-		status.ID, err = tx.InsertStatus(ctx, status)
-		return err
+		if status.ID, err = tx.InsertStatus(ctx, status); err != nil {
+			return err
+		}
+		return m.tell(ctx, tx, actor, Change{Action: ActionCreated, Entity: EntityStatus, EntityID: status.ID, After: status})
 	})
 	return status, err
 }
@@ -147,7 +149,10 @@ func (m *Manager) UpdateStatus(ctx context.Context, actor Actor, id int64, updat
 			return nil
 		}
 		status.UpdatedAt = m.after(before.UpdatedAt)
-		return tx.UpdateStatus(ctx, status)
+		if err := tx.UpdateStatus(ctx, status); err != nil {
+			return err
+		}
+		return m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityStatus, EntityID: id, Before: before, After: status})
 	})
 	return status, err
 }
@@ -192,7 +197,10 @@ func (m *Manager) DeleteStatus(ctx context.Context, actor Actor, id int64, how D
 		if err := inUse(EntityStatus, status.Name, count); err != nil {
 			return err
 		}
-		return tx.DeleteStatus(ctx, id)
+		if err := tx.DeleteStatus(ctx, id); err != nil {
+			return err
+		}
+		return m.tell(ctx, tx, actor, Change{Action: ActionDeleted, Entity: EntityStatus, EntityID: id, Before: status})
 	})
 }
 
@@ -209,14 +217,19 @@ func (m *Manager) moveCustomers(ctx context.Context, tx Tx, actor Actor, from, t
 			return err
 		}
 		var changes []StatusChange
+		var told []Change
 		for _, c := range customers {
 			if c.StatusName == from { // and has not been moved on by somebody else
-				changes = append(changes, StatusChange{
+				change := StatusChange{
 					CustomerID: c.ID, From: from, To: to, Cause: CauseMoved, By: actor.id(), Owner: c.owner(), At: m.after(c.UpdatedAt),
-				})
+				}
+				changes, told = append(changes, change), append(told, change.change(c))
 			}
 		}
 		if err := tx.ChangeStatuses(ctx, changes); err != nil {
+			return err
+		}
+		if err := m.tell(ctx, tx, actor, told...); err != nil {
 			return err
 		}
 	}

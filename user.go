@@ -123,8 +123,10 @@ func (m *Manager) CreateUser(ctx context.Context, actor Actor, in NewUser) (User
 			return err
 		}
 		var err error
-		user.ID, err = tx.InsertUser(ctx, user)
-		return err
+		if user.ID, err = tx.InsertUser(ctx, user); err != nil {
+			return err
+		}
+		return m.tell(ctx, tx, actor, Change{Action: ActionCreated, Entity: EntityUser, EntityID: user.ID, After: user})
 	})
 	if err != nil {
 		return User{}, err
@@ -179,6 +181,9 @@ func (m *Manager) UpdateUser(ctx context.Context, actor Actor, id int64, update 
 		}
 		if user != before.User {
 			if err := tx.UpdateUser(ctx, user); err != nil {
+				return err
+			}
+			if err := m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityUser, EntityID: id, Before: before.User, After: user}); err != nil {
 				return err
 			}
 		}

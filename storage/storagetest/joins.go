@@ -1,6 +1,7 @@
 package storagetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -40,6 +41,7 @@ func RunJoins(t *testing.T, factory func(t *testing.T) (open Open, begin Host)) 
 		{"EachKindOfChange", (*hosting).eachChange},
 		{"JoiningAgainIsTheSame", (*hosting).again},
 		{"AKeyIsKeptWithTheTransaction", (*hosting).keys},
+		{"HooksRunInside", (*hosting).hooks},
 		{"AfterClose", (*hosting).afterClose},
 		{"FairBesideOthers", (*hosting).fair},
 	} {
@@ -236,6 +238,32 @@ func (h *hosting) keys(t *testing.T) {
 		require.Equal(t, first, second)
 		return err
 	})
+	require.Len(t, h.customers(t, cims.CustomerFilter{}), 1)
+}
+
+func (h *hosting) hooks(t *testing.T) {
+	h.sellers(t, "Anvar")
+	id := 0
+	crm := h.manager(t, h.Storage, &cims.Config{Hooks: []cims.Hook{
+		func(ctx context.Context, tx cims.Executor, _ cims.Change) error {
+			_, err := tx.Exec(ctx, order(id))
+			return err
+		},
+	}})
+	for _, commit := range []bool{false, true} {
+		id++
+		tx := h.begin(t)
+		_, err := tx.Join(crm).AddCustomer(t.Context(), system, cims.NewCustomer{FullName: "Aziza"})
+		require.NoError(t, err)
+		_, err = tx.Join(crm).AddCustomer(t.Context(), system, cims.NewCustomer{FullName: "Bekzod"})
+		require.Error(t, err, "there is such an order")
+		if commit {
+			require.NoError(t, tx.Commit())
+		} else {
+			require.NoError(t, tx.Rollback())
+		}
+		h.requireOrder(t, id, commit)
+	}
 	require.Len(t, h.customers(t, cims.CustomerFilter{}), 1)
 }
 

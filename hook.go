@@ -1,0 +1,118 @@
+package cims
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Hook is told of each change inside the transaction that makes it: what it writes
+// through tx is committed with the change, or is not. That is the place for an
+// outbox or a log of the host's own:
+//
+//	func(ctx context.Context, tx cims.Executor, change cims.Change) error {
+//		_, err := tx.Exec(ctx, "INSERT INTO outbox (id, subject) VALUES ($1, $2)", change.ID.String(), change.Action)
+//		return err
+//	}
+//
+// An error, or a panic, undoes the change and is the caller's, and nobody else's,
+// also where callers share a transaction. The error is wrapped, so that errors.Is
+// and errors.As find it.
+//
+// A hook should do nothing else: it runs under the rotation's lock, and again, with
+// other ids, where the transaction has to be repeated. Nothing is told of what
+// other programs do. With hooks leads that arrive at once still share transactions,
+// but in more round trips.
+type Hook func(ctx context.Context, tx Executor, change Change) error
+
+// Change is something that a Manager has done.
+type Change struct {
+	ID       uuid.UUID // version 7: later ones sort after earlier ones
+	At       time.Time
+	Actor    Actor // who did it, or on whose behalf the rotation did
+	Action   Action
+	Entity   Entity // what it was done to, and with EntityID which
+	EntityID int64
+
+	// Before and After are a Status, Role, User, Customer or SalesManager, as Entity
+	// says: nil where there was none before, or is none after.
+	Before, After any
+
+	Cause  Cause  // of a change of a customer
+	Reason string // given for a change of a customer's status
+}
+
+// Action is what was done.
+type Action string
+
+// The actions. A customer is never updated otherwise than by getting another
+// status or another sales manager.
+const (
+	ActionCreated  Action = "created"
+	ActionUpdated  Action = "updated"
+	ActionDeleted  Action = "deleted"
+	ActionStatus   Action = "status"   // a customer's status was changed
+	ActionAssigned Action = "assigned" // a customer's sales manager was, also to nobody
+)
+
+// tell runs the hooks on changes that have just been made in tx.
+func (m *Manager) tell(ctx context.Context, tx Tx, actor Actor, changes ...Change) error {
+	if len(m.config.Hooks) == 0 {
+		return nil
+	}
+	executor, ok := tx.(Executor)
+	if !ok {
+		executor = noExecutor{tx}
+	}
+	for _, change := range changes {
+		var err error
+		if change.ID, err = uuid.NewV7(); err != nil {
+			return err
+		}
+		change.Actor = actor
+		if change.At.IsZero() {
+			change.At = m.now()
+		}
+		for _, hook := range m.config.Hooks {
+			if err := hook(ctx, executor, change); err != nil {
+				return fmt.Errorf("cims: hook: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// tellAssigned tells of leads that may have got another sales manager, or none.
+func (m *Manager) tellAssigned(ctx context.Context, tx Tx, by func(i int) Actor, before, after []Customer, cause Cause) error {
+	for i, lead := range after {
+		if was, is := before[i].owner(), lead.owner(); (was == nil && is == nil) || (was != nil && is != nil && *was == *is) {
+			continue
+		}
+		change := Change{
+			Action: ActionAssigned, Entity: EntityCustomer, EntityID: lead.ID,
+			Before: before[i], After: lead, At: lead.UpdatedAt, Cause: cause,
+		}
+		if err := m.tell(ctx, tx, by(i), change); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func always(actor Actor) func(int) Actor { return func(int) Actor { return actor } }
+
+// created is what to tell of a new lead.
+func created(lead Customer) Change {
+	return Change{
+		Action: ActionCreated, Entity: EntityCustomer, EntityID: lead.ID, After: lead, At: lead.CreatedAt, Cause: CauseCreated,
+	}
+}
+
+// noExecutor is for a Storage whose transactions run no statements.
+type noExecutor struct{ tx Tx }
+
+func (e noExecutor) Exec(context.Context, string, ...any) (int64, error) {
+	return 0, fmt.Errorf("cims: a %T runs no statements of the host's", e.tx)
+}
