@@ -295,7 +295,7 @@ func (m *Manager) Assign(ctx context.Context, actor Actor, customerID, salesMana
 		assignment = assignments[0]
 		owned := customer
 		owned.SalesManager, owned.Assignment, owned.UpdatedAt = new(pool.Members[i].Person), new(assignment), assignment.AssignedAt
-		return m.tellAssigned(ctx, tx, always(actor), []Customer{customer}, []Customer{owned}, CauseManual)
+		return m.tellAssigned(ctx, tx, actor, []Customer{customer}, []Customer{owned}, CauseManual)
 	})
 	return assignment, err
 }
@@ -317,7 +317,7 @@ func (m *Manager) AutoAssign(ctx context.Context, actor Actor, customerID int64)
 	if err := actor.need(LeadsAssign); err != nil {
 		return nil, err
 	}
-	request := &autoAssignment{customerID: customerID, actor: actor}
+	request := &autoAssignment{customerID: customerID, actor: actor.during(ctx)}
 	if err := m.assignments.do(ctx, request); err != nil {
 		return nil, err
 	}
@@ -362,8 +362,10 @@ func (m *Manager) autoAssign(ctx context.Context, requests []*autoAssignment) er
 			if _, err := m.handOut(ctx, tx, pool, leads, CauseAutomatic, nil); err != nil {
 				return err
 			}
-			if err := m.tellAssigned(ctx, tx, func(i int) Actor { return askedBy[i] }, before, leads, CauseAutomatic); err != nil {
-				return err
+			for i := range leads { // each on behalf of somebody else
+				if err := m.tellAssigned(ctx, tx, askedBy[i], before[i:i+1], leads[i:i+1], CauseAutomatic); err != nil {
+					return err
+				}
 			}
 		}
 		for _, request := range requests {
@@ -422,7 +424,7 @@ func (m *Manager) redistribute(ctx context.Context, tx Tx, actor Actor, user Use
 		if pool, err = m.handOut(ctx, tx, pool, leads, CauseRedistributed, actor.id()); err != nil {
 			return err
 		}
-		if err := m.tellAssigned(ctx, tx, always(actor), before, leads, CauseRedistributed); err != nil {
+		if err := m.tellAssigned(ctx, tx, actor, before, leads, CauseRedistributed); err != nil {
 			return err
 		}
 	}
@@ -482,7 +484,7 @@ func (m *Manager) assignUnassigned(ctx context.Context, waiting bool, actor Acto
 			return err
 		}
 		if pool.anyEligible() {
-			if err := m.tellAssigned(ctx, tx, always(actor), before, leads, CauseAutomatic); err != nil {
+			if err := m.tellAssigned(ctx, tx, actor, before, leads, CauseAutomatic); err != nil {
 				return err
 			}
 			assigned = len(leads)

@@ -205,7 +205,7 @@ func (m *Manager) AddCustomer(ctx context.Context, actor Actor, in NewCustomer) 
 	if _, err := actor.leads(LeadsWrite, LeadsWriteOwn); err != nil {
 		return Customer{}, err
 	}
-	request, err := newIntake(actor, in)
+	request, err := newIntake(actor.during(ctx), in)
 	if err != nil {
 		return Customer{}, err
 	}

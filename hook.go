@@ -1,8 +1,10 @@
 package cims
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -42,6 +44,9 @@ type Change struct {
 
 	Cause  Cause  // of a change of a customer
 	Reason string // given for a change of a customer's status
+	MoveTo string // of a deletion: the status or role where those went who had it
+
+	RequestID string // of WithRequestID; empty for none
 }
 
 // Action is what was done.
@@ -57,8 +62,47 @@ const (
 	ActionAssigned Action = "assigned" // a customer's sales manager was, also to nobody
 )
 
-// tell runs the hooks on changes that have just been made in tx.
+// tell writes changes that have just been made in tx into the audit log, and runs
+// the hooks on them.
 func (m *Manager) tell(ctx context.Context, tx Tx, actor Actor, changes ...Change) error {
+	for part := range slices.Chunk(changes, batch) {
+		if err := m.tellPart(ctx, tx, actor, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Manager) tellPart(ctx context.Context, tx Tx, actor Actor, changes []Change) error {
+	var told []Change
+	var entries []AuditEntry
+	for _, change := range changes {
+		audited := change.audited(actor)
+		if !audited && len(m.config.Hooks) == 0 {
+			continue
+		}
+		var err error
+		if change.ID, err = uuid.NewV7(); err != nil {
+			return err
+		}
+		change.Actor, change.RequestID = actor, cmp.Or(actor.requestID, RequestID(ctx))
+		if change.At.IsZero() {
+			change.At = m.now()
+		}
+		told = append(told, change)
+		if audited {
+			entries = append(entries, change.entry())
+		}
+	}
+	if len(entries) > 0 {
+		if err := tx.AppendAudit(ctx, entries); err != nil {
+			return err
+		}
+	}
+	return m.runHooks(ctx, tx, told)
+}
+
+func (m *Manager) runHooks(ctx context.Context, tx Tx, changes []Change) error {
 	if len(m.config.Hooks) == 0 {
 		return nil
 	}
@@ -67,14 +111,6 @@ func (m *Manager) tell(ctx context.Context, tx Tx, actor Actor, changes ...Chang
 		executor = noExecutor{tx}
 	}
 	for _, change := range changes {
-		var err error
-		if change.ID, err = uuid.NewV7(); err != nil {
-			return err
-		}
-		change.Actor = actor
-		if change.At.IsZero() {
-			change.At = m.now()
-		}
 		for _, hook := range m.config.Hooks {
 			if err := hook(ctx, executor, change); err != nil {
 				return fmt.Errorf("cims: hook: %w", err)
@@ -85,23 +121,19 @@ func (m *Manager) tell(ctx context.Context, tx Tx, actor Actor, changes ...Chang
 }
 
 // tellAssigned tells of leads that may have got another sales manager, or none.
-func (m *Manager) tellAssigned(ctx context.Context, tx Tx, by func(i int) Actor, before, after []Customer, cause Cause) error {
+func (m *Manager) tellAssigned(ctx context.Context, tx Tx, actor Actor, before, after []Customer, cause Cause) error {
+	var changes []Change
 	for i, lead := range after {
 		if was, is := before[i].owner(), lead.owner(); (was == nil && is == nil) || (was != nil && is != nil && *was == *is) {
 			continue
 		}
-		change := Change{
+		changes = append(changes, Change{
 			Action: ActionAssigned, Entity: EntityCustomer, EntityID: lead.ID,
 			Before: before[i], After: lead, At: lead.UpdatedAt, Cause: cause,
-		}
-		if err := m.tell(ctx, tx, by(i), change); err != nil {
-			return err
-		}
+		})
 	}
-	return nil
+	return m.tell(ctx, tx, actor, changes...)
 }
-
-func always(actor Actor) func(int) Actor { return func(int) Actor { return actor } }
 
 // created is what to tell of a new lead.
 func created(lead Customer) Change {

@@ -167,7 +167,7 @@ func (m *Manager) CreateRole(ctx context.Context, actor Actor, in NewRole) (Role
 		if role.ID, err = tx.InsertRole(ctx, role); err != nil {
 			return err
 		}
-		return m.tell(ctx, tx, actor, Change{Action: ActionCreated, Entity: EntityRole, EntityID: role.ID, After: role})
+		return m.tell(ctx, tx, actor, Change{Action: ActionCreated, Entity: EntityRole, EntityID: role.ID, After: role, At: role.CreatedAt})
 	})
 	return role, err
 }
@@ -247,7 +247,7 @@ func (m *Manager) UpdateRole(ctx context.Context, actor Actor, id int64, update 
 		if err := tx.UpdateRole(ctx, role); err != nil {
 			return err
 		}
-		return m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityRole, EntityID: id, Before: before, After: role})
+		return m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityRole, EntityID: id, Before: before, After: role, At: role.UpdatedAt})
 	})
 	return role, err
 }
@@ -304,7 +304,7 @@ func (m *Manager) DeleteRole(ctx context.Context, actor Actor, id int64, how Del
 		if err := tx.DeleteRole(ctx, id); err != nil {
 			return err
 		}
-		return m.tell(ctx, tx, actor, Change{Action: ActionDeleted, Entity: EntityRole, EntityID: id, Before: role})
+		return m.tell(ctx, tx, actor, Change{Action: ActionDeleted, Entity: EntityRole, EntityID: id, Before: role, MoveTo: normalName(how.MoveTo)})
 	})
 }
 
@@ -323,29 +323,24 @@ func (m *Manager) moveUsers(ctx context.Context, tx Tx, actor Actor, role Role, 
 	if target.Name == RoleCEO && !actor.isCEO() {
 		return &Error{Kind: ErrForbidden, Reason: ReasonOnlyCEO, Entity: EntityRole, Name: target.Name}
 	}
-	moved, err := m.usersToTell(ctx, tx, role.Name)
+	moved, err := usersWith(ctx, tx, role.Name)
 	if err != nil {
 		return err
 	}
 	if err := tx.MoveUsers(ctx, role.Name, target.Name); err != nil {
 		return err
 	}
-	for _, user := range moved {
+	changes := make([]Change, len(moved))
+	for i, user := range moved {
 		after := user
 		after.RoleName = target.Name
-		if err := m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityUser, EntityID: user.ID, Before: user, After: after}); err != nil {
-			return err
-		}
+		changes[i] = Change{Action: ActionUpdated, Entity: EntityUser, EntityID: user.ID, Before: user, After: after}
 	}
-	return nil
+	return m.tell(ctx, tx, actor, changes...)
 }
 
-// usersToTell are all who have a role, if anybody wants to be told of them. The
-// role is locked.
-func (m *Manager) usersToTell(ctx context.Context, tx Tx, role string) (users []User, err error) {
-	if len(m.config.Hooks) == 0 {
-		return nil, nil
-	}
+// usersWith are all who have a role, which is locked.
+func usersWith(ctx context.Context, tx Tx, role string) (users []User, err error) {
 	for query := (UserQuery{Role: role, Limit: batch}); ; query.AfterID = users[len(users)-1].ID {
 		part, err := tx.Users(ctx, query)
 		if users = append(users, part...); err != nil || len(part) < batch {

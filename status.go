@@ -102,7 +102,7 @@ func (m *Manager) CreateStatus(ctx context.Context, actor Actor, in NewStatus) (
 		if status.ID, err = tx.InsertStatus(ctx, status); err != nil {
 			return err
 		}
-		return m.tell(ctx, tx, actor, Change{Action: ActionCreated, Entity: EntityStatus, EntityID: status.ID, After: status})
+		return m.tell(ctx, tx, actor, Change{Action: ActionCreated, Entity: EntityStatus, EntityID: status.ID, After: status, At: status.CreatedAt})
 	})
 	return status, err
 }
@@ -152,7 +152,7 @@ func (m *Manager) UpdateStatus(ctx context.Context, actor Actor, id int64, updat
 		if err := tx.UpdateStatus(ctx, status); err != nil {
 			return err
 		}
-		return m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityStatus, EntityID: id, Before: before, After: status})
+		return m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityStatus, EntityID: id, Before: before, After: status, At: status.UpdatedAt})
 	})
 	return status, err
 }
@@ -200,7 +200,7 @@ func (m *Manager) DeleteStatus(ctx context.Context, actor Actor, id int64, how D
 		if err := tx.DeleteStatus(ctx, id); err != nil {
 			return err
 		}
-		return m.tell(ctx, tx, actor, Change{Action: ActionDeleted, Entity: EntityStatus, EntityID: id, Before: status})
+		return m.tell(ctx, tx, actor, Change{Action: ActionDeleted, Entity: EntityStatus, EntityID: id, Before: status, MoveTo: normalName(how.MoveTo)})
 	})
 }
 

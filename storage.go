@@ -74,6 +74,8 @@ type Reader interface {
 	// History returns what happened to a customer, oldest first (by time, a
 	// status before an assignment, then id).
 	History(ctx context.Context, query HistoryQuery) ([]Event, error)
+	// Audit returns entries of the audit log, newest (highest id) first.
+	Audit(ctx context.Context, query AuditQuery) ([]AuditEntry, error)
 	// Conversion measures; the query is complete and valid.
 	Conversion(ctx context.Context, query ConversionQuery) (Conversion, error)
 
@@ -142,6 +144,10 @@ type Tx interface {
 	// ChangeStatuses carries out changes and records them in the history: one
 	// for each customer at most.
 	ChangeStatuses(ctx context.Context, changes []StatusChange) error
+
+	// AppendAudit adds entries to the audit log, and gives them their ids: they
+	// ascend. Nothing else ever changes it.
+	AppendAudit(ctx context.Context, entries []AuditEntry) error
 
 	// ClaimKey claims an idempotency key. It returns nil if the key is new, or
 	// older than expired: then it is claimed until the transaction ends, and
@@ -237,6 +243,13 @@ type EventPosition struct {
 	At   time.Time
 	Kind EventKind
 	ID   int64
+}
+
+// AuditQuery selects entries of the audit log.
+type AuditQuery struct {
+	AuditFilter
+	BeforeID *int64
+	Limit    int
 }
 
 // StatusChange is a change of a customer's status.

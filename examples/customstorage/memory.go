@@ -59,6 +59,7 @@ type tables struct {
 	rotation  cims.Rotation          // without its members
 	members   map[int64]cims.Member  // by user, whose name and email here may be old
 	keys      map[keyName]cims.Key
+	audit     []cims.AuditEntry // each one's id is its place, from 1
 }
 
 // customer is stored with nothing of its sales manager but the assignment.
@@ -81,6 +82,7 @@ func (t *tables) clone() *tables {
 		rotation:  t.rotation,
 		members:   maps.Clone(t.members),
 		keys:      maps.Clone(t.keys),
+		audit:     slices.Clip(t.audit), // who adds to it copies it
 	}
 }
 
@@ -464,6 +466,35 @@ func (r reader) Conversion(ctx context.Context, query cims.ConversionQuery) (cim
 	return result, nil
 }
 
+func (r reader) Audit(ctx context.Context, query cims.AuditQuery) ([]cims.AuditEntry, error) {
+	t, err := r.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	wanted := func(e cims.AuditEntry) bool {
+		return (query.BeforeID == nil || e.ID < *query.BeforeID) &&
+			(query.Entity == "" || e.Entity == query.Entity) &&
+			(query.EntityID == nil || e.EntityID == *query.EntityID) &&
+			(query.By == nil || e.By != nil && e.By.ID == *query.By) &&
+			(query.Action == "" || e.Action == query.Action) &&
+			(query.RequestID == "" || e.RequestID == query.RequestID) &&
+			(query.Since.IsZero() || !e.At.Before(query.Since)) &&
+			(query.Until.IsZero() || e.At.Before(query.Until))
+	}
+	entries := []cims.AuditEntry{}
+	for _, entry := range slices.Backward(t.audit) {
+		if len(entries) < query.Limit && wanted(entry) {
+			entries = append(entries, copyEntry(entry))
+		}
+	}
+	return entries, nil
+}
+
+func copyEntry(e cims.AuditEntry) cims.AuditEntry {
+	e.By, e.Before, e.After = copyOf(e.By), slices.Clone(e.Before), slices.Clone(e.After)
+	return e
+}
+
 func (r reader) Rotation(ctx context.Context) (cims.Rotation, error) {
 	t, err := r.read(ctx)
 	if err != nil {
@@ -590,6 +621,15 @@ func (x *tx) UpdateUser(_ context.Context, user cims.User) error {
 		return exists(cims.EntityUser, user.Email)
 	}
 	x.users[user.ID] = user
+	return nil
+}
+
+func (x *tx) AppendAudit(_ context.Context, entries []cims.AuditEntry) error {
+	for _, entry := range entries {
+		entry = copyEntry(entry)
+		entry.ID = int64(len(x.audit)) + 1
+		x.audit = append(x.audit, entry)
+	}
 	return nil
 }
 

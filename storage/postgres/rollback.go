@@ -118,7 +118,7 @@ const endRollback = `
 		END LOOP;
 		DELETE FROM sales_manager_counter AS k USING cims_added AS a WHERE a.kind = 'row' AND a.table_name = 'sales_manager_counter' AND a.name = CAST(k.id AS TEXT);
 		DROP VIEW cims_parts;
-		DROP TABLE IF EXISTS sales_manager_rotation, cims_unassigned, customer_status_history, assignment_history, cims_idempotency;
+		DROP TABLE IF EXISTS sales_manager_rotation, cims_unassigned, customer_status_history, assignment_history, cims_idempotency, cims_audit;
 		FOR gone IN SELECT oid FROM pg_proc WHERE proname = 'cims_enum_status' AND pronamespace = CAST(current_schema() AS regnamespace) LOOP
 			EXECUTE format('DROP FUNCTION %s', CAST(gone.oid AS regprocedure));
 		END LOOP;

@@ -31,6 +31,7 @@ func (h *host) steps() []step {
 		{name: "003_users", does: "writes the users' roles in the one form of names", run: h.users.fill, fills: &h.users},
 		{name: "004_customers", does: "gives each customer a status, a history and a name to be found by", run: h.customers.fill, fills: &h.customers},
 		{name: "005_indexes", does: `builds the indexes of customer and "user"`, run: h.buildIndexes},
+		{name: "006_audit", does: "makes the audit log, which can only be added to", run: h.makeAudit},
 	}
 }
 
@@ -234,6 +235,10 @@ func (h *host) buildIndexes(ctx context.Context, conn bun.IConn) (bool, error) {
 		}
 	}
 	return false, nil
+}
+
+func (h *host) makeAudit(ctx context.Context, conn bun.IConn) (bool, error) {
+	return false, create(ctx, conn, h.objects("audit"))
 }
 
 // uniqueEmail is for a host that has no such rule itself.

@@ -12,9 +12,9 @@ import (
 // Rollback takes away what Migrate and this library have added, and leaves each
 // column that the host's tables had before as it would be without them: names
 // that Migrate replaced are put back where they have not changed since. Statuses,
-// roles, assignments and histories are lost with their tables. It refuses where a
-// table customer or "user" of ours would be lost with rows in it, and where both
-// are ours, unless force is set. Nothing else may use the database meanwhile, and
+// roles, assignments, histories and the audit log are lost with their tables. It
+// refuses where a table customer or "user" of ours would be lost with rows in it,
+// and where both are ours, unless force is set. Nothing else may use the database meanwhile, and
 // of the Storage only Migrate, Plan, Verify, Rollback and Close work afterwards.
 // It does all or nothing, and nothing where there is nothing of this library.
 func (s *Storage) Rollback(ctx context.Context, force bool) error {
@@ -75,7 +75,7 @@ func (h *host) undo(ctx context.Context, conn bun.IConn, force bool) error {
 			return err
 		}
 	}
-	return drop(ctx, conn, slices.Concat(ours, h.objects("tables")))
+	return drop(ctx, conn, slices.Concat(ours, h.objects("tables"), h.objects("audit")))
 }
 
 // putBack leaves a host's table as it would be without us.

@@ -47,6 +47,7 @@ var contractTests = []test{
 	{"Contract_Keys", contractKeys},
 	{"Contract_ForgetKeys", contractForgetKeys},
 	{"Contract_Conversion", contractConversion},
+	{"Contract_Audit", contractAudit},
 }
 
 // noon is a time that no clock of these tests shows.

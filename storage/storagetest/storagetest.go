@@ -50,7 +50,7 @@ func Run(t *testing.T, factory Factory) {
 		guaranteeTests, // which take the longest
 		statusTests, roleTests, userTests, permissionTests,
 		customerTests, historyTests, idempotencyTests, conversionTests,
-		rotationTests, waitingTests, importTests, hookTests, iteratorTests,
+		rotationTests, waitingTests, importTests, hookTests, auditTests, iteratorTests,
 	) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -88,6 +88,7 @@ var copyTables = []copyTable{
 	{name: "customer_status_history", key: []string{"id"}},
 	{name: "assignment_history", key: []string{"id"}},
 	{name: "cims_idempotency", key: []string{"scope", "key"}},
+	{name: "cims_audit", key: []string{"id"}},
 }
 
 // checkpoints is the table in the target that says how far a copy is. Only a

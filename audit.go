@@ -1,0 +1,231 @@
+package cims
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// AuditEntry says what somebody did to a status, a role, a user, a sales manager's
+// place in the rotation, or the assignment of a customer. It is written in the
+// transaction of the change, and stays: the databases refuse to change or delete
+// it. It holds ids and names as they were, whatever has become of them since.
+//
+// A customer's arrival and its way through the statuses are in its History, and so
+// are the assignments that the rotation makes by itself.
+type AuditEntry struct {
+	ID        int64     // entries ascend by it, also when the clock is set back
+	ChangeID  uuid.UUID // Change.ID, as Config.Hooks were told
+	At        time.Time
+	RequestID string // of WithRequestID; empty for none
+
+	By     *Person // who did it; nil for System
+	System string  // what the function System was told; empty for a user
+
+	Action   Action
+	Entity   Entity
+	EntityID int64
+	Cause    Cause  // of a customer's assignment
+	MoveTo   string // where those went who had the deleted status or role
+
+	// Before and After are the entry in JSON, with the fields of the HTTP API; nil
+	// where there was none before, or is none after. Of a customer they are the
+	// sales manager only, as {"sales_manager": {"id": …}}, or null.
+	Before, After json.RawMessage
+}
+
+// AuditFilter selects entries of the audit log; zero fields select nothing away.
+type AuditFilter struct {
+	Entity    Entity
+	EntityID  *int64
+	By        *int64 // the id of the user who did it
+	Action    Action
+	RequestID string
+	Since     time.Time // not before this
+	Until     time.Time // before this
+}
+
+var (
+	auditedEntities = []Entity{EntityStatus, EntityRole, EntityUser, EntitySalesManager, EntityCustomer}
+	auditedActions  = []Action{ActionCreated, ActionUpdated, ActionDeleted, ActionAssigned}
+)
+
+// Audit lists what was done, newest first. It needs audit:read. It returns
+// ErrInvalid for a malformed page request or filter.
+func (m *Manager) Audit(ctx context.Context, actor Actor, filter AuditFilter, page PageRequest) (Page[AuditEntry], error) {
+	if err := actor.need(AuditRead); err != nil {
+		return Page[AuditEntry]{}, err
+	}
+	var check checks
+	cursor := check.page(page, 'a', 1)
+	if filter.Entity != "" && !slices.Contains(auditedEntities, filter.Entity) {
+		check.add("entity", RuleChoice)
+	}
+	if filter.Action != "" && !slices.Contains(auditedActions, filter.Action) {
+		check.add("action", RuleChoice)
+	}
+	if filter.RequestID != "" && !validRequestID(filter.RequestID) {
+		check.add("request_id", RuleFormat)
+	}
+	filter.Since, filter.Until = check.time("since", filter.Since), check.time("until", filter.Until)
+	if err := check.err(); err != nil {
+		return Page[AuditEntry]{}, err
+	}
+	query := AuditQuery{AuditFilter: filter}
+	if cursor != nil {
+		query.BeforeID = &cursor[0]
+	}
+	return paginate(page, func(limit int) ([]AuditEntry, error) {
+		query.Limit = limit
+		return m.storage.Audit(ctx, query)
+	}, func(e AuditEntry) string { return encodeCursor('a', e.ID) })
+}
+
+// AllAudit ranges over all that Audit lists, as AllCustomers does.
+func (m *Manager) AllAudit(ctx context.Context, actor Actor, filter AuditFilter) iter.Seq2[AuditEntry, error] {
+	return every(ctx, func(page PageRequest) (Page[AuditEntry], error) { return m.Audit(ctx, actor, filter, page) })
+}
+
+// time refuses what no database holds.
+func (c *checks) time(field string, t time.Time) time.Time {
+	if t = t.UTC(); t.Year() < 1 || t.Year() > 9999 {
+		c.add(field, RuleFormat)
+	}
+	return t
+}
+
+// audited tells whether a change is for the audit log: all that somebody decides.
+func (c Change) audited(by Actor) bool {
+	switch {
+	case c.Entity != EntityCustomer:
+		return true
+	case c.Action != ActionAssigned:
+		return false
+	default:
+		return c.Cause != CauseAutomatic || by.system == ""
+	}
+}
+
+// entry is a change as the audit log keeps it.
+func (c Change) entry() AuditEntry {
+	entry := AuditEntry{
+		ChangeID: c.ID, At: c.At, RequestID: c.RequestID, System: c.Actor.system,
+		Action: c.Action, Entity: c.Entity, EntityID: c.EntityID, Cause: c.Cause, MoveTo: c.MoveTo,
+		Before: inJSON(c.Before), After: inJSON(c.After),
+	}
+	if user := c.Actor.user; c.Actor.system == "" {
+		entry.By = &Person{ID: user.ID, Email: user.Email, Name: user.Name, Surname: user.Surname}
+	}
+	return entry
+}
+
+// inJSON is what a change was made to, with the fields of the HTTP API.
+func inJSON(of any) json.RawMessage {
+	type person struct {
+		ID      int64  `json:"id"`
+		Email   string `json:"email"`
+		Name    string `json:"name"`
+		Surname string `json:"surname"`
+	}
+	var fields any
+	switch of := of.(type) {
+	case nil:
+		return nil
+	case Status:
+		fields = struct {
+			ID          int64     `json:"id"`
+			Name        string    `json:"name"`
+			DisplayName string    `json:"display_name"`
+			Description *string   `json:"description"`
+			Color       *string   `json:"color"`
+			Order       int       `json:"order"`
+			Active      bool      `json:"is_active"`
+			System      bool      `json:"is_system"`
+			CreatedAt   time.Time `json:"created_at"`
+			UpdatedAt   time.Time `json:"updated_at"`
+		}{of.ID, of.Name, of.DisplayName, orNil(of.Description), orNil(of.Color), of.Order, of.Active, of.System, of.CreatedAt, of.UpdatedAt}
+	case Role:
+		fields = struct {
+			ID          int64        `json:"id"`
+			Name        string       `json:"name"`
+			DisplayName string       `json:"display_name"`
+			Description *string      `json:"description"`
+			Permissions []Permission `json:"permissions"`
+			Active      bool         `json:"is_active"`
+			System      bool         `json:"is_system"`
+			CreatedAt   time.Time    `json:"created_at"`
+			UpdatedAt   time.Time    `json:"updated_at"`
+		}{of.ID, of.Name, of.DisplayName, orNil(of.Description), of.Permissions.list(), of.Active, of.System, of.CreatedAt, of.UpdatedAt}
+	case User:
+		fields = struct {
+			person
+			RoleName *string `json:"role_name"`
+			Active   bool    `json:"is_active"`
+		}{person{of.ID, of.Email, of.Name, of.Surname}, orNil(of.RoleName), of.Active}
+	case SalesManager:
+		fields = struct {
+			person
+			AssignedLeads int  `json:"assigned_leads_count"`
+			Weight        int  `json:"weight"`
+			Paused        bool `json:"paused"`
+		}{person(of.Person), of.AssignedLeads, of.Weight, of.Paused}
+	case Customer:
+		owner := struct {
+			SalesManager *person `json:"sales_manager"`
+		}{}
+		if of.SalesManager != nil {
+			owner.SalesManager = new(person(*of.SalesManager))
+		}
+		fields = owner
+	}
+	text, err := json.Marshal(fields)
+	if err != nil || fields == nil {
+		panic(fmt.Sprintf("cims: a %T is always marshalable: %v", of, err))
+	}
+	return text
+}
+
+func orNil(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}
+
+type requestIDKey struct{}
+
+// WithRequestID names the request that what is done with this context belongs to:
+// the audit log and Config.Hooks get it. httpapi does it for its routes. An id has
+// 1 to 128 letters, digits and ".", "_", "-"; another one is not taken, and the
+// context is returned as it is.
+func WithRequestID(ctx context.Context, id string) context.Context {
+	if !validRequestID(id) {
+		return ctx
+	}
+	return context.WithValue(ctx, requestIDKey{}, id)
+}
+
+// RequestID is what WithRequestID was told; empty for nothing.
+func RequestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey{}).(string)
+	return id
+}
+
+func validRequestID(id string) bool {
+	return id != "" && len(id) <= 128 && !strings.ContainsFunc(id, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r))
+	})
+}
+
+// during is the actor with the id of the request in which it acts: for what is
+// carried out together with others' requests, in another context.
+func (a Actor) during(ctx context.Context) Actor {
+	a.requestID = RequestID(ctx)
+	return a
+}
