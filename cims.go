@@ -68,6 +68,13 @@
 // Every change of a lead's status and sales manager is in its
 // [Manager.History], from the same transaction.
 //
+// # Who did what
+//
+// [Manager.Audit] lists what somebody did to a status, a role, a user, a sales
+// manager or an assignment, with what it was before and after. It is written in
+// the transaction of the change, and can only be added to. [WithRequestID] names
+// the request that it was done in; [Config].Hooks are told of the same changes.
+//
 // # The conversion rate
 //
 // [Manager.ConversionRate] looks at the newest leads and counts those that
@@ -77,10 +84,9 @@
 //
 // # Lists
 //
-// [Manager.Customers], [Manager.Users] and [Manager.History] return pages, for
-// those who show them. [Manager.AllCustomers], [Manager.AllUsers] and
-// [Manager.AllHistory] range over everything, a page at a time, for those who
-// process it:
+// [Manager.Customers], [Manager.Users], [Manager.History] and [Manager.Audit]
+// return pages, for those who show them. [Manager.AllCustomers] and its like range
+// over everything, a page at a time, for those who process it:
 //
 //	for lead, err := range crm.AllCustomers(ctx, actor, cims.CustomerFilter{Status: "need_to_call"}) {
 //		…

@@ -150,6 +150,7 @@ func Register(api huma.API, manager *cims.Manager, opts Options) (err error) {
 	s.customers()
 	s.assignments()
 	s.conversion()
+	s.audit()
 	s.me()
 	return nil
 }
@@ -204,11 +205,6 @@ func mayOpen(actor cims.Actor, permissions []cims.Permission) error {
 	return &cims.Error{Kind: cims.ErrForbidden, Reason: cims.ReasonPermission, Permission: permissions[0]}
 }
 
-type requestIDKey struct{}
-
 // RequestID is the id of the request that ctx belongs to, as in the header
-// X-Request-ID of its answer; empty outside of one.
-func RequestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey{}).(string)
-	return id
-}
+// X-Request-ID of its answer; empty outside of one. It is cims.RequestID.
+func RequestID(ctx context.Context) string { return cims.RequestID(ctx) }

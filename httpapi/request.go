@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cimskit/cims"
 	"github.com/danielgtaylor/huma/v2"
@@ -200,6 +201,12 @@ func (p parameter) set(values []string, to reflect.Value) fault {
 		}
 		to.SetInt(n)
 		return p.between(n)
+	case reflect.Struct:
+		at, err := time.Parse(time.RFC3339, text)
+		if err != nil || at.IsZero() { // which would mean any time
+			return fault{rule: cims.RuleFormat}
+		}
+		to.Set(reflect.ValueOf(at))
 	default:
 		to.SetString(text)
 		return p.text(text)

@@ -242,6 +242,7 @@ const (
 	tagLeads     = "Leads"
 	tagManagers  = "Sales managers"
 	tagAnalytics = "Analytics"
+	tagAudit     = "Audit"
 )
 
 // documentCommons adds what all routes refer to, and leaves alone what the host
@@ -255,6 +256,7 @@ func (s *server) documentCommons() {
 		{Name: tagLeads, Description: "Customers, from their arrival on."},
 		{Name: tagManagers, Description: "Who takes care of which lead."},
 		{Name: tagAnalytics, Description: "How well it works."},
+		{Name: tagAudit, Description: "Who did what."},
 	} {
 		if !slices.ContainsFunc(document.Tags, func(t *huma.Tag) bool { return t.Name == tag.Name }) {
 			document.Tags = append(document.Tags, tag)

@@ -138,20 +138,13 @@ func (s *server) write(hc huma.Context, status int, body any) error {
 
 // withRequestID takes over the client's id of the request if it is harmless.
 func withRequestID(ctx context.Context, sent string) (context.Context, string) {
-	if id := RequestID(ctx); id != "" {
-		return ctx, id
+	if cims.RequestID(ctx) == "" {
+		ctx = cims.WithRequestID(ctx, sent)
 	}
-	id := sent
-	if !validRequestID(id) {
-		id = uuid.Must(uuid.NewV7()).String()
+	if cims.RequestID(ctx) == "" {
+		ctx = cims.WithRequestID(ctx, uuid.Must(uuid.NewV7()).String())
 	}
-	return context.WithValue(ctx, requestIDKey{}, id), id
-}
-
-func validRequestID(id string) bool {
-	return id != "" && len(id) <= 128 && !strings.ContainsFunc(id, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r))
-	})
+	return ctx, cims.RequestID(ctx)
 }
 
 // setHeaders sets what every answer carries.

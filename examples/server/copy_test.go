@@ -28,7 +28,7 @@ func TestMigrateCopy(t *testing.T) {
 				before.stop()
 				stdout, stderr, err := command(t, folder, nil, "migrate", "copy", "-from", from, "-to", to)
 				require.NoError(t, err, stderr)
-				require.Regexp(t, `^\d+ rows of 11 tables copied to .* and found equal, in .*s\n$`, stdout)
+				require.Regexp(t, `^\d+ rows of 12 tables copied to .* and found equal, in .*s\n$`, stdout)
 				require.Empty(t, stderr, "no bar where there is no terminal")
 
 				ceo := launch(t, to).as("ceo@example.com")

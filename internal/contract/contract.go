@@ -104,6 +104,9 @@ var cases = []struct {
 	{"PeriodFollowsTheLanguage", testPeriodFollowsTheLanguage},
 	{"OwnPermissionReachesOwnLeadsOnly", testOwnPermissionReachesOwnLeadsOnly},
 
+	{"AuditSaysWhoDidWhat", testAuditSaysWhoDidWhat},
+	{"AuditIsFiltered", testAuditIsFiltered},
+
 	{"Import", testImport},
 	{"ImportNamesTheBadLine", testImportNamesTheBadLine},
 	{"ImportRefusals", testImportRefusals},

@@ -158,7 +158,7 @@ func TestHostTablesAreAdoptedAndGivenBack(t *testing.T) {
 				plan, err := store.Plan(t.Context())
 				require.NoError(t, err)
 				require.Equal(t, migration.Host, plan.State)
-				require.Len(t, plan.Steps, 5)
+				require.Len(t, plan.Steps, 6)
 				require.Equal(t, before, everything(t, db), "a plan changes nothing")
 
 				require.NoError(t, store.Migrate(t.Context()))

@@ -210,7 +210,7 @@ func fill(t *testing.T, d database) {
 }
 
 var tables = []string{
-	"assignment_history", "cims_idempotency", "cims_unassigned", "customer", "customer_status", "customer_status_history",
+	"assignment_history", "cims_audit", "cims_idempotency", "cims_unassigned", "customer", "customer_status", "customer_status_history",
 	"sales_manager_assignment", "sales_manager_counter", "sales_manager_rotation", "user", "user_role",
 }
 
