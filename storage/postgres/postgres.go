@@ -205,6 +205,8 @@ func classify(err error) sqlstore.Failure {
 			return sqlstore.Unique
 		case code == foreignKey:
 			return sqlstore.ForeignKey
+		case code == "42P01":
+			return sqlstore.NoTable
 		case code == "40001", code == "40P01", code == "55P03": // the last: a lock was not to be had in time
 			return sqlstore.Conflict
 		case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57P"), code == "57014":

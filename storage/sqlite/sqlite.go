@@ -279,6 +279,8 @@ func classify(err error) sqlstore.Failure {
 		return sqlstore.Conflict
 	case code&0xff == sqlite3.SQLITE_IOERR, code&0xff == sqlite3.SQLITE_FULL, code&0xff == sqlite3.SQLITE_CANTOPEN, code&0xff == sqlite3.SQLITE_INTERRUPT:
 		return sqlstore.Unavailable
+	case strings.Contains(err.Error(), "no such table: "): // a mere SQLITE_ERROR
+		return sqlstore.NoTable
 	}
 	return sqlstore.Other
 }

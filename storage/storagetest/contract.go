@@ -155,7 +155,7 @@ func migrateAtOnce(t *testing.T, open Open) {
 		stores[i] = open(t)
 		t.Cleanup(func() { require.NoError(t, stores[i].Close()) })
 	}
-	require.Error(t, stores[0].Ready(t.Context()), "the schema is not there yet")
+	require.ErrorContains(t, stores[0].Ready(t.Context()), "run Migrate", "the schema is not there yet")
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
 	require.Error(t, stores[0].Migrate(canceled))

@@ -100,6 +100,7 @@ const (
 	ForeignKey          // a reference is broken, or would be
 	Conflict            // with another transaction: running again solves it
 	Unavailable         // the database can't be reached, or not in time
+	NoTable             // a table is not there
 )
 
 // Store implements cims.Storage on two pools of connections: one that writes
@@ -264,6 +265,9 @@ func (s *Store) Ready(ctx context.Context) error {
 // current returns nil when the schema is.
 func (q *queries) current(ctx context.Context) error {
 	applied, err := q.applied(ctx)
+	if q.dialect.Classify(err) == NoTable {
+		return fmt.Errorf("cims: nothing of cims is in this database yet: run Migrate: %w", err)
+	}
 	if err != nil {
 		return q.explain(fmt.Errorf("schema: %w", err))
 	}
