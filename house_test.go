@@ -29,14 +29,14 @@ func dependencies(t *testing.T, packages ...string) []string {
 // that it uses, and no others.
 func TestWhoImportsLittlePullsInLittle(t *testing.T) {
 	t.Parallel()
-	const pgx, sqlite, bun, huma, jwt = "github.com/jackc/pgx", "modernc.org/sqlite", "github.com/uptrace/bun", "github.com/danielgtaylor/huma", "github.com/golang-jwt/jwt"
+	const pgx, sqlite, bun, huma, jwt, jwkset = "github.com/jackc/pgx", "modernc.org/sqlite", "github.com/uptrace/bun", "github.com/danielgtaylor/huma", "github.com/golang-jwt/jwt", "github.com/MicahParks/jwkset"
 	require.Empty(t, slices.DeleteFunc(dependencies(t, "."), func(path string) bool { return path == "github.com/google/uuid" }))
 	for _, host := range []struct {
 		imports []string
 		with    []string // so that the test is known to see them
 		without []string
 	}{
-		{[]string{".", "./storage/postgres", "./httpapi", "./httpapi/jwtauth", "./httpapi/docs"}, []string{pgx, bun, huma, jwt}, []string{sqlite, "modernc.org"}},
+		{[]string{".", "./storage/postgres", "./httpapi", "./httpapi/jwtauth", "./httpapi/docs"}, []string{pgx, bun, huma, jwt}, []string{sqlite, "modernc.org", jwkset}},
 		{[]string{".", "./storage/sqlite", "./httpapi", "./httpapi/jwtauth", "./httpapi/docs"}, []string{sqlite, bun, huma, jwt}, []string{pgx, "github.com/jackc"}},
 		{[]string{".", "./storage/postgres"}, []string{pgx, bun}, []string{sqlite, huma, jwt}},
 		{[]string{".", "./storage/sqlite"}, []string{sqlite, bun}, []string{pgx, huma, jwt}},

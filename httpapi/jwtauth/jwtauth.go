@@ -4,15 +4,18 @@
 //
 //	auth, err := jwtauth.New(jwtauth.Config{Secret: secret})
 //
+// A Secret is shared with the login (HS256). A login that keeps its key to itself
+// signs by RS256, ES256 or EdDSA: give its [PublicKeys], or, where it publishes
+// them as a JWK Set, a [KeySource] of the package jwks.
+//
 // Who gets a token is the login's business, which is the host's; [Token] makes
 // one for tests and tools. What a user may do is never read from the token.
 package jwtauth
 
 import (
-	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,7 +27,6 @@ import (
 )
 
 const (
-	minSecret     = 32
 	defaultLeeway = 30 * time.Second
 	maxLeeway     = time.Minute
 	maxToken      = 8 << 10
@@ -32,8 +34,14 @@ const (
 
 // Config says which tokens are good.
 type Config struct {
-	// Secret is the key of HS256, at least 32 bytes. Required.
+	// Secret is the key of HS256, at least 32 bytes. Required, unless there are
+	// Keys.
 	Secret []byte
+	// OldSecrets are good as well: those that were the Secret until all tokens
+	// made with them have expired.
+	OldSecrets [][]byte
+	// Keys are the public keys of RS256, ES256 and EdDSA, instead of a Secret.
+	Keys KeySource
 	// Issuer is what iss must be; empty for anything, or nothing.
 	Issuer string
 	// Audience is what aud must have; empty for anything, or nothing.
@@ -42,15 +50,6 @@ type Config struct {
 	// may be apart: exp, nbf and iat are taken that much less strictly. At most
 	// a minute. Default: 30 seconds.
 	Leeway time.Duration
-}
-
-// keys finds the key that a token has to be signed with. Another kind of key is
-// another implementation.
-type keys interface {
-	// algorithms lists what the keys are for; no other is accepted.
-	algorithms() []string
-	// find returns the key for a token whose signature has yet to be checked.
-	find(token *jwt.Token) (any, error)
 }
 
 // Authenticator is an httpapi.Authenticator for tokens. It is safe for
@@ -63,9 +62,11 @@ type Authenticator struct {
 var _ httpapi.Authenticator = (*Authenticator)(nil)
 
 // New makes an Authenticator. It returns an error for a secret that is too short
-// or that is no secret, and for a leeway out of bounds.
+// or that is no secret, for both or neither of secret and keys, and for a leeway
+// out of bounds.
 func New(config Config) (*Authenticator, error) {
-	if err := checkSecret(config.Secret); err != nil {
+	known, err := config.keys()
+	if err != nil {
 		return nil, err
 	}
 	if config.Leeway < 0 || config.Leeway > maxLeeway {
@@ -74,7 +75,6 @@ func New(config Config) (*Authenticator, error) {
 	if config.Leeway == 0 {
 		config.Leeway = defaultLeeway
 	}
-	known := hmacKey(slices.Clone(config.Secret))
 	options := []jwt.ParserOption{
 		jwt.WithValidMethods(known.algorithms()),
 		jwt.WithExpirationRequired(),
@@ -91,29 +91,6 @@ func New(config Config) (*Authenticator, error) {
 	return &Authenticator{keys: known, parser: jwt.NewParser(options...)}, nil
 }
 
-// checkSecret refuses what somebody could guess or has published. A public key
-// in PEM as the secret is how RS256 tokens are forged as HS256.
-func checkSecret(secret []byte) error {
-	switch {
-	case len(secret) < minSecret:
-		return fmt.Errorf("jwtauth: the secret must have at least %d bytes", minSecret)
-	case bytes.Contains(secret, []byte("-----BEGIN ")):
-		return errors.New("jwtauth: the secret is a PEM file, which is no secret for HS256")
-	case bytes.Count(secret, secret[:1]) == len(secret):
-		return errors.New("jwtauth: the secret is one byte repeated")
-	case len(bytes.TrimSpace(secret)) == 0:
-		return errors.New("jwtauth: the secret is white space only")
-	}
-	return nil
-}
-
-// hmacKey is the one key of HS256.
-type hmacKey []byte
-
-func (hmacKey) algorithms() []string { return []string{jwt.SigningMethodHS256.Alg()} }
-
-func (k hmacKey) find(*jwt.Token) (any, error) { return []byte(k), nil }
-
 // Authenticate reads the Authorization header.
 func (a *Authenticator) Authenticate(ctx huma.Context) (httpapi.Identity, error) {
 	var sent []string
@@ -129,11 +106,11 @@ func (a *Authenticator) Authenticate(ctx huma.Context) (httpapi.Identity, error)
 	if !strings.EqualFold(scheme, "Bearer") {
 		return httpapi.Identity{}, errors.New("jwtauth: no Bearer token")
 	}
-	return a.identify(token)
+	return a.identify(ctx.Context(), token)
 }
 
 // identify checks a token and says whose it is.
-func (a *Authenticator) identify(text string) (httpapi.Identity, error) {
+func (a *Authenticator) identify(ctx context.Context, text string) (httpapi.Identity, error) {
 	if len(text) > maxToken {
 		return httpapi.Identity{}, errors.New("jwtauth: the token is too large")
 	}
@@ -141,7 +118,8 @@ func (a *Authenticator) identify(text string) (httpapi.Identity, error) {
 		return httpapi.Identity{}, err
 	}
 	var said claims
-	if _, err := a.parser.ParseWithClaims(text, &said, a.keys.find); err != nil {
+	find := func(token *jwt.Token) (any, error) { return a.keys.find(ctx, token) }
+	if _, err := a.parser.ParseWithClaims(text, &said, find); err != nil {
 		return httpapi.Identity{}, fmt.Errorf("jwtauth: %w", err)
 	}
 	if strings.Contains(said.Subject, "@") {

@@ -1,6 +1,7 @@
 package jwtauth_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -18,6 +19,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +35,8 @@ import (
 
 var secret = []byte("0123456789abcdef0123456789abcdef")
 
+var newSHA256 = sha256.New
+
 const header = `{"alg":"HS256","typ":"JWT"}`
 
 func encode(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
@@ -45,7 +49,7 @@ func signWith(newHash func() hash.Hash, key []byte, header, claims string) strin
 }
 
 // sign signs whatever it is given, well-formed or not.
-func sign(header, claims string) string { return signWith(sha256.New, secret, header, claims) }
+func sign(header, claims string) string { return signWith(newSHA256, secret, header, claims) }
 
 // good are claims that nothing is wrong with, and more.
 func good(more string) string {
@@ -143,8 +147,8 @@ func TestBadTokensAreRefused(t *testing.T) {
 		"signature cut":        sign(header, good(""))[:len(sign(header, good("")))-2],
 		"signature padded":     sign(header, good("")) + "=",
 		"claims changed":       parts[0] + "." + encode(good(`,"x":1`)) + "." + parts[2],
-		"other secret":         signWith(sha256.New, []byte(strings.Repeat("x", 32)), header, good("")),
-		"empty secret":         signWith(sha256.New, nil, header, good("")),
+		"other secret":         signWith(newSHA256, []byte(strings.Repeat("x", 32)), header, good("")),
+		"empty secret":         signWith(newSHA256, nil, header, good("")),
 		"alg none":             encode(`{"alg":"none"}`) + "." + encode(good("")) + ".",
 		"alg nOnE":             encode(`{"alg":"nOnE"}`) + "." + encode(good("")) + ".",
 		"alg none, signed":     sign(`{"alg":"none"}`, good("")),
@@ -308,6 +312,23 @@ func TestTokenExpires(t *testing.T) {
 	require.Error(t, err)
 }
 
+// requireAgreed reads a token that was let in by a reader of its own, which has to
+// come to the same.
+func requireAgreed(t *testing.T, header, claims string, identity httpapi.Identity) *jwt.Token {
+	t.Helper()
+	var said jwt.MapClaims
+	token, _, err := jwt.NewParser().ParseUnverified(encode(header)+"."+encode(claims)+".", &said)
+	require.NoError(t, err)
+	sub, err := said.GetSubject()
+	require.NoError(t, err)
+	require.NotEqual(t, identity.UserID != 0, identity.Email != "", "one of the two")
+	require.Equal(t, sub, cmp.Or(identity.Email, strconv.FormatInt(identity.UserID, 10)))
+	expires, err := said.GetExpirationTime()
+	require.NoError(t, err)
+	require.True(t, expires.After(time.Now().Add(-time.Minute)))
+	return token
+}
+
 func FuzzToken(f *testing.F) {
 	f.Add(header, `{"sub":"a@example.com","exp":4102444800}`)
 	f.Add(`{"alg":"HS256","crit":["x"]}`, `{"sub":"7","exp":1e99}`)
@@ -315,9 +336,8 @@ func FuzzToken(f *testing.F) {
 	auth, err := jwtauth.New(jwtauth.Config{Secret: secret})
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, header, claims string) {
-		identity, err := authenticate(auth, "Bearer "+sign(header, claims))
-		if err == nil {
-			require.NotEqual(t, identity.UserID != 0, identity.Email != "", "one of the two")
+		if identity, err := authenticate(auth, "Bearer "+sign(header, claims)); err == nil {
+			require.Equal(t, "HS256", requireAgreed(t, header, claims, identity).Method.Alg())
 		}
 	})
 }
