@@ -65,6 +65,12 @@ var cases = []struct {
 	{"EveryRouteKeepsItsPermission", testEveryRouteKeepsItsPermission},
 	{"AnswersAreAsDocumented", testAnswersAreAsDocumented},
 
+	{"TheMatrixOfRightsIsExact", testTheMatrixOfRightsIsExact},
+	{"WhatIsNotThereAndWhatIsNotOnesOwnAreOne", testWhatIsNotThereAndWhatIsNotOnesOwnAreOne},
+	{"NobodyRaisesHimself", testNobodyRaisesHimself},
+	{"TwoCEOsCanNotBothGo", testTwoCEOsCanNotBothGo},
+	{"NobodyIsAssignedToWhoHasGone", testNobodyIsAssignedToWhoHasGone},
+
 	{"StatusesComeInOrder", testStatusesComeInOrder},
 	{"StatusLivesFromCreationToDeletion", testStatusLivesFromCreationToDeletion},
 	{"NullClearsDescriptionAndColorOnly", testNullClearsDescriptionAndColorOnly},

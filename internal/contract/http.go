@@ -14,12 +14,17 @@ import (
 
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/httpapi"
+	"github.com/cimskit/cims/httpapi/jwtauth"
 )
 
 const statusBody = `{"name": "hot", "display_name": "Hot"}`
 
 func testWhoIsUnknownLearnsNothing(t *testing.T, on Host) {
 	on.each(t, func(t *testing.T, s *Server) {
+		token := Token(t, CEOEmail)
+		_, signed, _ := strings.Cut(token, ".")
+		expired, err := jwtauth.Token(secret, CEOEmail, -time.Hour)
+		require.NoError(t, err)
 		var bodies []string
 		for name, set := range map[string]func(*call) *call{
 			"no token":  func(c *call) *call { return c.with("Authorization") },
@@ -32,6 +37,12 @@ func testWhoIsUnknownLearnsNothing(t *testing.T, on Host) {
 			"unknown id":   func(c *call) *call { return c.as(t, "99") },
 			"NUL in email": func(c *call) *call { return c.as(t, "ceo@example.com\x00") },
 			"no sub":       func(c *call) *call { return c.as(t, "") },
+			"expired":      func(c *call) *call { return c.with("Authorization", "Bearer "+expired) },
+			"unsigned":     func(c *call) *call { return c.with("Authorization", "Bearer "+token[:strings.LastIndex(token, ".")+1]) },
+			"changed":      func(c *call) *call { return c.with("Authorization", "Bearer "+strings.Replace(token, ".", ".x", 1)) },
+			"alg none":     func(c *call) *call { return c.with("Authorization", "Bearer eyJhbGciOiJub25lIn0."+signed) },
+			"too large":    func(c *call) *call { return c.with("Authorization", "Bearer "+strings.Repeat("a", 9_000)) },
+			"dots":         func(c *call) *call { return c.with("Authorization", "Bearer "+strings.Repeat(".", 9_000)) },
 		} {
 			for _, request := range []*call{
 				s.request(t, http.MethodGet, "/management/statuses?unknown=1", nil),
