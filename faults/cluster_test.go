@@ -53,8 +53,13 @@ func newCluster(t *testing.T, settings string) *cluster {
 	if credential := serverUser(t); credential != nil {
 		require.NoError(t, os.Chown(c.folder, int(credential.Uid), int(credential.Gid)))
 	}
-	initdb := c.command(t, "initdb", "-D", c.folder, "-U", "postgres", "--locale=C", "--encoding=UTF8", "--auth=trust", "--no-sync")
-	out, err := initdb.CombinedOutput()
+	var out []byte
+	for _, locale := range []string{"C.UTF-8", "C"} { // not every system has the first
+		initdb := c.command(t, "initdb", "-D", c.folder, "-U", "postgres", "--locale="+locale, "--encoding=UTF8", "--auth=trust", "--no-sync")
+		if out, err = initdb.CombinedOutput(); err == nil {
+			break
+		}
+	}
 	require.NoError(t, err, "%s", out)
 	config, err := os.OpenFile(filepath.Join(c.folder, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	require.NoError(t, err)
@@ -75,7 +80,9 @@ func newCluster(t *testing.T, settings string) *cluster {
 func findPostgres() string {
 	var folders []string
 	if initdb, err := exec.LookPath("initdb"); err == nil {
-		folders = append(folders, filepath.Dir(initdb))
+		if initdb, err = filepath.EvalSymlinks(initdb); err == nil { // where the others are
+			folders = append(folders, filepath.Dir(initdb))
+		}
 	}
 	for _, pattern := range []string{
 		"/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/libexec/postgresql*",

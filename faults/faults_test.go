@@ -148,7 +148,13 @@ func (d *database) open(t *testing.T, parameters ...string) *cims.Manager {
 
 func manage(t *testing.T, store cims.Storage) *cims.Manager {
 	t.Helper()
-	crm, err := cims.New(store, &cims.Config{Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	return manageAt(t, store, time.Now)
+}
+
+// manageAt has a clock of its own.
+func manageAt(t *testing.T, store cims.Storage, clock func() time.Time) *cims.Manager {
+	t.Helper()
+	crm, err := cims.New(store, &cims.Config{Clock: clock, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -78,3 +78,42 @@ func make9k() []byte {
 	}
 	return text
 }
+
+// TestFaultDiskErrors has the disk fail in the middle of a process's writing, again
+// and again: a write, a flush, for want of room. Whoever is refused is told so; what
+// was acknowledged is there, and the file is sound.
+func TestFaultDiskErrors(t *testing.T) {
+	t.Parallel()
+	strace := need(t, "strace")
+	for name, inject := range map[string]string{
+		"write":   "pwrite64:error=EIO:when=300+97",
+		"flush":   "fdatasync,fsync:error=EIO:when=40+23",
+		"no room": "pwrite64:error=ENOSPC:when=300+61",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDatabase(t, sqliteURL(t), 5)
+			told := newTold()
+			w := d.start(t, told, "worker", 0, strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64,fdatasync,fsync", "-e", "inject="+inject)
+			for range times(1, 10) {
+				w.requireFault(t)
+				told.requireMore(t, 50)
+			}
+			w.finish(t, true)
+			found := d.check(t, told)
+			refused, unknown := told.faults()
+			report(t, "%d leads acknowledged, 0 lost; %d calls refused, %d of unknown outcome, %d of those stored; the file is sound, spread %d",
+				len(told.stored), refused, unknown, found.leads-len(told.stored), found.spread)
+		})
+	}
+}
+
+// requireFault waits until one more call was refused, or has an unknown outcome.
+func (w *worker) requireFault(t *testing.T) {
+	t.Helper()
+	before, before2 := w.told.faults()
+	require.Eventually(t, func() bool {
+		refused, unknown := w.told.faults()
+		return refused+unknown > before+before2
+	}, patience, time.Millisecond, "nobody notices")
+}

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -124,13 +125,14 @@ type worker struct {
 	told   *told         // what this one said; also goes to the test's
 }
 
-// start starts a worker.
-func (d *database) start(t *testing.T, all *told, name string, leads int) *worker {
+// start starts a worker, if need be by another program.
+func (d *database) start(t *testing.T, all *told, name string, leads int, by ...string) *worker {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
+	command := append(slices.Clone(by), self)
 	w := &worker{
-		cmd:    exec.Command(self), //nolint:gosec,noctx // ourselves; ended by kill or finish
+		cmd:    exec.Command(command[0], command[1:]...), //nolint:gosec,noctx // ourselves; ended by kill or finish
 		stderr: new(strings.Builder), read: make(chan struct{}), told: newTold(),
 	}
 	w.cmd.Env = append(os.Environ(), workerSetting+"="+name, urlSetting+"="+d.url, leadsSetting+"="+strconv.Itoa(leads))

@@ -126,7 +126,9 @@ func (s *Storage) tryIntake(
 	}
 	// A server that shuts down may say so right after it has committed.
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil && !committed {
-		if _, refused := errors.AsType[*pgconn.PgError](err); !refused && !pgconn.SafeToRetry(err) {
+		server, answered := errors.AsType[*pgconn.PgError](err)
+		refused := answered && server.SeverityUnlocalized == "ERROR" // anything worse ends the session, and a pooler says so afterwards
+		if !refused && !pgconn.SafeToRetry(err) {
 			// The commit was on its way too.
 			return false, &cims.Error{Kind: cims.ErrOutcomeUnknown, Err: err}
 		}

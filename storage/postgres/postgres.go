@@ -31,6 +31,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -69,6 +70,12 @@ func (s *Storage) Close() error { return s.Store.Close() }
 // of pgxpool (pool_max_conns and so on). It returns cims.ErrUnavailable if the
 // database can't be reached, and an error for names that can't be. Close closes
 // the connections.
+//
+// Several hosts, as in postgres://host1,host2/database?target_session_attrs=read-write,
+// are tried until one takes writes: so a failover is followed. Through a pooler that
+// gives out connections by the transaction, such as pgbouncer, say
+// default_query_exec_mode=exec, and Migrate without the pooler: it holds locks that
+// belong to a session.
 func Open(ctx context.Context, url string, options ...Option) (*Storage, error) {
 	host, err := namesOf(options)
 	if err != nil {
@@ -82,7 +89,11 @@ func Open(ctx context.Context, url string, options ...Option) (*Storage, error) 
 	// mean what it takes them to mean.
 	config.ConnConfig.RuntimeParams["standard_conforming_strings"] = "on"
 	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
-	config.ConnConfig.RuntimeParams["default_transaction_isolation"] = "read committed"
+	// A pooler that gives out connections by the transaction knows no such setting.
+	pooled := slices.Contains([]pgx.QueryExecMode{pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol}, config.ConnConfig.DefaultQueryExecMode)
+	if !pooled {
+		config.ConnConfig.RuntimeParams["default_transaction_isolation"] = "read committed"
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("cims: database: %w", err)
@@ -100,7 +111,7 @@ func Open(ctx context.Context, url string, options ...Option) (*Storage, error) 
 	if err != nil {
 		return nil, err
 	}
-	store.readCommitted = true
+	store.readCommitted = !pooled
 	return store, nil
 }
 

@@ -1,0 +1,112 @@
+//go:build unix
+
+package faults
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/cimskit/cims"
+)
+
+// TestFaultClockSetBack sets the clock of one of two programs back by hours, on and
+// off, while leads come in and are worked on. The order of events stays that in which
+// they happened, the last hundred stay the last hundred, and a repeated call is still
+// known. The database's own clock decides nothing of that.
+func TestFaultClockSetBack(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, url string) {
+		d := newDatabase(t, url, 3)
+		var behind atomic.Int64
+		clock := func() time.Time { return time.Now().Add(-time.Duration(behind.Load())) }
+		store, err := openStorage(t.Context(), url)
+		require.NoError(t, err)
+		wrong := manageAt(t, store, clock)
+		right, told := d.open(t), newTold()
+
+		rounds := times(4, 40)
+		for round := range rounds {
+			behind.Store(int64(time.Duration(round%4) * 5 * time.Hour))
+			for n, crm := range []*cims.Manager{wrong, right} {
+				name := fmt.Sprintf("lead/%d/%d", round, n)
+				keyed := cims.NewCustomer{FullName: name, IdempotencyKey: name}
+				customer, err := crm.AddCustomer(t.Context(), system, keyed)
+				told.note(name, customer, err)
+				require.NoError(t, err)
+				behind.Store(int64(time.Duration((round+1)%4) * 5 * time.Hour))
+				again, err := crm.AddCustomer(t.Context(), system, keyed)
+				require.NoError(t, err)
+				require.Equal(t, customer.ID, again.ID, "a repeated call is known, however the clock jumps")
+
+				// What happens to a lead happens in the order in which it does.
+				for _, hand := range []*cims.Manager{right, wrong, right} {
+					for _, status := range []string{"continuing", "finished"} {
+						_, err := hand.SetStatus(t.Context(), system, customer.ID, status, "")
+						require.NoError(t, err)
+					}
+					_, err = hand.Assign(t.Context(), system, customer.ID, d.team[round%3])
+					require.NoError(t, err)
+				}
+				events, err := right.History(t.Context(), system, customer.ID, cims.PageRequest{Limit: 200})
+				require.NoError(t, err)
+				status, last := "", time.Time{}
+				for _, event := range events.Items {
+					require.False(t, event.At.Before(last), "in order")
+					last = event.At
+					if event.Kind == cims.StatusEvent {
+						require.Equal(t, status, event.FromStatus, "each begins where the one before ended")
+						status = event.ToStatus
+					}
+				}
+				require.Equal(t, "finished", status)
+			}
+		}
+		// Whoever is asked, and whatever the clock says, counts the same leads.
+		for _, late := range []time.Duration{0, 5 * time.Hour, 15 * time.Hour} {
+			behind.Store(int64(late))
+			for _, last := range []int{1, 5, 100} {
+				want, err := right.ConversionRate(t.Context(), system, cims.ConversionQuery{Last: last, Target: "finished"})
+				require.NoError(t, err)
+				got, err := wrong.ConversionRate(t.Context(), system, cims.ConversionQuery{Last: last, Target: "finished"})
+				require.NoError(t, err)
+				require.Equal(t, want, got)
+				require.Equal(t, min(last, 2*rounds), got.Total)
+				require.Equal(t, got.Total, got.Count)
+			}
+		}
+		var page cims.PageRequest
+		seen := map[int64]bool{}
+		for {
+			part, err := wrong.Customers(t.Context(), system, cims.CustomerFilter{}, page)
+			require.NoError(t, err)
+			for _, customer := range part.Items {
+				require.False(t, seen[customer.ID], "once each")
+				seen[customer.ID] = true
+			}
+			if page.Cursor = part.Next; part.Next == "" {
+				break
+			}
+		}
+		require.Len(t, seen, 2*rounds)
+
+		// Leads that wait are found whatever the clock says.
+		for _, id := range d.team {
+			_, err := wrong.SetSalesManager(t.Context(), system, id, cims.SalesManagerUpdate{Paused: new(true)})
+			require.NoError(t, err)
+		}
+		waits, err := wrong.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: "waits"})
+		require.NoError(t, err)
+		require.Nil(t, waits.SalesManager)
+		_, err = wrong.SetSalesManager(t.Context(), system, d.team[0], cims.SalesManagerUpdate{Paused: new(false)})
+		require.NoError(t, err)
+		require.Eventually(t, func() bool {
+			customer, err := right.Customer(t.Context(), system, waits.ID)
+			return err == nil && customer.SalesManager != nil
+		}, patience, time.Millisecond)
+		report(t, "%d leads, each worked on by two programs whose clocks are up to 15 hours apart: all in order, the same cohort for both", 2*rounds+1)
+	})
+}
