@@ -187,7 +187,7 @@ func decodeCursor(kind byte, count int, cursor string) ([]int64, bool) {
 			return nil, false
 		}
 	}
-	return numbers, true
+	return numbers, encodeCursor(kind, numbers...) == cursor // no other text stands for the same
 }
 
 // microTime reads a time out of a cursor and refuses what no database holds.

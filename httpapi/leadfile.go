@@ -199,7 +199,7 @@ func parseNDJSON(from *bounded) iter.Seq2[lead, error] {
 		n := 0
 		for lines.Scan() {
 			n++
-			text := bytes.TrimSpace(lines.Bytes())
+			text := bytes.Trim(lines.Bytes(), " \t\r") // what is white space in JSON
 			if len(text) == 0 {
 				continue
 			}
