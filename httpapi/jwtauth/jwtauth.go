@@ -4,15 +4,19 @@
 //
 //	auth, err := jwtauth.New(jwtauth.Config{Secret: secret})
 //
+// That is HS256, where the login and this program share a secret. Where only the
+// login can make tokens (RS256, ES256, EdDSA) this program has its public keys, as
+// [Config.PublicKeys] or, where it publishes them, by package jwks.
+//
 // Who gets a token is the login's business, which is the host's; [Token] makes
 // one for tests and tools. What a user may do is never read from the token.
 package jwtauth
 
 import (
 	"bytes"
+	"crypto"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,13 +34,27 @@ const (
 	maxToken      = 8 << 10
 )
 
-// Config says which tokens are good.
+// Config says which tokens are good. There has to be a key of some kind; with
+// several kinds each is for its own algorithms, which is how to move from one to
+// another.
 type Config struct {
-	// Secret is the key of HS256, at least 32 bytes. Required.
+	// Secret is the key of HS256, at least 32 bytes.
 	Secret []byte
+	// MoreSecrets are as good as Secret. To change it, add the new one here, have
+	// the login use it, and take the old one away when its tokens have expired.
+	MoreSecrets [][]byte
+	// PublicKeys are those of the login: *rsa.PublicKey of at least 2048 bits for
+	// RS256, *ecdsa.PublicKey on P-256 for ES256, ed25519.PublicKey for EdDSA. Each
+	// is under the kid that its tokens have, or under "" for tokens that have none.
+	// To change a key, add the new one beside it first.
+	PublicKeys map[string]crypto.PublicKey
+	// KeySource has more of them, that change while the program runs: see package
+	// jwks. It is asked for what is not in PublicKeys, by kid.
+	KeySource KeySource
 	// Issuer is what iss must be; empty for anything, or nothing.
 	Issuer string
-	// Audience is what aud must have; empty for anything, or nothing.
+	// Audience is what aud must have; empty for anything, or nothing. A login that
+	// makes tokens for other programs too needs it, or theirs are good here.
 	Audience string
 	// Leeway is how far the clocks of who issues tokens and who verifies them
 	// may be apart: exp, nbf and iat are taken that much less strictly. At most
@@ -44,28 +62,20 @@ type Config struct {
 	Leeway time.Duration
 }
 
-// keys finds the key that a token has to be signed with. Another kind of key is
-// another implementation.
-type keys interface {
-	// algorithms lists what the keys are for; no other is accepted.
-	algorithms() []string
-	// find returns the key for a token whose signature has yet to be checked.
-	find(token *jwt.Token) (any, error)
-}
-
 // Authenticator is an httpapi.Authenticator for tokens. It is safe for
 // concurrent use.
 type Authenticator struct {
-	keys   keys
+	keys   keyring
 	parser *jwt.Parser
 }
 
 var _ httpapi.Authenticator = (*Authenticator)(nil)
 
-// New makes an Authenticator. It returns an error for a secret that is too short
-// or that is no secret, and for a leeway out of bounds.
+// New makes an Authenticator. It returns an error where there is no key at all or
+// one that is too weak or of the wrong kind, and for a leeway out of bounds.
 func New(config Config) (*Authenticator, error) {
-	if err := checkSecret(config.Secret); err != nil {
+	known, err := newKeyring(config)
+	if err != nil {
 		return nil, err
 	}
 	if config.Leeway < 0 || config.Leeway > maxLeeway {
@@ -74,7 +84,6 @@ func New(config Config) (*Authenticator, error) {
 	if config.Leeway == 0 {
 		config.Leeway = defaultLeeway
 	}
-	known := hmacKey(slices.Clone(config.Secret))
 	options := []jwt.ParserOption{
 		jwt.WithValidMethods(known.algorithms()),
 		jwt.WithExpirationRequired(),
@@ -106,13 +115,6 @@ func checkSecret(secret []byte) error {
 	}
 	return nil
 }
-
-// hmacKey is the one key of HS256.
-type hmacKey []byte
-
-func (hmacKey) algorithms() []string { return []string{jwt.SigningMethodHS256.Alg()} }
-
-func (k hmacKey) find(*jwt.Token) (any, error) { return []byte(k), nil }
 
 // Authenticate reads the Authorization header.
 func (a *Authenticator) Authenticate(ctx huma.Context) (httpapi.Identity, error) {
