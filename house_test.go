@@ -30,6 +30,7 @@ func dependencies(t *testing.T, packages ...string) []string {
 func TestWhoImportsLittlePullsInLittle(t *testing.T) {
 	t.Parallel()
 	const pgx, sqlite, bun, huma, jwt = "github.com/jackc/pgx", "modernc.org/sqlite", "github.com/uptrace/bun", "github.com/danielgtaylor/huma", "github.com/golang-jwt/jwt"
+	const jwkset = "github.com/MicahParks"
 	require.Empty(t, slices.DeleteFunc(dependencies(t, "."), func(path string) bool { return path == "github.com/google/uuid" }))
 	for _, host := range []struct {
 		imports []string
@@ -41,6 +42,8 @@ func TestWhoImportsLittlePullsInLittle(t *testing.T) {
 		{[]string{".", "./storage/postgres"}, []string{pgx, bun}, []string{sqlite, huma, jwt}},
 		{[]string{".", "./storage/sqlite"}, []string{sqlite, bun}, []string{pgx, huma, jwt}},
 		{[]string{".", "./httpapi"}, []string{huma}, []string{bun, pgx, sqlite, jwt}},
+		{[]string{".", "./httpapi/jwtauth"}, []string{huma, jwt}, []string{bun, pgx, sqlite, jwkset, "golang.org/x/time"}},
+		{[]string{".", "./httpapi/jwtauth/jwks"}, []string{huma, jwt, jwkset}, []string{bun, pgx, sqlite}},
 		{[]string{".", "./examples/customstorage"}, nil, []string{bun, pgx, sqlite, huma, jwt}},
 		{[]string{"./examples/embed"}, []string{sqlite}, []string{pgx, huma, jwt}},
 	} {

@@ -50,7 +50,7 @@ func Algorithm(key crypto.PublicKey) (string, error) {
 		}
 		return rs256, nil
 	case *ecdsa.PublicKey:
-		if key == nil || key.Curve != elliptic.P256() {
+		if key == nil || key.Curve != elliptic.P256() || key.X == nil || key.Y == nil { //nolint:staticcheck // Bytes panics where they are nil
 			return "", errors.New("jwtauth: an ECDSA key must be on P-256")
 		}
 		if _, err := key.Bytes(); err != nil {

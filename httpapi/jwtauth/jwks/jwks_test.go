@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -280,9 +281,7 @@ func TestKeysThatAreLeftOut(t *testing.T) {
 	rsaSigner, ecSigner, edSigner := signers[0], signers[1], signers[2]
 	with := func(s authtest.Signer, more map[string]any) map[string]any {
 		key := authtest.JWK("odd", s.Public)
-		for name, value := range more {
-			key[name] = value
-		}
+		maps.Copy(key, more)
 		return key
 	}
 	weak, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // it is to be refused
@@ -353,9 +352,7 @@ func TestKeysThatCount(t *testing.T) {
 		} {
 			const kid = "WsY4ilmyPOjtUJ1bDDLu+MrpSXAZW/RVpJAXGMCUWM="
 			key := authtest.JWK(kid, signer.Public)
-			for name, value := range more {
-				key[name] = value
-			}
+			maps.Copy(key, more)
 			login := authtest.NewLogin(t)
 			login.Publish(key)
 			_, api := open(t, rarely(login.URL))
@@ -374,7 +371,7 @@ func TestConfigIsChecked(t *testing.T) {
 		{URL: "http://login.example.com/jwks.json"},
 		{URL: "http://127.0.0.1.example.com/jwks.json"},
 		{URL: "http://192.168.0.1/jwks.json"},
-		{URL: "https://user:password@127.0.0.1/jwks.json"},
+		{URL: "https://user@127.0.0.1/jwks.json"},
 		{URL: "file:///etc/jwks.json"},
 		{URL: "ftp://127.0.0.1/jwks.json"},
 		{URL: "http://127.0.0.1/", Refresh: -1},
