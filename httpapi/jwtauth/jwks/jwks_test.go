@@ -139,14 +139,13 @@ func TestUnknownKeysFloodNobody(t *testing.T) {
 	t.Run("while the login hangs", func(t *testing.T) {
 		login := authtest.NewLogin(t)
 		_, api := open(t, jwks.Config{URL: login.URL, Refresh: time.Hour, Pause: time.Millisecond, Timeout: time.Hour})
-		hanging, release := make(chan struct{}), make(chan struct{})
-		login.Answer(func(http.ResponseWriter, *http.Request) { close(hanging); <-release })
+		release := make(chan struct{})
+		t.Cleanup(func() { close(release) })
+		login.Answer(func(http.ResponseWriter, *http.Request) { <-release })
 		require.Equal(t, http.StatusUnauthorized, api.Ask(t, authtest.New(jwt.SigningMethodEdDSA).Token("unknown")).Status)
-		<-hanging
+		require.Eventually(t, func() bool { return login.Fetches() == 2 }, patience, time.Millisecond)
 		flood(t, api)
 		require.Equal(t, 2, login.Fetches())
-		login.Publish()
-		close(release)
 	})
 }
 
