@@ -47,7 +47,7 @@ func TestAttacks(t *testing.T) {
 	login.Publish(published...)
 	keys, err := jwks.Open(t.Context(), jwks.Config{URL: login.URL, Refresh: time.Hour, Pause: time.Hour})
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, keys.Close()) })
+	t.Cleanup(keys.Close)
 	var lured atomic.Int64
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { lured.Add(1) }))
 	t.Cleanup(elsewhere.Close)

@@ -1,6 +1,7 @@
 package jwtauth_test
 
 import (
+	"context"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/x509"
@@ -67,7 +68,7 @@ func exampleKey() (file []byte, login func(kid, audience string) string) {
 
 // whoIs asks an Authenticator, as httpapi does for each request.
 func whoIs(auth *jwtauth.Authenticator, token string) string {
-	request := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+	request := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/", http.NoBody)
 	request.Header.Set("Authorization", "Bearer "+token)
 	identity, err := auth.Authenticate(humago.NewContext(&huma.Operation{}, request, httptest.NewRecorder()))
 	if err != nil {

@@ -100,7 +100,7 @@ func (l *exampleLogin) token(sub string) string {
 
 // whoIs asks an Authenticator, as httpapi does for each request.
 func whoIs(auth *jwtauth.Authenticator, token string) string {
-	request := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
+	request := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/", http.NoBody)
 	request.Header.Set("Authorization", "Bearer "+token)
 	identity, err := auth.Authenticate(humago.NewContext(&huma.Operation{}, request, httptest.NewRecorder()))
 	if err != nil {

@@ -56,7 +56,7 @@ type Config struct {
 	// Transport makes the requests, where they need a proxy or a certificate
 	// authority of their own. Default: a plain one that keeps no connection open.
 	Transport http.RoundTripper
-	// Logger is told of fetches that fail and of keys that are refused. Default:
+	// Logger is told of fetches that fail and of keys that don't count. Default:
 	// slog.Default().
 	Logger *slog.Logger
 }
@@ -133,10 +133,9 @@ func Open(ctx context.Context, config Config) (*Keys, error) {
 }
 
 // Close ends the fetching, and returns when it has ended. The keys stay.
-func (k *Keys) Close() error {
+func (k *Keys) Close() {
 	k.stop()
 	<-k.stopped
-	return nil
 }
 
 // PublicKey returns the key that the login published under that id. For an unknown
@@ -144,7 +143,7 @@ func (k *Keys) Close() error {
 func (k *Keys) PublicKey(kid string) (crypto.PublicKey, error) {
 	keys := k.current.Load()
 	if keys == nil {
-		return nil, fmt.Errorf("jwks: there are no keys yet: %w", cims.ErrUnavailable)
+		return nil, noKeysYet{}
 	}
 	key, ok := (*keys)[kid]
 	if !ok {
@@ -156,6 +155,13 @@ func (k *Keys) PublicKey(kid string) (crypto.PublicKey, error) {
 	}
 	return key, nil
 }
+
+// noKeysYet is a cims.ErrUnavailable, whose own words are of the database.
+type noKeysYet struct{} //nolint:errname // it reads as what it says
+
+func (noKeysYet) Error() string { return "jwks: there are no keys yet" }
+
+func (noKeysYet) Is(target error) bool { return target == cims.ErrUnavailable }
 
 // keepFresh fetches until ctx ends, with a pause in between that nothing shortens.
 func (k *Keys) keepFresh(ctx context.Context, fetched bool) {

@@ -30,9 +30,6 @@ func readSet(text []byte, log *slog.Logger) (map[string]crypto.PublicKey, error)
 	for _, text := range set.Keys {
 		var said jwkset.JWKMarshal
 		err := json.Unmarshal(text, &said)
-		if said.USE == jwkset.UseEnc {
-			continue
-		}
 		var key crypto.PublicKey
 		if err == nil {
 			key, err = publicKey(said)
@@ -41,7 +38,7 @@ func readSet(text []byte, log *slog.Logger) (map[string]crypto.PublicKey, error)
 			err = errors.New("another key has that kid")
 		}
 		if err != nil {
-			log.Warn("jwks: a key is refused", "kid", said.KID, "error", err)
+			log.Info("jwks: a published key doesn't count", "kid", said.KID, "error", err)
 			continue
 		}
 		keys[said.KID] = key
