@@ -100,14 +100,14 @@ func TestUnknownKeyIsFetchedSoon(t *testing.T) {
 	require.LessOrEqual(t, login.Fetches(), fetches+1, "what is known needs no fetch; one may have been under way")
 }
 
-// flood sends tokens of 10,000 kids that there are not.
-func flood(t *testing.T, api *authtest.API) {
+// flood sends tokens of so many kids that there are not.
+func flood(t *testing.T, api *authtest.API, kids int) {
 	t.Helper()
 	refused, signer := api.Refused(t), authtest.New(jwt.SigningMethodEdDSA)
 	var senders sync.WaitGroup
 	for sender := range 4 {
 		senders.Go(func() {
-			for i := range 2500 {
+			for i := range kids / 4 {
 				if got := api.Ask(t, signer.Token(fmt.Sprintf("%d-%d", sender, i))); got.Status != refused.Status || got.Body != refused.Body {
 					t.Errorf("%+v", got)
 					return
@@ -122,7 +122,7 @@ func TestUnknownKeysFloodNobody(t *testing.T) {
 	t.Run("within the pause", func(t *testing.T) {
 		login := authtest.NewLogin(t)
 		_, api := open(t, rarely(login.URL))
-		flood(t, api)
+		flood(t, api, 2000)
 		require.Equal(t, 1, login.Fetches(), "the one at the start")
 	})
 	t.Run("over many pauses", func(t *testing.T) {
@@ -130,7 +130,7 @@ func TestUnknownKeysFloodNobody(t *testing.T) {
 		login := authtest.NewLogin(t)
 		start := time.Now()
 		_, api := open(t, jwks.Config{URL: login.URL, Refresh: time.Hour, Pause: pause})
-		flood(t, api)
+		flood(t, api, 10_000)
 		fetches := login.Fetches()
 		t.Logf("%d fetches in %s", fetches, time.Since(start).Round(time.Millisecond))
 		require.LessOrEqual(t, fetches, 1+int(time.Since(start)/pause))
@@ -144,7 +144,7 @@ func TestUnknownKeysFloodNobody(t *testing.T) {
 		login.Answer(func(http.ResponseWriter, *http.Request) { <-release })
 		require.Equal(t, http.StatusUnauthorized, api.Ask(t, authtest.New(jwt.SigningMethodEdDSA).Token("unknown")).Status)
 		require.Eventually(t, func() bool { return login.Fetches() == 2 }, patience, time.Millisecond)
-		flood(t, api)
+		flood(t, api, 2000)
 		require.Equal(t, 2, login.Fetches())
 	})
 }
@@ -277,6 +277,14 @@ func TestLoginHasToBeGenuine(t *testing.T) {
 	require.Equal(t, http.StatusOK, api.Ask(t, signer.Token("1")).Status)
 }
 
+func fetch(t *testing.T, login *authtest.Login) *jwks.Keys {
+	t.Helper()
+	keys, err := jwks.Open(t.Context(), rarely(login.URL))
+	require.NoError(t, err)
+	t.Cleanup(keys.Close)
+	return keys
+}
+
 // TestKeysThatAreLeftOut: a key that is fit for nothing, or for too much, doesn't
 // count, and leaves the others alone.
 func TestKeysThatAreLeftOut(t *testing.T) {
@@ -294,53 +302,52 @@ func TestKeysThatAreLeftOut(t *testing.T) {
 	even := &rsa.PublicKey{N: new(big.Int).Set(rsaSigner.Key.(*rsa.PrivateKey).N), E: 65536}
 	giant := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 16_000), E: 65537}
 	secret := authtest.Encode(string(authtest.Secret))
-	sharedSigner := authtest.New(jwt.SigningMethodHS256)
-	for name, c := range map[string]struct {
-		key    map[string]any
-		signer authtest.Signer
-	}{
-		"oct":                    {map[string]any{"kid": "odd", "kty": "oct", "k": secret}, sharedSigner},
-		"oct for HS256":          {map[string]any{"kid": "odd", "kty": "oct", "k": secret, "alg": "HS256", "use": "sig"}, sharedSigner},
-		"k beside":               {with(edSigner, map[string]any{"k": secret}), edSigner},
-		"private RSA":            {with(rsaSigner, map[string]any{"d": "AQAB"}), rsaSigner},
-		"a prime":                {with(rsaSigner, map[string]any{"p": "AQAB"}), rsaSigner},
-		"private EC":             {with(ecSigner, map[string]any{"d": "AQAB"}), ecSigner},
-		"private Ed25519":        {with(edSigner, map[string]any{"d": "AQAB"}), edSigner},
-		"D":                      {with(edSigner, map[string]any{"D": "AQAB"}), edSigner},
-		"for encryption":         {with(rsaSigner, map[string]any{"use": "enc"}), rsaSigner},
-		"for something else":     {with(rsaSigner, map[string]any{"use": "tls"}), rsaSigner},
-		"for wrapping":           {with(rsaSigner, map[string]any{"key_ops": []string{"wrapKey"}}), rsaSigner},
-		"RSA for HS256":          {with(rsaSigner, map[string]any{"alg": "HS256"}), rsaSigner},
-		"RSA for PS256":          {with(rsaSigner, map[string]any{"alg": "PS256"}), rsaSigner},
-		"RSA for ES256":          {with(rsaSigner, map[string]any{"alg": "ES256"}), rsaSigner},
-		"EC for RS256":           {with(ecSigner, map[string]any{"alg": "RS256"}), ecSigner},
-		"Ed25519 for ES256":      {with(edSigner, map[string]any{"alg": "ES256"}), edSigner},
-		"alg none":               {with(edSigner, map[string]any{"alg": "none"}), edSigner},
-		"1024 bits":              {authtest.JWK("odd", &weak.PublicKey), authtest.Signer{Method: jwt.SigningMethodRS256, Key: weak}},
-		"16,000 bits":            {authtest.JWK("odd", giant), rsaSigner},
-		"even exponent":          {authtest.JWK("odd", even), rsaSigner},
-		"exponent past 64 bits":  {with(rsaSigner, map[string]any{"e": "AQAAAAAAAQAB"}), rsaSigner},
-		"P-384":                  {authtest.JWK("odd", &p384.PublicKey), authtest.Signer{Method: jwt.SigningMethodES384, Key: p384}},
-		"P-384 said to be P-256": {map[string]any{"kid": "odd", "kty": "EC", "crv": "P-256", "x": authtest.JWK("", &p384.PublicKey)["x"], "y": authtest.JWK("", &p384.PublicKey)["y"]}, ecSigner},
-		"off the curve":          {with(ecSigner, map[string]any{"x": "AQAB"}), ecSigner},
-		"X25519":                 {with(edSigner, map[string]any{"crv": "X25519"}), edSigner},
-		"Ed25519 of zeros":       {with(edSigner, map[string]any{"x": authtest.Encode(strings.Repeat("\x00", 32))}), edSigner},
-		"Ed25519, short":         {with(edSigner, map[string]any{"x": "AQAB"}), edSigner},
-		"unknown kind":           {with(edSigner, map[string]any{"kty": "AKP"}), edSigner},
-		"no kind":                {with(edSigner, map[string]any{"kty": ""}), edSigner},
-		"no kid":                 {with(edSigner, map[string]any{"kid": ""}), edSigner},
-		"a number as kid":        {with(edSigner, map[string]any{"kid": 1}), edSigner},
-		"kid of another":         {with(ecSigner, map[string]any{"kid": "good"}), ecSigner},
-		"bad base64":             {with(edSigner, map[string]any{"x": "!"}), edSigner},
+	for name, key := range map[string]map[string]any{
+		"oct":                    {"kid": "odd", "kty": "oct", "k": secret},
+		"oct for HS256":          {"kid": "odd", "kty": "oct", "k": secret, "alg": "HS256", "use": "sig"},
+		"k beside":               with(edSigner, map[string]any{"k": secret}),
+		"private RSA":            with(rsaSigner, map[string]any{"d": "AQAB"}),
+		"a prime":                with(rsaSigner, map[string]any{"p": "AQAB"}),
+		"private EC":             with(ecSigner, map[string]any{"d": "AQAB"}),
+		"private Ed25519":        with(edSigner, map[string]any{"d": "AQAB"}),
+		"D":                      with(edSigner, map[string]any{"D": "AQAB"}),
+		"for encryption":         with(rsaSigner, map[string]any{"use": "enc"}),
+		"for something else":     with(rsaSigner, map[string]any{"use": "tls"}),
+		"for wrapping":           with(rsaSigner, map[string]any{"key_ops": []string{"wrapKey"}}),
+		"RSA for HS256":          with(rsaSigner, map[string]any{"alg": "HS256"}),
+		"RSA for PS256":          with(rsaSigner, map[string]any{"alg": "PS256"}),
+		"RSA for ES256":          with(rsaSigner, map[string]any{"alg": "ES256"}),
+		"EC for RS256":           with(ecSigner, map[string]any{"alg": "RS256"}),
+		"Ed25519 for ES256":      with(edSigner, map[string]any{"alg": "ES256"}),
+		"alg none":               with(edSigner, map[string]any{"alg": "none"}),
+		"1024 bits":              authtest.JWK("odd", &weak.PublicKey),
+		"16,000 bits":            authtest.JWK("odd", giant),
+		"even exponent":          authtest.JWK("odd", even),
+		"exponent past 64 bits":  with(rsaSigner, map[string]any{"e": "AQAAAAAAAQAB"}),
+		"P-384":                  authtest.JWK("odd", &p384.PublicKey),
+		"P-384 said to be P-256": {"kid": "odd", "kty": "EC", "crv": "P-256", "x": authtest.JWK("", &p384.PublicKey)["x"], "y": authtest.JWK("", &p384.PublicKey)["y"]},
+		"off the curve":          with(ecSigner, map[string]any{"x": "AQAB"}),
+		"X25519":                 with(edSigner, map[string]any{"crv": "X25519"}),
+		"Ed25519 of zeros":       with(edSigner, map[string]any{"x": authtest.Encode(strings.Repeat("\x00", 32))}),
+		"Ed25519, short":         with(edSigner, map[string]any{"x": "AQAB"}),
+		"unknown kind":           with(edSigner, map[string]any{"kty": "AKP"}),
+		"no kind":                with(edSigner, map[string]any{"kty": ""}),
+		"no kid":                 with(edSigner, map[string]any{"kid": ""}),
+		"a number as kid":        with(edSigner, map[string]any{"kid": 1}),
+		"kid of another":         with(ecSigner, map[string]any{"kid": "good"}),
+		"bad base64":             with(edSigner, map[string]any{"x": "!"}),
 	} {
 		login := authtest.NewLogin(t)
-		good := authtest.New(jwt.SigningMethodEdDSA)
-		login.Publish(authtest.JWK("good", good.Public), c.key)
-		_, api := open(t, rarely(login.URL))
-		require.Equal(t, http.StatusOK, api.Ask(t, good.Token("good")).Status, name)
-		refused := api.Refused(t)
-		for _, kid := range []string{"odd", "good", ""} {
-			require.Equal(t, refused, api.Ask(t, c.signer.Token(kid)), name)
+		good := authtest.New(jwt.SigningMethodEdDSA).Public
+		login.Publish(authtest.JWK("good", good), key)
+		keys := fetch(t, login)
+		got, err := keys.PublicKey("good")
+		require.NoError(t, err, name)
+		require.Equal(t, good, got, name)
+		for _, kid := range []string{"odd", "1", ""} {
+			_, err = keys.PublicKey(kid)
+			require.Error(t, err, name)
+			require.NotErrorIs(t, err, cims.ErrUnavailable, name)
 		}
 	}
 }
@@ -358,8 +365,9 @@ func TestKeysThatCount(t *testing.T) {
 			maps.Copy(key, more)
 			login := authtest.NewLogin(t)
 			login.Publish(key)
-			_, api := open(t, rarely(login.URL))
-			require.Equal(t, http.StatusOK, api.Ask(t, signer.Token(kid)).Status, "%s %v", signer.Alg(), more)
+			got, err := fetch(t, login).PublicKey(kid)
+			require.NoError(t, err, "%s %v", signer.Alg(), more)
+			require.Equal(t, signer.Public, got)
 		}
 	}
 }
