@@ -29,18 +29,21 @@ func dependencies(t *testing.T, packages ...string) []string {
 // that it uses, and no others.
 func TestWhoImportsLittlePullsInLittle(t *testing.T) {
 	t.Parallel()
-	const pgx, sqlite, bun, huma, jwt, jwkset = "github.com/jackc/pgx", "modernc.org/sqlite", "github.com/uptrace/bun", "github.com/danielgtaylor/huma", "github.com/golang-jwt/jwt", "github.com/MicahParks/jwkset"
+	const pgx, sqlite, bun, huma, jwt = "github.com/jackc/pgx", "modernc.org/sqlite", "github.com/uptrace/bun", "github.com/danielgtaylor/huma", "github.com/golang-jwt/jwt"
+	const jwkset = "github.com/MicahParks"
 	require.Empty(t, slices.DeleteFunc(dependencies(t, "."), func(path string) bool { return path == "github.com/google/uuid" }))
 	for _, host := range []struct {
 		imports []string
 		with    []string // so that the test is known to see them
 		without []string
 	}{
-		{[]string{".", "./storage/postgres", "./httpapi", "./httpapi/jwtauth", "./httpapi/docs"}, []string{pgx, bun, huma, jwt}, []string{sqlite, "modernc.org", jwkset}},
+		{[]string{".", "./storage/postgres", "./httpapi", "./httpapi/jwtauth", "./httpapi/docs"}, []string{pgx, bun, huma, jwt}, []string{sqlite, "modernc.org"}},
 		{[]string{".", "./storage/sqlite", "./httpapi", "./httpapi/jwtauth", "./httpapi/docs"}, []string{sqlite, bun, huma, jwt}, []string{pgx, "github.com/jackc"}},
 		{[]string{".", "./storage/postgres"}, []string{pgx, bun}, []string{sqlite, huma, jwt}},
 		{[]string{".", "./storage/sqlite"}, []string{sqlite, bun}, []string{pgx, huma, jwt}},
 		{[]string{".", "./httpapi"}, []string{huma}, []string{bun, pgx, sqlite, jwt}},
+		{[]string{".", "./httpapi/jwtauth"}, []string{huma, jwt}, []string{bun, pgx, sqlite, jwkset, "golang.org/x/time"}},
+		{[]string{".", "./httpapi/jwtauth/jwks"}, []string{huma, jwt, jwkset}, []string{bun, pgx, sqlite}},
 		{[]string{".", "./examples/customstorage"}, nil, []string{bun, pgx, sqlite, huma, jwt}},
 		{[]string{"./examples/embed"}, []string{sqlite}, []string{pgx, huma, jwt}},
 	} {

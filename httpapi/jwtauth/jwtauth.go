@@ -4,16 +4,17 @@
 //
 //	auth, err := jwtauth.New(jwtauth.Config{Secret: secret})
 //
-// A Secret is shared with the login (HS256). A login that keeps its key to itself
-// signs by RS256, ES256 or EdDSA: give its [PublicKeys], or, where it publishes
-// them as a JWK Set, a [KeySource] of the package jwks.
+// That is HS256, where the login and this program share a secret. Where only the
+// login can make tokens (RS256, ES256, EdDSA) this program has its public keys, as
+// [Config.PublicKeys] or, where it publishes them, by package jwks.
 //
 // Who gets a token is the login's business, which is the host's; [Token] makes
 // one for tests and tools. What a user may do is never read from the token.
 package jwtauth
 
 import (
-	"context"
+	"bytes"
+	"crypto"
 	"errors"
 	"fmt"
 	"strconv"
@@ -27,24 +28,33 @@ import (
 )
 
 const (
+	minSecret     = 32
 	defaultLeeway = 30 * time.Second
 	maxLeeway     = time.Minute
 	maxToken      = 8 << 10
 )
 
-// Config says which tokens are good.
+// Config says which tokens are good. There has to be a key of some kind; with
+// several kinds each is for its own algorithms, which is how to move from one to
+// another.
 type Config struct {
-	// Secret is the key of HS256, at least 32 bytes. Required, unless there are
-	// Keys.
+	// Secret is the key of HS256, at least 32 bytes.
 	Secret []byte
-	// OldSecrets are good as well: those that were the Secret until all tokens
-	// made with them have expired.
-	OldSecrets [][]byte
-	// Keys are the public keys of RS256, ES256 and EdDSA, instead of a Secret.
-	Keys KeySource
+	// MoreSecrets are as good as Secret. To change it, add the new one here, have
+	// the login use it, and take the old one away when its tokens have expired.
+	MoreSecrets [][]byte
+	// PublicKeys are those of the login: *rsa.PublicKey of at least 2048 bits for
+	// RS256, *ecdsa.PublicKey on P-256 for ES256, ed25519.PublicKey for EdDSA. Each
+	// is under the kid that its tokens have, or under "" for tokens that have none.
+	// To change a key, add the new one beside it first.
+	PublicKeys map[string]crypto.PublicKey
+	// KeySource has more of them, that change while the program runs: see package
+	// jwks. It is asked for what is not in PublicKeys, by kid.
+	KeySource KeySource
 	// Issuer is what iss must be; empty for anything, or nothing.
 	Issuer string
-	// Audience is what aud must have; empty for anything, or nothing.
+	// Audience is what aud must have; empty for anything, or nothing. A login that
+	// makes tokens for other programs too needs it, or theirs are good here.
 	Audience string
 	// Leeway is how far the clocks of who issues tokens and who verifies them
 	// may be apart: exp, nbf and iat are taken that much less strictly. At most
@@ -55,17 +65,16 @@ type Config struct {
 // Authenticator is an httpapi.Authenticator for tokens. It is safe for
 // concurrent use.
 type Authenticator struct {
-	keys   keys
+	keys   keyring
 	parser *jwt.Parser
 }
 
 var _ httpapi.Authenticator = (*Authenticator)(nil)
 
-// New makes an Authenticator. It returns an error for a secret that is too short
-// or that is no secret, for both or neither of secret and keys, and for a leeway
-// out of bounds.
+// New makes an Authenticator. It returns an error where there is no key at all or
+// one that is too weak or of the wrong kind, and for a leeway out of bounds.
 func New(config Config) (*Authenticator, error) {
-	known, err := config.keys()
+	known, err := newKeyring(config)
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +100,22 @@ func New(config Config) (*Authenticator, error) {
 	return &Authenticator{keys: known, parser: jwt.NewParser(options...)}, nil
 }
 
+// checkSecret refuses what somebody could guess or has published. A public key
+// in PEM as the secret is how RS256 tokens are forged as HS256.
+func checkSecret(secret []byte) error {
+	switch {
+	case len(secret) < minSecret:
+		return fmt.Errorf("jwtauth: the secret must have at least %d bytes", minSecret)
+	case bytes.Contains(secret, []byte("-----BEGIN ")):
+		return errors.New("jwtauth: the secret is a PEM file, which is no secret for HS256")
+	case bytes.Count(secret, secret[:1]) == len(secret):
+		return errors.New("jwtauth: the secret is one byte repeated")
+	case len(bytes.TrimSpace(secret)) == 0:
+		return errors.New("jwtauth: the secret is white space only")
+	}
+	return nil
+}
+
 // Authenticate reads the Authorization header.
 func (a *Authenticator) Authenticate(ctx huma.Context) (httpapi.Identity, error) {
 	var sent []string
@@ -106,11 +131,11 @@ func (a *Authenticator) Authenticate(ctx huma.Context) (httpapi.Identity, error)
 	if !strings.EqualFold(scheme, "Bearer") {
 		return httpapi.Identity{}, errors.New("jwtauth: no Bearer token")
 	}
-	return a.identify(ctx.Context(), token)
+	return a.identify(token)
 }
 
 // identify checks a token and says whose it is.
-func (a *Authenticator) identify(ctx context.Context, text string) (httpapi.Identity, error) {
+func (a *Authenticator) identify(text string) (httpapi.Identity, error) {
 	if len(text) > maxToken {
 		return httpapi.Identity{}, errors.New("jwtauth: the token is too large")
 	}
@@ -118,8 +143,7 @@ func (a *Authenticator) identify(ctx context.Context, text string) (httpapi.Iden
 		return httpapi.Identity{}, err
 	}
 	var said claims
-	find := func(token *jwt.Token) (any, error) { return a.keys.find(ctx, token) }
-	if _, err := a.parser.ParseWithClaims(text, &said, find); err != nil {
+	if _, err := a.parser.ParseWithClaims(text, &said, a.keys.find); err != nil {
 		return httpapi.Identity{}, fmt.Errorf("jwtauth: %w", err)
 	}
 	if strings.Contains(said.Subject, "@") {

@@ -2,7 +2,6 @@ package jwtauth
 
 import (
 	"bytes"
-	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -10,165 +9,138 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// KeySource has the public keys of whoever signs tokens. It is safe for concurrent
-// use, and may be asked for whatever a stranger sends.
+// KeySource has public keys that change while the program runs; package jwks has
+// one. It is asked for each token, before the signature is checked and by whoever
+// sends one, and has to be safe for concurrent use.
 type KeySource interface {
-	// Key returns the key of this id, the kid of a token, for an algorithm: an
-	// *rsa.PublicKey of at least 2048 bits for RS256, an *ecdsa.PublicKey on P-256
-	// for ES256, or an ed25519.PublicKey for EdDSA. A key of another kind is refused
-	// by whoever asks. The id is empty for a token without one, else of up to 128
-	// letters, digits, ".", "_" and "-". An error means that there is no such key;
-	// one that wraps cims.ErrUnavailable, that nobody can tell at present, which is
-	// answered with 503.
-	Key(ctx context.Context, id, algorithm string) (crypto.PublicKey, error)
+	// PublicKey returns the key of that id from what is at hand, without waiting
+	// for anything. Where there are no keys yet, the error wraps
+	// cims.ErrUnavailable, and the request is answered with 503 instead of 401.
+	PublicKey(kid string) (crypto.PublicKey, error)
 }
 
-// PublicKeys are keys by their ids. A key under the empty id is for tokens without
-// one. To change a key, add the new one before the login signs with it, and take
-// the old one away when its last token has expired.
-type PublicKeys map[string]crypto.PublicKey
-
-var errNoKey = errors.New("there is no such key")
-
-// Key implements KeySource.
-func (p PublicKeys) Key(_ context.Context, id, _ string) (crypto.PublicKey, error) {
-	key, found := p[id]
-	if !found {
-		return nil, errNoKey
-	}
-	return key, nil
-}
-
-// keys finds the key that a token has to be signed with.
-type keys interface {
-	// algorithms lists what the keys are for; no other is accepted.
-	algorithms() []string
-	// find returns the key for a token whose signature has yet to be checked.
-	find(ctx context.Context, token *jwt.Token) (any, error)
-}
-
-// keys are those of one kind: a public key that could also serve as a secret is
-// how RS256 tokens are forged as HS256.
-func (c Config) keys() (keys, error) {
-	secrets := slices.Clone(c.OldSecrets)
-	if c.Keys == nil || c.Secret != nil {
-		secrets = append([][]byte{c.Secret}, secrets...)
-	}
-	if c.Keys != nil {
-		if len(secrets) > 0 {
-			return nil, errors.New("jwtauth: there are Keys and secrets: which is it to be?")
-		}
-		if known, ok := c.Keys.(PublicKeys); ok {
-			return known.source()
-		}
-		return public{c.Keys}, nil
-	}
-	var all hmacKeys
-	for _, secret := range secrets {
-		if err := checkSecret(secret); err != nil {
-			return nil, err
-		}
-		all.Keys = append(all.Keys, slices.Clone(secret))
-	}
-	return all, nil
-}
-
-const minSecret = 32
-
-// checkSecret refuses what somebody could guess or has published.
-func checkSecret(secret []byte) error {
-	switch {
-	case len(secret) < minSecret:
-		return fmt.Errorf("jwtauth: the secret must have at least %d bytes", minSecret)
-	case bytes.Contains(secret, []byte("-----BEGIN ")):
-		return errors.New("jwtauth: the secret is a PEM file, which is no secret for HS256")
-	case bytes.Count(secret, secret[:1]) == len(secret):
-		return errors.New("jwtauth: the secret is one byte repeated")
-	case len(bytes.TrimSpace(secret)) == 0:
-		return errors.New("jwtauth: the secret is white space only")
-	}
-	return nil
-}
-
-// hmacKeys are the keys of HS256.
-type hmacKeys jwt.VerificationKeySet
-
-func (hmacKeys) algorithms() []string { return []string{jwt.SigningMethodHS256.Alg()} }
-
-func (k hmacKeys) find(context.Context, *jwt.Token) (any, error) {
-	return jwt.VerificationKeySet(k), nil
-}
-
-// source takes over keys that are all good.
-func (p PublicKeys) source() (keys, error) {
-	if len(p) == 0 {
-		return nil, errors.New("jwtauth: there are no Keys")
-	}
-	own := PublicKeys{}
-	for id, key := range p {
-		if id != "" && !validKeyID(id) {
-			return nil, fmt.Errorf("jwtauth: %q can't be the id of a key", id)
-		}
-		if _, err := algorithm(key); err != nil {
-			return nil, fmt.Errorf("jwtauth: key %q: %w", id, err)
-		}
-		own[id] = key
-	}
-	return public{own}, nil
-}
-
-// public are keys of others, each of which is for one algorithm.
-type public struct{ source KeySource }
-
-func (public) algorithms() []string {
-	return []string{jwt.SigningMethodRS256.Alg(), jwt.SigningMethodES256.Alg(), jwt.SigningMethodEdDSA.Alg()}
-}
-
-func (p public) find(ctx context.Context, token *jwt.Token) (any, error) {
-	id, _ := token.Header["kid"].(string) // checkHeader has seen it
-	key, err := p.source.Key(ctx, id, token.Method.Alg())
-	if err != nil {
-		return nil, err
-	}
-	made, err := algorithm(key)
-	if err != nil {
-		return nil, err
-	}
-	if made != token.Method.Alg() {
-		return nil, fmt.Errorf("the key is one for %s", made)
-	}
-	return key, nil
-}
-
-const (
-	minRSA = 2048 // bits; RFC 7518, section 3.3
-	maxRSA = 8192 // larger ones only cost time
+var (
+	hs256 = jwt.SigningMethodHS256.Alg()
+	rs256 = jwt.SigningMethodRS256.Alg()
+	es256 = jwt.SigningMethodES256.Alg()
+	eddsa = jwt.SigningMethodEdDSA.Alg()
 )
 
-// algorithm is the one that a key is for.
-func algorithm(key crypto.PublicKey) (string, error) {
+const minRSA, maxRSA = 2048, 8192 // bits
+
+// Algorithm names the one algorithm that a public key is for: RS256, ES256 or
+// EdDSA. It returns an error for a key that is too weak, malformed, or no public
+// key of these kinds.
+func Algorithm(key crypto.PublicKey) (string, error) {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
-		if key == nil || key.N == nil || key.N.BitLen() < minRSA || key.N.BitLen() > maxRSA {
-			return "", fmt.Errorf("an RSA key must have %d to %d bits", minRSA, maxRSA)
+		switch {
+		case key == nil || key.N == nil:
+			return "", errors.New("jwtauth: the RSA key is nil")
+		case key.N.BitLen() < minRSA || key.N.BitLen() > maxRSA:
+			return "", fmt.Errorf("jwtauth: an RSA key must have from %d to %d bits", minRSA, maxRSA)
+		case key.E < 3 || key.E%2 == 0:
+			return "", errors.New("jwtauth: the RSA key's exponent must be odd and at least 3")
 		}
-		return jwt.SigningMethodRS256.Alg(), nil
+		return rs256, nil
 	case *ecdsa.PublicKey:
-		if key == nil || key.Curve != elliptic.P256() {
-			return "", errors.New("an ECDSA key must be on P-256")
+		if key == nil || key.Curve != elliptic.P256() || key.X == nil || key.Y == nil { //nolint:staticcheck // Bytes panics where they are nil
+			return "", errors.New("jwtauth: an ECDSA key must be on P-256")
 		}
-		return jwt.SigningMethodES256.Alg(), nil
+		if _, err := key.Bytes(); err != nil {
+			return "", fmt.Errorf("jwtauth: the ECDSA key: %w", err)
+		}
+		return es256, nil
 	case ed25519.PublicKey:
-		if len(key) != ed25519.PublicKeySize {
-			return "", errors.New("the Ed25519 key is cut off")
+		// All zeros is a point on the curve, for which anybody can sign.
+		if len(key) != ed25519.PublicKeySize || bytes.Count(key, []byte{0}) == len(key) {
+			return "", errors.New("jwtauth: the Ed25519 key is malformed")
 		}
-		return jwt.SigningMethodEdDSA.Alg(), nil
+		return eddsa, nil
 	default:
-		return "", fmt.Errorf("a %T is no public key for RS256, ES256 or EdDSA", key)
+		return "", fmt.Errorf("jwtauth: %T is no public key of RSA, ECDSA or Ed25519", key)
 	}
+}
+
+// keyring has all keys that tokens may be signed with. Secrets are for HS256 alone,
+// and a public key for the one algorithm of its kind: so no key can be taken for
+// another's.
+type keyring struct {
+	secrets jwt.VerificationKeySet
+	public  map[string]crypto.PublicKey
+	source  KeySource
+}
+
+func newKeyring(config Config) (keyring, error) {
+	k := keyring{public: maps.Clone(config.PublicKeys), source: config.KeySource}
+	if config.Secret != nil {
+		config.MoreSecrets = append([][]byte{config.Secret}, config.MoreSecrets...)
+	}
+	for _, secret := range config.MoreSecrets {
+		if err := checkSecret(secret); err != nil {
+			return keyring{}, err
+		}
+		k.secrets.Keys = append(k.secrets.Keys, slices.Clone(secret))
+	}
+	for kid, key := range k.public {
+		if kid != "" && !validKeyID(kid) {
+			return keyring{}, fmt.Errorf("jwtauth: no token can have the kid %q", kid)
+		}
+		if _, err := Algorithm(key); err != nil {
+			return keyring{}, fmt.Errorf("%w (kid %q)", err, kid)
+		}
+	}
+	if len(k.algorithms()) == 0 {
+		return keyring{}, errors.New("jwtauth: a Secret, PublicKeys or a KeySource is needed")
+	}
+	return k, nil
+}
+
+// algorithms lists what there may be keys for; no other is accepted.
+func (k keyring) algorithms() []string {
+	var names []string
+	if len(k.secrets.Keys) > 0 {
+		names = append(names, hs256)
+	}
+	if len(k.public) > 0 || k.source != nil {
+		names = append(names, rs256, es256, eddsa)
+	}
+	return names
+}
+
+// find returns the key, or the secrets, for a token whose signature has yet to be
+// checked.
+func (k keyring) find(token *jwt.Token) (any, error) {
+	if token.Method.Alg() == hs256 {
+		return k.secrets, nil
+	}
+	kid, _ := token.Header["kid"].(string)
+	key, err := k.publicKey(kid)
+	if err != nil {
+		return nil, err
+	}
+	algorithm, err := Algorithm(key)
+	if err != nil {
+		return nil, err
+	}
+	if algorithm != token.Method.Alg() {
+		return nil, fmt.Errorf("the key is for %s", algorithm)
+	}
+	return key, nil
+}
+
+func (k keyring) publicKey(kid string) (crypto.PublicKey, error) {
+	if key, ok := k.public[kid]; ok {
+		return key, nil
+	}
+	if k.source == nil || kid == "" {
+		return nil, errors.New("unknown kid")
+	}
+	return k.source.PublicKey(kid)
 }

@@ -47,8 +47,9 @@ func object(text []byte, known []string) (map[string]json.RawMessage, error) {
 }
 
 // headerFields are those that a token may have. Others (crit, b64, jku, jwk,
-// x5u …) change how it is to be read or where its key comes from.
-var headerFields = []string{"alg", "typ", "kid", "cty"}
+// x5u …) change how it is to be read or where its key comes from. The thumbprints
+// of certificates, which some logins add, say nothing that counts here.
+var headerFields = []string{"alg", "typ", "kid", "cty", "x5t", "x5t#S256"}
 
 const maxKeyID = 128
 
@@ -75,10 +76,11 @@ func checkHeader(token string) error {
 	return nil
 }
 
-// validKeyID lets pass what can be neither a path nor a query.
+// validKeyID lets pass what logins make of hashes and names, and what can be neither
+// a way up in a path nor a query.
 func validKeyID(id string) bool {
-	return id != "" && len(id) <= maxKeyID && !strings.ContainsFunc(id, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r))
+	return id != "" && len(id) <= maxKeyID && !strings.Contains(id, "..") && !strings.ContainsFunc(id, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-+/=:", r))
 	})
 }
 

@@ -1,317 +1,428 @@
 package jwks_test
 
 import (
-	"context"
-	"crypto"
+	"bytes"
+	"compress/gzip"
 	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
-	"slices"
+	"runtime/pprof"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/MicahParks/jwkset"
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/cimskit/cims"
-	"github.com/cimskit/cims/httpapi"
 	"github.com/cimskit/cims/httpapi/jwtauth"
 	"github.com/cimskit/cims/httpapi/jwtauth/jwks"
+	"github.com/cimskit/cims/internal/authtest"
 )
 
-// login is a server that publishes its keys.
-type login struct {
-	*httptest.Server
-	asked atomic.Int64
+const patience = 20 * time.Second // for what takes milliseconds on a machine that isn't busy
 
-	mu     sync.Mutex
-	answer http.HandlerFunc
-	keys   map[string]crypto.Signer
-}
-
-func newLogin(t *testing.T) *login {
+// open opens a login's keys, and an API that takes its tokens.
+func open(t *testing.T, config jwks.Config) (*jwks.Keys, *authtest.API) {
 	t.Helper()
-	l := &login{keys: map[string]crypto.Signer{}}
-	l.answer = l.publish
-	l.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		l.asked.Add(1)
-		l.mu.Lock()
-		answer := l.answer
-		l.mu.Unlock()
-		answer(w, r)
-	}))
-	t.Cleanup(l.Close)
-	return l
+	keys, err := jwks.Open(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(keys.Close)
+	auth, err := jwtauth.New(jwtauth.Config{KeySource: keys})
+	require.NoError(t, err)
+	return keys, authtest.Serve(t, auth)
 }
 
-// answers replaces what the login answers; nil for its keys.
-func (l *login) answers(answer http.HandlerFunc) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if answer == nil {
-		answer = l.publish
-	}
-	l.answer = answer
+// often fetches as often as a test can't wait for, rarely once.
+func often(url string) jwks.Config {
+	return jwks.Config{URL: url, Refresh: 20 * time.Millisecond, Pause: 5 * time.Millisecond, Timeout: patience}
 }
 
-func (l *login) publish(w http.ResponseWriter, _ *http.Request) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	set := []map[string]any{}
-	for _, id := range slices.Sorted(maps.Keys(l.keys)) {
-		set = append(set, fields(l.keys[id].Public(), id))
-	}
-	_ = json.NewEncoder(w).Encode(map[string]any{"keys": set})
+func rarely(url string) jwks.Config {
+	return jwks.Config{URL: url, Refresh: time.Hour, Pause: time.Hour, Timeout: patience}
 }
 
-// fields are a key as a JWK.
-func fields(key any, id string) map[string]any {
-	jwk, err := jwkset.NewJWKFromKey(key, jwkset.JWKOptions{
-		Marshal: jwkset.JWKMarshalOptions{Private: true}, Metadata: jwkset.JWKMetadataOptions{KID: id},
-	})
-	if err != nil {
-		panic(err)
-	}
-	text, err := json.Marshal(jwk.Marshal())
-	if err != nil {
-		panic(err)
-	}
-	read := map[string]any{}
-	if err := json.Unmarshal(text, &read); err != nil {
-		panic(err)
-	}
-	return read
-}
-
-// adds makes the login sign by one more key.
-func (l *login) adds(t *testing.T, id string, key crypto.Signer) crypto.Signer {
+func becomes(t *testing.T, api *authtest.API, token string, status int) {
 	t.Helper()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.keys[id] = key
-	return key
-}
-
-func (l *login) removes(id string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.keys, id)
-}
-
-func edKey(t *testing.T) crypto.Signer {
-	t.Helper()
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	require.NoError(t, err)
-	return key
-}
-
-func token(t *testing.T, method jwt.SigningMethod, id string, key any) string {
-	t.Helper()
-	made := jwt.NewWithClaims(method, jwt.MapClaims{"sub": "7", "exp": time.Now().Add(time.Hour).Unix()})
-	if id != "" {
-		made.Header["kid"] = id
-	}
-	text, err := made.SignedString(key)
-	require.NoError(t, err)
-	return text
-}
-
-// newAuth takes the login's tokens. It reads the keys again as soon as it may.
-func newAuth(t *testing.T, config jwks.Config) *jwtauth.Authenticator {
-	t.Helper()
-	if config.Logger == nil {
-		config.Logger = slog.New(slog.DiscardHandler)
-	}
-	keys, err := jwks.New(t.Context(), config)
-	require.NoError(t, err)
-	auth, err := jwtauth.New(jwtauth.Config{Keys: keys})
-	require.NoError(t, err)
-	return auth
-}
-
-func authenticate(auth *jwtauth.Authenticator, token string) error {
-	request := httptest.NewRequestWithContext(context.Background(), http.MethodGet, "/", http.NoBody)
-	request.Header.Set("Authorization", "Bearer "+token)
-	identity, err := auth.Authenticate(humago.NewContext(&huma.Operation{}, request, httptest.NewRecorder()))
-	if err == nil && identity != (httpapi.Identity{UserID: 7}) {
-		return fmt.Errorf("it is of %v", identity)
-	}
-	return err
-}
-
-func TestEveryKindOfKey(t *testing.T) {
-	login := newLogin(t)
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	require.NoError(t, err)
-	ecKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	login.adds(t, "rsa", rsaKey)
-	login.adds(t, "ec", ecKey)
-	ed := login.adds(t, "ed", edKey(t))
-	auth := newAuth(t, jwks.Config{URL: login.URL})
-	require.NoError(t, authenticate(auth, token(t, jwt.SigningMethodRS256, "rsa", rsaKey)))
-	require.NoError(t, authenticate(auth, token(t, jwt.SigningMethodES256, "ec", ecKey)))
-	require.NoError(t, authenticate(auth, token(t, jwt.SigningMethodEdDSA, "ed", ed)))
-	require.Error(t, authenticate(auth, token(t, jwt.SigningMethodRS512, "rsa", rsaKey)))
-	require.Error(t, authenticate(auth, token(t, jwt.SigningMethodPS256, "rsa", rsaKey)))
-	require.Error(t, authenticate(auth, token(t, jwt.SigningMethodEdDSA, "rsa", ed)), "by another key")
-	require.Error(t, authenticate(auth, token(t, jwt.SigningMethodEdDSA, "", ed)), "by no key")
+	require.Eventually(t, func() bool { return api.Ask(t, token).Status == status }, patience, 5*time.Millisecond)
 }
 
 func TestKeysRotateWithoutARestart(t *testing.T) {
-	login := newLogin(t)
-	old := login.adds(t, "old", edKey(t))
-	auth := newAuth(t, jwks.Config{URL: login.URL, Refresh: 50 * time.Millisecond, Unknown: time.Hour})
-	require.NoError(t, authenticate(auth, token(t, jwt.SigningMethodEdDSA, "old", old)))
+	login := authtest.NewLogin(t)
+	signers := authtest.Asymmetric()
+	first, second := signers[0], signers[1]
+	login.Publish(authtest.JWK("1", first.Public))
+	_, api := open(t, often(login.URL))
+	refused := api.Refused(t)
+	require.Equal(t, http.StatusOK, api.Ask(t, first.Token("1")).Status)
+	require.Equal(t, refused, api.Ask(t, second.Token("2")))
 
-	fresh := login.adds(t, "new", edKey(t))
-	require.NoError(t, authenticate(auth, token(t, jwt.SigningMethodEdDSA, "new", fresh)), "an unknown key is looked for at once")
-	require.NoError(t, authenticate(auth, token(t, jwt.SigningMethodEdDSA, "old", old)))
-	login.removes("old")
-	require.Eventually(t, func() bool { return authenticate(auth, token(t, jwt.SigningMethodEdDSA, "old", old)) != nil },
-		10*time.Second, 10*time.Millisecond, "what the login has taken away is good no more")
-	require.NoError(t, authenticate(auth, token(t, jwt.SigningMethodEdDSA, "new", fresh)))
+	login.Publish(authtest.JWK("1", first.Public), authtest.JWK("2", second.Public))
+	becomes(t, api, second.Token("2"), http.StatusOK)
+	require.Equal(t, http.StatusOK, api.Ask(t, first.Token("1")).Status)
+
+	login.Publish(authtest.JWK("2", second.Public))
+	becomes(t, api, first.Token("1"), http.StatusUnauthorized)
+	require.Equal(t, refused, api.Ask(t, first.Token("1")))
+	require.Equal(t, http.StatusOK, api.Ask(t, second.Token("2")).Status)
+
+	third := authtest.New(jwt.SigningMethodEdDSA) // under the same kid
+	login.Publish(authtest.JWK("2", third.Public))
+	becomes(t, api, third.Token("2"), http.StatusOK)
+	require.Equal(t, refused, api.Ask(t, second.Token("2")))
+
+	login.Publish()
+	becomes(t, api, third.Token("2"), http.StatusUnauthorized)
 }
 
-func TestAFloodOfUnknownKeysFetchesNothing(t *testing.T) {
-	login := newLogin(t)
-	key := login.adds(t, "known", edKey(t))
-	auth := newAuth(t, jwks.Config{URL: login.URL, Refresh: time.Hour, Unknown: time.Hour})
-	var flood sync.WaitGroup
-	for i := range 10 {
-		flood.Go(func() {
-			for j := range 1_000 {
-				if err := authenticate(auth, token(t, jwt.SigningMethodEdDSA, fmt.Sprintf("made-up.%d.%d", i, j), key)); err == nil {
-					t.Error("let in")
+// A token of a new key has it fetched, long before it would be anyway.
+func TestUnknownKeyIsFetchedSoon(t *testing.T) {
+	login := authtest.NewLogin(t)
+	signer := authtest.New(jwt.SigningMethodEdDSA)
+	_, api := open(t, jwks.Config{URL: login.URL, Refresh: time.Hour, Pause: time.Millisecond})
+	require.Equal(t, http.StatusUnauthorized, api.Ask(t, signer.Token("1")).Status)
+	require.Eventually(t, func() bool { return login.Fetches() == 2 }, patience, time.Millisecond)
+	login.Publish(authtest.JWK("1", signer.Public))
+	becomes(t, api, signer.Token("1"), http.StatusOK)
+	fetches := login.Fetches()
+	for range 100 {
+		require.Equal(t, http.StatusOK, api.Ask(t, signer.Token("1")).Status)
+	}
+	require.LessOrEqual(t, login.Fetches(), fetches+1, "what is known needs no fetch; one may have been under way")
+}
+
+// flood sends tokens of so many kids that there are not.
+func flood(t *testing.T, api *authtest.API, kids int) {
+	t.Helper()
+	refused, signer := api.Refused(t), authtest.New(jwt.SigningMethodEdDSA)
+	var senders sync.WaitGroup
+	for sender := range 4 {
+		senders.Go(func() {
+			for i := range kids / 4 {
+				if got := api.Ask(t, signer.Token(fmt.Sprintf("%d-%d", sender, i))); got.Status != refused.Status || got.Body != refused.Body {
+					t.Errorf("%+v", got)
+					return
 				}
 			}
 		})
 	}
-	flood.Wait()
-	require.EqualValues(t, 2, login.asked.Load(), "at the start, and for the first of ten thousand")
-	require.NoError(t, authenticate(auth, token(t, jwt.SigningMethodEdDSA, "known", key)))
+	senders.Wait()
 }
 
-// TestTroubleOfTheLogin: nobody gets in before there are keys, which is nobody's
-// fault but the login's; once there are, they stay.
-func TestTroubleOfTheLogin(t *testing.T) {
-	ended := make(chan struct{})
-	defer close(ended)
-	elsewhere := newLogin(t)
-	key := elsewhere.adds(t, "k", edKey(t))
-	for name, answer := range map[string]http.HandlerFunc{
-		"fails":      func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
-		"no JSON":    func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },
-		"no set":     func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `[]`) },
-		"cut off":    func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-		"redirected": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusFound) },
-		"huge": func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = io.WriteString(w, `{"x":"`+strings.Repeat("x", 2<<20)+`","keys":[]}`)
+func TestUnknownKeysFloodNobody(t *testing.T) {
+	t.Run("within the pause", func(t *testing.T) {
+		login := authtest.NewLogin(t)
+		_, api := open(t, rarely(login.URL))
+		flood(t, api, 2000)
+		require.Equal(t, 1, login.Fetches(), "the one at the start")
+	})
+	t.Run("over many pauses", func(t *testing.T) {
+		const pause = 200 * time.Millisecond
+		login := authtest.NewLogin(t)
+		start := time.Now()
+		_, api := open(t, jwks.Config{URL: login.URL, Refresh: time.Hour, Pause: pause})
+		flood(t, api, 10_000)
+		fetches := login.Fetches()
+		t.Logf("%d fetches in %s", fetches, time.Since(start).Round(time.Millisecond))
+		require.LessOrEqual(t, fetches, 1+int(time.Since(start)/pause))
+	})
+	// The login doesn't answer before all of them have been: so none has waited.
+	t.Run("while the login hangs", func(t *testing.T) {
+		login := authtest.NewLogin(t)
+		_, api := open(t, jwks.Config{URL: login.URL, Refresh: time.Hour, Pause: time.Millisecond, Timeout: time.Hour})
+		release := make(chan struct{})
+		t.Cleanup(func() { close(release) })
+		login.Answer(func(http.ResponseWriter, *http.Request) { <-release })
+		require.Equal(t, http.StatusUnauthorized, api.Ask(t, authtest.New(jwt.SigningMethodEdDSA).Token("unknown")).Status)
+		require.Eventually(t, func() bool { return login.Fetches() == 2 }, patience, time.Millisecond)
+		flood(t, api, 2000)
+		require.Equal(t, 2, login.Fetches())
+	})
+}
+
+// troubles are ways for a login not to publish its keys.
+func troubles(t *testing.T) map[string]http.HandlerFunc {
+	t.Helper()
+	evil := authtest.NewLogin(t)
+	evil.Publish(authtest.JWK("1", authtest.New(jwt.SigningMethodEdDSA).Public))
+	t.Cleanup(func() { require.Zero(t, evil.Fetches(), "a redirect is not followed") })
+	say := func(text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }
+	}
+	return map[string]http.HandlerFunc{
+		"cut off": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"slow":    func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"slow to end": func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, `{"keys":[`)
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
 		},
-		"silent": func(_ http.ResponseWriter, r *http.Request) {
-			select {
-			case <-r.Context().Done():
-			case <-ended:
+		"endless": func(w http.ResponseWriter, r *http.Request) {
+			for r.Context().Err() == nil {
+				if _, err := io.WriteString(w, strings.Repeat(" ", 4096)); err != nil {
+					return
+				}
 			}
 		},
-	} {
+		"a gzip bomb": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			bomb := gzip.NewWriter(w)
+			_, _ = bomb.Write(append([]byte(`{"keys":[]}`), bytes.Repeat([]byte(" "), 64<<20)...))
+			_ = bomb.Close()
+		},
+		"huge header":      func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)) },
+		"redirecting":      http.RedirectHandler(evil.URL, http.StatusFound).ServeHTTP,
+		"redirecting back": http.RedirectHandler("/other", http.StatusTemporaryRedirect).ServeHTTP,
+		"failing": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusBadGateway)
+			_, _ = io.WriteString(w, `{"keys":[]}`)
+		},
+		"too large":     say(`{"keys":[]}` + strings.Repeat(" ", 1<<20)),
+		"missing":       http.NotFound,
+		"of no content": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) },
+		"empty":         say(""),
+		"a page":        say("<html>Welcome</html>"),
+		"null":          say("null"),
+		"a list":        say("[]"),
+		"an object":     say("{}"),
+		"keys null":     say(`{"keys":null}`),
+		"keys a text":   say(`{"keys":"1"}`),
+		"cut":           say(`{"keys":[`),
+		"more behind":   say(`{"keys":[]} {"keys":[]}`),
+		"deep":          say(`{"keys":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + "}"),
+	}
+}
+
+// TestLoginInTrouble: before there were keys nobody gets in, and the answer is that
+// it will pass; afterwards the keys stay. Neither needs a restart to go on.
+func TestLoginInTrouble(t *testing.T) {
+	signer, next := authtest.New(jwt.SigningMethodEdDSA), authtest.New(jwt.SigningMethodES256)
+	for name, trouble := range troubles(t) {
 		t.Run(name, func(t *testing.T) {
-			login := newLogin(t)
-			login.adds(t, "k", key)
-			login.answers(answer)
-			auth := newAuth(t, jwks.Config{URL: login.URL, Refresh: 20 * time.Millisecond, Unknown: 20 * time.Millisecond})
-			require.ErrorIs(t, authenticate(auth, token(t, jwt.SigningMethodEdDSA, "k", key)), cims.ErrUnavailable)
-			login.answers(nil)
-			require.Eventually(t, func() bool { return authenticate(auth, token(t, jwt.SigningMethodEdDSA, "k", key)) == nil },
-				20*time.Second, 10*time.Millisecond)
-			login.answers(answer)
-			asked := login.asked.Load()
-			require.Eventually(t, func() bool { return login.asked.Load() > asked+1 }, 20*time.Second, 10*time.Millisecond)
-			require.NoError(t, authenticate(auth, token(t, jwt.SigningMethodEdDSA, "k", key)))
+			login := authtest.NewLogin(t)
+			login.Answer(trouble)
+			var log logBuffer
+			_, api := open(t, jwks.Config{
+				URL: login.URL, Refresh: time.Hour, Pause: 5 * time.Millisecond, Timeout: 300 * time.Millisecond,
+				Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			})
+			require.Equal(t, http.StatusUnauthorized, api.Ask(t, "garbage").Status, "whatever the keys are")
+			waiting := api.Ask(t, signer.Token("1"))
+			require.Equal(t, http.StatusServiceUnavailable, waiting.Status)
+			require.NotEmpty(t, waiting.Retry)
+			require.NotContains(t, waiting.Body, "127.0.0.1")
+			require.Contains(t, log.String(), "can't be fetched")
+
+			login.Publish(authtest.JWK("1", signer.Public))
+			becomes(t, api, signer.Token("1"), http.StatusOK)
+			login.Answer(trouble)
+			tried := login.Fetches()
+			require.Equal(t, http.StatusUnauthorized, api.Ask(t, next.Token("2")).Status, "but it has them fetched")
+			require.Eventually(t, func() bool { return login.Fetches() > tried+2 }, patience, time.Millisecond)
+			require.Equal(t, http.StatusOK, api.Ask(t, signer.Token("1")).Status)
+			login.Publish(authtest.JWK("2", next.Public))
+			becomes(t, api, next.Token("2"), http.StatusOK)
 		})
 	}
 }
 
-// TestWhatIsNoPublicKeyForSignatures: a set may have keys that are for something
-// else, or that nobody should have published.
-func TestWhatIsNoPublicKeyForSignatures(t *testing.T) {
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+// logBuffer is a log that may be read while it is written.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logBuffer) Write(text []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(text)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func TestUnreachableLoginIsNoErrorOfOpen(t *testing.T) {
+	nobody := httptest.NewServer(http.NotFoundHandler())
+	nobody.Close()
+	keys, _ := open(t, often(nobody.URL))
+	_, err := keys.PublicKey("1")
+	require.ErrorIs(t, err, cims.ErrUnavailable)
+}
+
+func TestLoginHasToBeGenuine(t *testing.T) {
+	login := authtest.NewLogin(t)
+	signer := authtest.New(jwt.SigningMethodEdDSA)
+	login.Publish(authtest.JWK("1", signer.Public))
+	secure := httptest.NewTLSServer(login)
+	t.Cleanup(secure.Close)
+	secure.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+
+	_, api := open(t, rarely(secure.URL))
+	require.Equal(t, http.StatusServiceUnavailable, api.Ask(t, signer.Token("1")).Status, "a certificate of nobody known")
+	config := rarely(secure.URL)
+	config.Transport = secure.Client().Transport
+	_, api = open(t, config)
+	require.Equal(t, http.StatusOK, api.Ask(t, signer.Token("1")).Status)
+}
+
+func fetch(t *testing.T, login *authtest.Login) *jwks.Keys {
+	t.Helper()
+	keys, err := jwks.Open(t.Context(), rarely(login.URL))
 	require.NoError(t, err)
-	weak, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // to be refused
+	t.Cleanup(keys.Close)
+	return keys
+}
+
+// TestKeysThatAreLeftOut: a key that is fit for nothing, or for too much, doesn't
+// count, and leaves the others alone.
+func TestKeysThatAreLeftOut(t *testing.T) {
+	signers := authtest.Asymmetric()
+	rsaSigner, ecSigner, edSigner := signers[0], signers[1], signers[2]
+	with := func(s authtest.Signer, more map[string]any) map[string]any {
+		key := authtest.JWK("odd", s.Public)
+		maps.Copy(key, more)
+		return key
+	}
+	weak, err := rsa.GenerateKey(rand.Reader, 1024) //nolint:gosec // it is to be refused
 	require.NoError(t, err)
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	require.NoError(t, err)
-	secret := []byte("0123456789abcdef0123456789abcdef")
-	with := func(key map[string]any, name string, value any) map[string]any {
-		key[name] = value
-		return key
-	}
-	public := func() map[string]any { return fields(rsaKey.Public(), "k") }
-	for name, c := range map[string]struct {
-		jwk    map[string]any
-		method jwt.SigningMethod
-		key    any
-		good   bool
-	}{
-		"plain":               {public(), jwt.SigningMethodRS256, rsaKey, true},
-		"for signatures":      {with(public(), "use", "sig"), jwt.SigningMethodRS256, rsaKey, true},
-		"to verify by":        {with(public(), "key_ops", []string{"verify"}), jwt.SigningMethodRS256, rsaKey, true},
-		"for RS256":           {with(public(), "alg", "RS256"), jwt.SigningMethodRS256, rsaKey, true},
-		"for encryption":      {with(public(), "use", "enc"), jwt.SigningMethodRS256, rsaKey, false},
-		"to encrypt by":       {with(public(), "key_ops", []string{"encrypt"}), jwt.SigningMethodRS256, rsaKey, false},
-		"for PS256":           {with(public(), "alg", "PS256"), jwt.SigningMethodRS256, rsaKey, false},
-		"for RSA-OAEP":        {with(public(), "alg", "RSA-OAEP"), jwt.SigningMethodRS256, rsaKey, false},
-		"a private one":       {fields(rsaKey, "k"), jwt.SigningMethodRS256, rsaKey, false},
-		"a short one":         {fields(weak.Public(), "k"), jwt.SigningMethodRS256, weak, false},
-		"of another curve":    {fields(p384.Public(), "k"), jwt.SigningMethodES384, p384, false},
-		"a secret":            {fields(secret, "k"), jwt.SigningMethodHS256, secret, false},
-		"a secret as RS256":   {with(fields(secret, "k"), "alg", "RS256"), jwt.SigningMethodHS256, secret, false},
-		"with a URL to fetch": {with(public(), "x5u", "https://evil.example/cert"), jwt.SigningMethodRS256, rsaKey, true}, // nobody fetches it
+	even := &rsa.PublicKey{N: new(big.Int).Set(rsaSigner.Key.(*rsa.PrivateKey).N), E: 65536}
+	giant := &rsa.PublicKey{N: new(big.Int).Lsh(big.NewInt(1), 16_000), E: 65537}
+	secret := authtest.Encode(string(authtest.Secret))
+	for name, key := range map[string]map[string]any{
+		"oct":                    {"kid": "odd", "kty": "oct", "k": secret},
+		"oct for HS256":          {"kid": "odd", "kty": "oct", "k": secret, "alg": "HS256", "use": "sig"},
+		"k beside":               with(edSigner, map[string]any{"k": secret}),
+		"private RSA":            with(rsaSigner, map[string]any{"d": "AQAB"}),
+		"a prime":                with(rsaSigner, map[string]any{"p": "AQAB"}),
+		"private EC":             with(ecSigner, map[string]any{"d": "AQAB"}),
+		"private Ed25519":        with(edSigner, map[string]any{"d": "AQAB"}),
+		"D":                      with(edSigner, map[string]any{"D": "AQAB"}),
+		"for encryption":         with(rsaSigner, map[string]any{"use": "enc"}),
+		"for something else":     with(rsaSigner, map[string]any{"use": "tls"}),
+		"for wrapping":           with(rsaSigner, map[string]any{"key_ops": []string{"wrapKey"}}),
+		"RSA for HS256":          with(rsaSigner, map[string]any{"alg": "HS256"}),
+		"RSA for PS256":          with(rsaSigner, map[string]any{"alg": "PS256"}),
+		"RSA for ES256":          with(rsaSigner, map[string]any{"alg": "ES256"}),
+		"EC for RS256":           with(ecSigner, map[string]any{"alg": "RS256"}),
+		"Ed25519 for ES256":      with(edSigner, map[string]any{"alg": "ES256"}),
+		"alg none":               with(edSigner, map[string]any{"alg": "none"}),
+		"1024 bits":              authtest.JWK("odd", &weak.PublicKey),
+		"16,000 bits":            authtest.JWK("odd", giant),
+		"even exponent":          authtest.JWK("odd", even),
+		"exponent past 64 bits":  with(rsaSigner, map[string]any{"e": "AQAAAAAAAQAB"}),
+		"P-384":                  authtest.JWK("odd", &p384.PublicKey),
+		"P-384 said to be P-256": {"kid": "odd", "kty": "EC", "crv": "P-256", "x": authtest.JWK("", &p384.PublicKey)["x"], "y": authtest.JWK("", &p384.PublicKey)["y"]},
+		"off the curve":          with(ecSigner, map[string]any{"x": "AQAB"}),
+		"X25519":                 with(edSigner, map[string]any{"crv": "X25519"}),
+		"Ed25519 of zeros":       with(edSigner, map[string]any{"x": authtest.Encode(strings.Repeat("\x00", 32))}),
+		"Ed25519, short":         with(edSigner, map[string]any{"x": "AQAB"}),
+		"unknown kind":           with(edSigner, map[string]any{"kty": "AKP"}),
+		"no kind":                with(edSigner, map[string]any{"kty": ""}),
+		"no kid":                 with(edSigner, map[string]any{"kid": ""}),
+		"a number as kid":        with(edSigner, map[string]any{"kid": 1}),
+		"kid of another":         with(ecSigner, map[string]any{"kid": "good"}),
+		"bad base64":             with(edSigner, map[string]any{"x": "!"}),
 	} {
-		t.Run(name, func(t *testing.T) {
-			login := newLogin(t)
-			login.answers(func(w http.ResponseWriter, _ *http.Request) {
-				_ = json.NewEncoder(w).Encode(map[string]any{"keys": []any{c.jwk}})
-			})
-			err := authenticate(newAuth(t, jwks.Config{URL: login.URL}), token(t, c.method, "k", c.key))
-			require.Equal(t, c.good, err == nil, err)
-		})
+		login := authtest.NewLogin(t)
+		good := authtest.New(jwt.SigningMethodEdDSA).Public
+		login.Publish(authtest.JWK("good", good), key)
+		keys := fetch(t, login)
+		got, err := keys.PublicKey("good")
+		require.NoError(t, err, name)
+		require.Equal(t, good, got, name)
+		for _, kid := range []string{"odd", "1", ""} {
+			_, err = keys.PublicKey(kid)
+			require.Error(t, err, name)
+			require.NotErrorIs(t, err, cims.ErrUnavailable, name)
+		}
 	}
 }
 
-func TestURLIsTheLoginsOwn(t *testing.T) {
-	for _, url := range []string{"", "keys", "/keys", "http://login.example.com/keys", "ftp://127.0.0.1/keys", "file:///etc/passwd", "https://", "http://127.0.0.1.example.com", "http://[::2]/"} {
-		_, err := jwks.New(t.Context(), jwks.Config{URL: url})
-		require.ErrorContains(t, err, "Config.URL", url)
+// TestKeysThatCount: what logins say beside the key doesn't matter.
+func TestKeysThatCount(t *testing.T) {
+	for _, signer := range authtest.Asymmetric() {
+		for _, more := range []map[string]any{
+			{},
+			{"use": "sig", "alg": signer.Alg(), "key_ops": []string{"verify"}},
+			{"x5c": []string{"not a certificate"}, "x5t": "x", "x5u": "https://evil.example/", "ext": true, "nbf": 1},
+		} {
+			const kid = "WsY4ilmyPOjtUJ1bDDLu+MrpSXAZW/RVpJAXGMCUWM="
+			key := authtest.JWK(kid, signer.Public)
+			maps.Copy(key, more)
+			login := authtest.NewLogin(t)
+			login.Publish(key)
+			got, err := fetch(t, login).PublicKey(kid)
+			require.NoError(t, err, "%s %v", signer.Alg(), more)
+			require.Equal(t, signer.Public, got)
+		}
 	}
 }
 
-func TestReadingEndsWithTheContext(t *testing.T) {
-	login := newLogin(t)
-	login.adds(t, "k", edKey(t))
-	ctx, cancel := context.WithCancel(t.Context())
-	_, err := jwks.New(ctx, jwks.Config{URL: login.URL, Refresh: 5 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
-	require.NoError(t, err)
-	require.Eventually(t, func() bool { return login.asked.Load() > 3 }, 10*time.Second, time.Millisecond)
-	cancel()
+func TestConfigIsChecked(t *testing.T) {
+	for _, config := range []jwks.Config{
+		{},
+		{URL: "://"},
+		{URL: "login.example.com/jwks.json"},
+		{URL: "/jwks.json"},
+		{URL: "https:///jwks.json"},
+		{URL: "http://login.example.com/jwks.json"},
+		{URL: "http://127.0.0.1.example.com/jwks.json"},
+		{URL: "http://192.168.0.1/jwks.json"},
+		{URL: "https://user@127.0.0.1/jwks.json"},
+		{URL: "file:///etc/jwks.json"},
+		{URL: "ftp://127.0.0.1/jwks.json"},
+		{URL: "http://127.0.0.1/", Refresh: -1},
+		{URL: "http://127.0.0.1/", Pause: -1},
+		{URL: "http://127.0.0.1/", Timeout: -1},
+		{URL: "http://127.0.0.1/", Refresh: time.Second, Pause: time.Minute},
+	} {
+		_, err := jwks.Open(t.Context(), config)
+		require.Error(t, err, config.URL)
+	}
+	for _, url := range []string{"http://127.0.0.1:1/", "http://[::1]:1/", "http://localhost:1/", "https://127.0.0.1:1/"} {
+		keys, err := jwks.Open(t.Context(), jwks.Config{URL: url, Refresh: time.Second})
+		require.NoError(t, err, url)
+		keys.Close()
+	}
+}
+
+// TestCloseEndsTheFetching: also one that is under way, and the keys stay.
+func TestCloseEndsTheFetching(t *testing.T) {
+	login := authtest.NewLogin(t)
+	signer := authtest.New(jwt.SigningMethodEdDSA)
+	login.Publish(authtest.JWK("1", signer.Public))
+	config := often(login.URL)
+	config.Timeout = time.Hour
+	keys, api := open(t, config)
+	hanging := make(chan struct{}, 1)
+	login.Answer(func(_ http.ResponseWriter, r *http.Request) {
+		hanging <- struct{}{}
+		<-r.Context().Done()
+	})
+	<-hanging
+	keys.Close()
+	keys.Close() // twice does no harm
 	require.Eventually(t, func() bool {
-		before := login.asked.Load()
-		time.Sleep(50 * time.Millisecond)
-		return login.asked.Load() == before
-	}, 10*time.Second, time.Millisecond)
+		var stacks strings.Builder
+		require.NoError(t, pprof.Lookup("goroutine").WriteTo(&stacks, 2))
+		return !strings.Contains(stacks.String(), "jwks.(*Keys).keepFresh")
+	}, patience, time.Millisecond)
+	fetches := login.Fetches()
+	require.Equal(t, http.StatusOK, api.Ask(t, signer.Token("1")).Status)
+	require.Equal(t, http.StatusUnauthorized, api.Ask(t, signer.Token("2")).Status)
+	require.Equal(t, fetches, login.Fetches())
 }
