@@ -62,7 +62,7 @@ var cases = []struct {
 	{"ForeignOriginsGetNothing", testForeignOriginsGetNothing},
 	{"TextIsStoredAsTextAndAnsweredAsJSON", testTextIsStoredAsTextAndAnsweredAsJSON},
 
-	{"EveryRouteKeepsItsPermission", testEveryRouteKeepsItsPermission},
+	{"EveryRouteForEveryRole", testEveryRouteForEveryRole},
 	{"AnswersAreAsDocumented", testAnswersAreAsDocumented},
 
 	{"StatusesComeInOrder", testStatusesComeInOrder},
