@@ -63,6 +63,9 @@ var cases = []struct {
 	{"TextIsStoredAsTextAndAnsweredAsJSON", testTextIsStoredAsTextAndAnsweredAsJSON},
 
 	{"EveryRouteForEveryRole", testEveryRouteForEveryRole},
+	{"EveryBodyIsReadStrictly", testEveryBodyIsReadStrictly},
+	{"EveryParameterIsReadStrictly", testEveryParameterIsReadStrictly},
+	{"NoWayAroundTheRoutes", testNoWayAroundTheRoutes},
 	{"AnswersAreAsDocumented", testAnswersAreAsDocumented},
 
 	{"StatusesComeInOrder", testStatusesComeInOrder},

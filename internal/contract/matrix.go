@@ -64,13 +64,18 @@ const absentID = 1 << 40
 // scene fills in what samples leave open.
 type scene struct {
 	*Server
-	seller int64 // a sales manager
-	n      int
+	seller  int64            // a sales manager
+	entries map[string]int64 // by the parameter that names them
+	n       int
 }
 
 func newScene(t *testing.T, s *Server) *scene {
 	t.Helper()
-	return &scene{Server: s, seller: s.user(t, cims.RoleSalesManager, "Seller").ID}
+	scene := &scene{Server: s, seller: s.user(t, cims.RoleSalesManager, "Seller").ID, entries: map[string]int64{}}
+	for _, parameter := range []string{"{status_id}", "{role_id}", "{user_id}"} {
+		scene.entries[parameter] = scene.entry(t, parameter)
+	}
+	return scene
 }
 
 // target is what the ids of a request are those of.
@@ -95,7 +100,7 @@ func (s *scene) good(t *testing.T, route string, of target) *call {
 		case strings.HasPrefix(path, "/crm/sales-managers/"):
 			return strconv.FormatInt(s.seller, 10)
 		case !of.fresh:
-			return "1"
+			return strconv.FormatInt(s.entries[parameter], 10)
 		}
 		return strconv.FormatInt(s.entry(t, parameter), 10)
 	}
