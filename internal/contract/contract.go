@@ -84,7 +84,11 @@ var cases = []struct {
 	{"RoleLivesFromCreationToDeletion", testRoleLivesFromCreationToDeletion},
 	{"RoleFieldsHaveBounds", testRoleFieldsHaveBounds},
 	{"RoleInUseIsDeletedOnlyByMoving", testRoleInUseIsDeletedOnlyByMoving},
+
+	{"RightsHangOnNoName", testRightsHangOnNoName},
 	{"NobodyHandsOutWhatHeLacks", testNobodyHandsOutWhatHeLacks},
+	{"TwoCEOsRemoveEachOther", testTwoCEOsRemoveEachOther},
+	{"NothingIsAssignedAfterTheDeactivation", testNothingIsAssignedAfterTheDeactivation},
 
 	{"UserIsCreatedAndChanged", testUserIsCreatedAndChanged},
 	{"UserFieldsHaveBounds", testUserFieldsHaveBounds},
