@@ -119,6 +119,8 @@ var cases = []struct {
 	{"TroubleThatPassesIs503", testTroubleThatPassesIs503},
 	{"RequestIsNotWaitedForWithoutEnd", testRequestIsNotWaitedForWithoutEnd},
 	{"TheUnexpectedIs500ThatSaysNothing", testTheUnexpectedIs500ThatSaysNothing},
+	{"SQLiteInTrouble", testSQLiteInTrouble},
+	{"PostgreSQLInTrouble", testPostgreSQLInTrouble},
 	{"AuthenticatorsTroubleIs503AndItsRefusal401", testAuthenticatorsTroubleIs503AndItsRefusal401},
 	{"AuthenticatorCanReadWhateverItLikes", testAuthenticatorCanReadWhateverItLikes},
 	{"LoggedTextCanForgeNoLine", testLoggedTextCanForgeNoLine},

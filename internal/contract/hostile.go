@@ -159,7 +159,7 @@ func testEveryParameterIsReadStrictly(t *testing.T, on Host) {
 					require.Equal(t, []string{"query." + p.Name}, with(p.Name+"="+url.QueryEscape(value)).is(t, 422).at(t), value)
 				}
 				with(p.Name+"=1&"+p.Name+"=2").is(t, 422)
-				with(strings.ToUpper(p.Name) + "=1").is(t, 422)
+				with(strings.ToUpper(p.Name)+"=1").is(t, 422)
 				for _, text := range hostileTexts {
 					literal := p.Name == "q" && !strings.ContainsAny(text, "\x00\xff") && len(text) <= 255
 					if !literal {
@@ -169,7 +169,7 @@ func testEveryParameterIsReadStrictly(t *testing.T, on Host) {
 					require.Empty(t, with("q="+url.QueryEscape(text)).is(t, 200).objects(t), "nobody's name begins with %s", text)
 				}
 				if p.Schema.Type == huma.TypeInteger {
-					for _, number := range []string{"0", "-1", "1e20", "1.0", "0x1", "١", strconv.Itoa(1 << 62) + "0"} {
+					for _, number := range []string{"0", "-1", "1e20", "1.0", "0x1", "١", strconv.Itoa(1<<62) + "0"} {
 						at(number)
 					}
 				}
