@@ -29,6 +29,7 @@ type Host struct {
 	MissesHangUps  bool // a request goes on although its client has gone
 	JoinsTypes     bool // of two Content-Type headers only the last is left
 	CutsLongBodies bool // who sends far too much may get no answer but a closed connection
+	OnlyStandard   bool // a method that HTTP does not name gets a plain 501 before anything of ours is asked
 	MaxHeaderBytes int  // of all headers, above it 431; 0: net/http's megabyte
 }
 
