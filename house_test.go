@@ -138,7 +138,7 @@ func namesTests(t *testing.T, code, row, cell string) bool {
 	file, names := "", 0
 	for _, name := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cell, -1) {
 		if strings.HasSuffix(name[1], ".go") {
-			text, err := os.ReadFile(name[1]) //nolint:gosec // our own text
+			text, err := os.ReadFile(name[1])
 			require.NoError(t, err)
 			file = string(text)
 			continue

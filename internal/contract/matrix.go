@@ -266,10 +266,10 @@ func (s *scene) isRefused(t *testing.T, a asker, route string, others int64, sta
 	if samples[route].body != "" {
 		broken.body = strings.NewReader(`{"id": `)
 	}
-	want := a.ask(t, broken)
-	require.Equal(t, status, want.status, "%s as %s", route, a.name)
+	first := a.ask(t, broken)
+	require.Equal(t, status, first.status, "%s as %s", route, a.name)
 	for _, lead := range []int64{a.lead, others, absentID} {
-		require.Equal(t, want.text, a.ask(t, s.good(t, route, target{lead: lead})).text, "%s as %s", route, a.name)
+		require.Equal(t, first.text, a.ask(t, s.good(t, route, target{lead: lead})).text, "%s as %s", route, a.name)
 	}
 }
 
