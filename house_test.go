@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -107,6 +108,61 @@ func TestContributingNamesWhatExists(t *testing.T) {
 			t.Errorf("there is no %s", test)
 		}
 	}
+}
+
+// TestSecurityNamesItsTests: each line of the two tables of docs/security.md is
+// there, in order, and names tests that exist where it says.
+func TestSecurityNamesItsTests(t *testing.T) {
+	text, err := os.ReadFile("docs/security.md")
+	require.NoError(t, err)
+	attacks, faults, found := strings.Cut(string(text), "\n## Faults\n")
+	require.True(t, found)
+	code := sources(t)
+	var untested []string
+	for _, table := range []struct {
+		text string
+		rows int
+	}{{attacks, 29}, {faults, 11}} {
+		rows := regexp.MustCompile(`(?m)^\| (\d+) \| (.*) \| (.*) \| (.*)\|$`).FindAllStringSubmatch(table.text, -1)
+		require.Len(t, rows, table.rows)
+		for i, row := range rows {
+			require.Equal(t, strconv.Itoa(i+1), row[1])
+			if !namesTests(t, code, row[1], row[4]) {
+				untested = append(untested, row[2])
+			}
+		}
+	}
+	require.Empty(t, untested, "lines without a test")
+}
+
+// namesTests checks what a line of the table names: a file, then what is in it.
+func namesTests(t *testing.T, code, row, cell string) bool {
+	t.Helper()
+	file, names := "", 0
+	for _, name := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cell, -1) {
+		if strings.HasSuffix(name[1], ".go") {
+			text, err := os.ReadFile(name[1])
+			require.NoError(t, err)
+			file = string(text)
+			continue
+		}
+		test, part, parted := strings.Cut(name[1], "/")
+		switch {
+		case !parted && strings.HasPrefix(test, "check"): // a method that all tests of a kind go through
+			require.Contains(t, file, ") "+test+"(", row)
+		case !parted && test == "TestContract":
+			require.Contains(t, code, "func TestContract(")
+		case !parted:
+			require.Contains(t, file, "func "+test+"(", row)
+			names++
+		default: // one of a suite: listed by its name, in its own file or beside it
+			require.Contains(t, code, "func "+test+"(", row)
+			require.Contains(t, code, `{"`+part+`", `, row)
+			require.True(t, strings.Contains(file, "func test"+part+"(") || strings.Contains(file, `{"`+part+`", `), "%s: %s", row, name[1])
+			names++
+		}
+	}
+	return names > 0
 }
 
 // sources is all Go code of the repository, squeezed.

@@ -58,7 +58,7 @@ func newHandler(crm *cims.Manager, secret []byte, origins []string, log *slog.Lo
 		}
 		answer(w, http.StatusOK, "ready")
 	})
-	handler := httpapi.Problems(patient(mux), log)
+	handler := patient(mux)
 	if len(origins) > 0 {
 		handler = cors.New(cors.Options{
 			AllowedOrigins: origins,
@@ -68,7 +68,7 @@ func newHandler(crm *cims.Manager, secret []byte, origins []string, log *slog.Lo
 			MaxAge:         600,
 		}).Handler(handler)
 	}
-	return logged(handler, log), nil
+	return logged(httpapi.Problems(handler, log), log), nil
 }
 
 // patient lets an import's answer come later than any other's.

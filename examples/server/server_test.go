@@ -605,27 +605,31 @@ func TestProgressBar(t *testing.T) {
 
 // TestShutdownFinishesWhatIsUnderWay: a SIGTERM under load tears nothing.
 func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
-	p := launch(t, sqliteFile(t))
-	ceo := p.as("ceo@example.com")
-	ceo.hire("Aziza")
-	var mu sync.Mutex
-	acknowledged := 0
-	var group sync.WaitGroup
-	for range 8 {
-		group.Go(func() {
-			for {
-				if _, err := ceo.try(http.StatusCreated, http.MethodPost, "/crm/customers", map[string]any{"full_name": "Lead"}); err != nil {
-					return // refused: the server is gone
+	onBoth(t, func(t *testing.T, db string) {
+		p := launch(t, db)
+		ceo := p.as("ceo@example.com")
+		ceo.hire("Aziza")
+		var mu sync.Mutex
+		acknowledged := 0
+		var group sync.WaitGroup
+		for range 8 {
+			group.Go(func() {
+				for {
+					if _, err := ceo.try(http.StatusCreated, http.MethodPost, "/crm/customers", map[string]any{"full_name": "Lead"}); err != nil {
+						return // refused: the server is gone
+					}
+					mu.Lock()
+					acknowledged++
+					mu.Unlock()
 				}
-				mu.Lock()
-				acknowledged++
-				mu.Unlock()
-			}
-		})
-	}
-	require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return acknowledged > 50 }, time.Minute, time.Millisecond)
-	p.stop()
-	group.Wait()
-	again := launch(t, p.db).as("ceo@example.com")
-	require.Len(t, again.leads(), acknowledged, "each one was acknowledged, or is not there")
+			})
+		}
+		require.Eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return acknowledged > 50 }, time.Minute, time.Millisecond)
+		p.stop()
+		group.Wait()
+		_, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(p.base, "http://"))
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+		again := launch(t, p.db).as("ceo@example.com")
+		require.Len(t, again.leads(), acknowledged, "each one was acknowledged, or is not there")
+	})
 }

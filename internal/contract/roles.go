@@ -2,7 +2,6 @@ package contract
 
 import (
 	"fmt"
-	"net/http"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -80,29 +79,5 @@ func testRoleInUseIsDeletedOnlyByMoving(t *testing.T, on Host) {
 		require.Equal(t, []string{"query.move_to"}, s.delete(t, path+"?move_to=nobody").is(t, 422).at(t))
 		s.delete(t, path+"?move_to=member").is(t, 204)
 		require.Equal(t, "member", s.get(t, "/management/users?q=olim").objects(t)[0]["role_name"])
-	})
-}
-
-func testNobodyHandsOutWhatHeLacks(t *testing.T, on Host) {
-	on.each(t, func(t *testing.T, s *Server) {
-		s.post(t, "/management/roles", `{"name": "clerk", "display_name": "Clerk", "permissions": ["roles:read", "roles:write", "users:read", "users:write"]}`).is(t, 201)
-		s.user(t, "clerk", "Karim")
-		as := func(method, path, body string) answer {
-			return s.request(t, method, path, body).as(t, "karim@example.com").do(t)
-		}
-		as(http.MethodPost, "/management/roles", `{"name": "a", "display_name": "A", "permissions": ["leads:read"]}`).is(t, 403)
-		as(http.MethodPost, "/management/roles", `{"name": "a", "display_name": "A", "permissions": ["roles:read"]}`).is(t, 201)
-		as(http.MethodPost, "/management/users", `{"email": "a@b", "name": "A", "surname": "B", "role_name": "ceo"}`).is(t, 403)
-		as(http.MethodPut, "/management/users/1", `{"is_active": false}`).is(t, 403)
-		as(http.MethodPut, "/management/users/2", `{"role_name": "ceo"}`).is(t, 403)
-		for _, role := range s.get(t, "/management/roles").objects(t) {
-			if role["name"] == "ceo" {
-				path := fmt.Sprintf("/management/roles/%v", role["id"])
-				as(http.MethodPut, path, `{"display_name": "Boss"}`).is(t, 403)
-				s.put(t, path, `{"permissions": []}`).is(t, 403)
-				s.put(t, path, `{"is_active": false}`).is(t, 403)
-				s.delete(t, path).is(t, 403)
-			}
-		}
 	})
 }

@@ -223,17 +223,27 @@ type answer struct {
 
 func (c *call) do(t *testing.T) answer {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), c.method, c.s.URL+c.path, c.body)
+	a, err := c.try(t)
 	require.NoError(t, err)
-	request.Header = c.header
-	response, err := c.s.client.Do(request)
-	require.NoError(t, err)
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	require.NoError(t, err)
-	a := answer{status: response.StatusCode, header: response.Header, text: string(text)}
 	a.checkHeaders(t)
 	return a
+}
+
+// try is for goroutines too.
+func (c *call) try(t *testing.T) (answer, error) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), c.method, c.s.URL+c.path, c.body)
+	if err != nil {
+		return answer{}, err
+	}
+	request.Header = c.header
+	response, err := c.s.client.Do(request)
+	if err != nil {
+		return answer{}, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return answer{status: response.StatusCode, header: response.Header, text: string(text)}, err
 }
 
 // isCutOff sends more than a server reads: it may also hang up before its answer

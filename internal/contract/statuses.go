@@ -3,6 +3,7 @@ package contract
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -135,6 +136,12 @@ func testStatusFieldsHaveBounds(t *testing.T, on Host) {
 				require.Equal(t, []string{"body." + c.field}, a.at(t))
 			})
 		}
+		before := s.get(t, "/management/statuses").text
+		for _, color := range []string{`red;}</style>`, `url(x)`, `#fff\n`, `#123456789`, `#ff`, `#12345g`, `fff`, `#fff;`, ` #fff`, `#FFF "`, `var(--x)`, `#１２３`} {
+			a := s.put(t, "/management/statuses/1", `{"color": "`+strings.ReplaceAll(color, `"`, `\"`)+`"}`).is(t, 422)
+			require.Equal(t, []string{"body.color"}, a.at(t), color)
+		}
+		require.Equal(t, before, s.get(t, "/management/statuses").text)
 		require.Len(t, s.get(t, "/management/statuses").objects(t), 6, "nothing was stored")
 	})
 }
