@@ -3,7 +3,9 @@ package cims
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"iter"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -524,7 +526,7 @@ func (m *Manager) work(ctx context.Context) {
 		case <-m.wake:
 		case <-tick.C:
 		}
-		err := m.assignWaiting(ctx)
+		err := safely(func() error { return m.assignWaiting(ctx) })
 		if err == nil && m.now().Sub(forgotten) > time.Hour {
 			forgotten = m.now()
 			err = m.forgetKeys(ctx)
@@ -535,6 +537,17 @@ func (m *Manager) work(ctx context.Context) {
 		}
 		failing = err != nil
 	}
+}
+
+// safely makes an error of a panic, such as a hook's: behind this work there is no
+// caller whose it would be.
+func safely(do func() error) (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = fmt.Errorf("panic: %v\n%s", fault, debug.Stack())
+		}
+	}()
+	return do()
 }
 
 // assignWaiting looks without a lock first, so that the usual case, nobody

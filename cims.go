@@ -115,6 +115,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -180,6 +182,9 @@ func (c *Config) withDefaults() (Config, error) {
 	var check checks
 	filled.InitialStatus = check.name("InitialStatus", filled.InitialStatus)
 	check.between("WaitingInterval", int(filled.WaitingInterval), 0, math.MaxInt)
+	if slices.ContainsFunc(filled.Hooks, func(hook Hook) bool { return hook == nil }) {
+		check.add("Hooks", RuleRequired)
+	}
 	return filled, check.err()
 }
 
@@ -204,7 +209,7 @@ type Manager struct {
 // waiting leads; Close ends it. It returns ErrInvalid for a config that makes
 // no sense.
 func New(storage Storage, config *Config) (*Manager, error) {
-	if storage == nil {
+	if v := reflect.ValueOf(storage); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() { // what is left of an overlooked error
 		return nil, errors.New("cims: New needs a storage")
 	}
 	filled, err := config.withDefaults()

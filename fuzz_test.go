@@ -110,7 +110,7 @@ func FuzzIdempotencyKey(f *testing.F) {
 	for _, key := range []string{"web-form-8c1f", "a b", "\r\n", strings.Repeat("x", 256), "ключ", "~!"} {
 		f.Add(key)
 	}
-	form := regexp.MustCompile(`^[!-~]{0,255}$`)
+	form := regexp.MustCompile(`^[\x21-\x7e]{0,255}$`)
 	f.Fuzz(func(t *testing.T, text string) {
 		var check checks
 		check.key("key", text)

@@ -248,3 +248,16 @@ func TestActorThatIsNobody(t *testing.T) {
 	require.NotEqual(t, System("").scope(), Actor{}.scope())
 	require.NotEqual(t, System("user:1").scope(), Actor{user: User{ID: 1}}.scope())
 }
+
+// noStorage is what is left of a Storage that could not be opened.
+type noStorage struct{ Storage }
+
+func TestNewTellsWhatIsMissing(t *testing.T) {
+	_, err := New(nil, nil)
+	require.ErrorContains(t, err, "needs a storage")
+	_, err = New((*noStorage)(nil), nil)
+	require.ErrorContains(t, err, "needs a storage")
+	_, err = New(&noStorage{}, &Config{Hooks: []Hook{nil}})
+	require.ErrorIs(t, err, ErrInvalid)
+	require.ErrorContains(t, err, "Hooks")
+}

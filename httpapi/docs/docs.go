@@ -65,7 +65,8 @@ func Register(api huma.API) (err error) {
 		serveCompressed(api, "/docs/"+name, contentType, compressed)
 	}
 	document := "/openapi.json"
-	if configured, ok := api.(interface{ Config() huma.Config }); ok && configured.Config().OpenAPIPath != "" {
+	_, grouped := api.(*huma.Group) // huma serves it at the root only
+	if configured, ok := api.(interface{ Config() huma.Config }); ok && !grouped && configured.Config().OpenAPIPath != "" {
 		document = configured.Config().OpenAPIPath + ".json"
 	} else {
 		serve(api, document, "application/json", sync.OnceValues(func() ([]byte, error) { return json.Marshal(api.OpenAPI()) }))

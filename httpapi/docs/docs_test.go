@@ -109,8 +109,10 @@ func TestRegisterTellsWhatIsWrong(t *testing.T) {
 }
 
 func TestWorksBelowAPrefix(t *testing.T) {
-	api, server := newAPI(t, "", "CRM")
+	api, server := newAPI(t, "/openapi", "CRM") // which huma serves at the root
 	require.NoError(t, docs.Register(huma.NewGroup(api, "/v1")))
+	_, document := get(t, server.URL+"/v1/openapi.json", "identity")
+	require.Contains(t, document, `"openapi":"3.1.0"`, "what the page asks for")
 	response, _ := get(t, server.URL+"/v1/docs", "identity")
 	require.Equal(t, http.StatusOK, response.StatusCode)
 	response, _ = get(t, server.URL+"/v1/docs/init.js", "identity")

@@ -162,12 +162,13 @@ func testEveryParameterIsReadStrictly(t *testing.T, on Host) {
 				with(p.Name+"=1&"+p.Name+"=2").is(t, 422)
 				with(strings.ToUpper(p.Name)+"=1").is(t, 422)
 				for _, text := range hostileTexts {
-					literal := p.Name == "q" && utf8.ValidString(text) && !strings.Contains(text, "\x00") && len(text) <= 255
+					literal := p.Name == "q" && utf8.ValidString(text) && !strings.Contains(text, "\x00") && len(text) <= 255 ||
+						p.Name == "request_id" && text == "_"
 					if !literal {
 						at(text)
 						continue
 					}
-					require.Empty(t, with("q="+url.QueryEscape(text)).is(t, 200).objects(t), "nobody's name begins with %s", text)
+					require.Empty(t, with(p.Name+"="+url.QueryEscape(text)).is(t, 200).objects(t), "nothing has to do with %s", text)
 				}
 				if p.Schema.Type == huma.TypeInteger {
 					for _, number := range []string{"0", "-1", "1e20", "1.0", "0x1", "١", strconv.Itoa(1<<62) + "0"} {

@@ -21,6 +21,9 @@ func WithTx(m *cims.Manager, tx pgx.Tx) *cims.Manager { return m.Join(tx) }
 func join(tx any) (sqlstore.Conn, error) {
 	switch tx := tx.(type) {
 	case *sql.Tx:
+		if tx == nil {
+			break
+		}
 		return sqlstore.SQL{IConn: simple{tx}}, nil
 	case pgx.Tx:
 		return joined{tx, []any{pgx.QueryExecModeSimpleProtocol}}, nil

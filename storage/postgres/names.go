@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -123,6 +122,9 @@ func (n names) recorded(ctx context.Context, conn sqlstore.Conn) (recorded bool,
 	return true, problems, nil
 }
 
+// typeOf is what a host's column has to be, if it is no text.
+var typeOf = map[string]string{"id": "integer", "created_at": "timestamp", "updated_at": "timestamp", "is_active": "boolean"}
+
 // problemsOf looks at a table before anything is made.
 func (n names) problemsOf(ctx context.Context, conn sqlstore.Conn, table string) (problems []problem, err error) {
 	t, other := n.Names[table]
@@ -148,26 +150,60 @@ func (n names) problemsOf(ctx context.Context, conn sqlstore.Conn, table string)
 	}
 	for _, column := range sqlstore.NameableColumns(table) {
 		_, named := t.Columns[column]
-		if !named && !slices.Contains(sqlstore.Nameable[table].Required, column) {
-			continue // it is added
-		}
+		required := slices.Contains(sqlstore.Nameable[table].Required, column)
 		var types []string
-		err := n.scanAll(ctx, conn, n.SQL(`SELECT CASE WHEN t.typname IN ('int2', 'int4', 'int8') THEN 'integer' WHEN t.typcategory = 'S' THEN 'text' ELSE t.typname END
+		err := n.scanAll(ctx, conn, n.SQL(`SELECT CASE WHEN t.typname IN ('int2', 'int4', 'int8') THEN 'integer' WHEN t.typcategory = 'S' THEN 'text'
+				WHEN t.typname = 'timestamptz' THEN 'timestamp' WHEN t.typname = 'bool' THEN 'boolean' ELSE t.typname END
 			FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
 			WHERE a.attrelid = to_regclass({'`+table+`'}) AND a.attname = {'`+table+`.`+column+`'} AND a.attnum > 0 AND NOT a.attisdropped`), &types)
 		if err != nil {
 			return nil, err
 		}
+		want, given := typeOf[column], ""
+		if want == "" {
+			want = "text"
+		}
 		switch theirs := n.Column(table, column); {
-		case len(types) == 0:
+		case len(types) == 0 && (named || required):
 			refuse("there is no column %q in it, which is to be its %s", theirs, column)
-		case column == "id" && types[0] != "integer":
-			refuse("the column %q has to be an integer, and is of type %s", theirs, types[0])
-		case named && strings.HasSuffix(column, "_name") && types[0] != "text":
-			refuse("the column %q, its %s, has to be a text, and is of type %s", theirs, column, types[0])
+		case len(types) > 0 && types[0] != want:
+			if theirs != column {
+				given = ", its " + column + ","
+			}
+			refuse("the column %q%s has to be of type %s, and is of type %s", theirs, given, want, types[0])
 		}
 	}
-	return problems, nil
+	if len(problems) > 0 {
+		return problems, nil
+	}
+	return problems, n.rowProblems(ctx, conn, table, refuse)
+}
+
+// rowProblems are those of what a table holds, and of its key.
+func (n names) rowProblems(ctx context.Context, conn sqlstore.Conn, table string, refuse func(found string, args ...any)) error {
+	var isKey, hasTime bool
+	err := sqlstore.ScanOne(ctx, conn, n.SQL(`SELECT EXISTS (
+			SELECT 1 FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+			WHERE i.indrelid = to_regclass({'`+table+`'}) AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indnkeyatts = 1 AND a.attname = {'`+table+`.id'}
+		), EXISTS (
+			SELECT 1 FROM pg_attribute WHERE '`+table+`' = 'customer' AND attrelid = to_regclass({'`+table+`'}) AND attname = {'customer.created_at'} AND NOT attnotnull AND NOT attisdropped
+		)`), &isKey, &hasTime)
+	if err != nil {
+		return err
+	}
+	if !isKey {
+		refuse("the column %q has to be its primary key, or unique", n.Column(table, "id"))
+	}
+	if hasTime {
+		var missing int64
+		if err := sqlstore.ScanOne(ctx, conn, n.SQL("SELECT count(*) FROM {customer} WHERE {customer.created_at} IS NULL"), &missing); err != nil {
+			return err
+		}
+		if missing > 0 {
+			refuse("%d rows hold no time in %q: give them one", missing, n.Column(table, "created_at"))
+		}
+	}
+	return nil
 }
 
 func (names) scanAll(ctx context.Context, conn sqlstore.Conn, query string, into *[]string) error {

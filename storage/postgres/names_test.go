@@ -309,9 +309,10 @@ func TestWrongNamesAreRefusedBeforeAnythingIsWritten(t *testing.T) {
 	}{
 		"Table":     {"", postgres.Table{Name: "laeds", Columns: leads.Columns}, `laeds: there is no such table`},
 		"Column":    {"", renamed("phone_number", "phnoe"), `leads: there is no column "phnoe" in it, which is to be its phone_number`},
-		"Required":  {"", postgres.Table{Name: "leads", Columns: map[string]string{"id": "lead_id"}}, `leads: there is no column "full_name" in it`},
-		"ID":        {"", renamed("id", "region"), `leads: the column "region" has to be an integer, and is of type text`},
-		"Status":    {"", renamed("status_name", "status"), `leads: the column "status", its status_name, has to be a text, and is of type integer`},
+		"Required":  {"", postgres.Table{Name: "leads", Columns: map[string]string{"id": "lead_id", "notes": "remark"}}, `leads: there is no column "full_name" in it`},
+		"Type":      {"ALTER TABLE leads ALTER COLUMN remark TYPE BIGINT USING 0;", leads, `leads: the column "remark", its notes, has to be of type text, and is of type integer`},
+		"ID":        {"", renamed("id", "region"), `leads: the column "region", its id, has to be of type integer, and is of type text`},
+		"Status":    {"", renamed("status_name", "status"), `leads: the column "status", its status_name, has to be of type text, and is of type integer`},
 		"Unrelated": {"CREATE TABLE customer (x TEXT);", leads, `leads: there is a relation "customer" in the schema too`},
 		"View":      {"CREATE VIEW seen AS SELECT * FROM leads;", postgres.Table{Name: "seen", Columns: leads.Columns}, `seen: there is no such table`},
 	} {
@@ -477,4 +478,59 @@ func TestCopyIntoHostTables(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, first.ID+1, second.ID)
 	require.NoError(t, crm.Close(ctx))
+}
+
+// TestCustomersWithoutATime: those that there are stop the migration before anything
+// is written; those that come later get one.
+func TestCustomersWithoutATime(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), pgtest.URL(t)
+	db := host(t, url)
+	run := func(statement string) {
+		t.Helper()
+		_, err := db.ExecContext(ctx, statement)
+		require.NoError(t, err, statement)
+	}
+	run("CREATE TABLE clients (client_id BIGSERIAL, title TEXT NOT NULL, phone TEXT, created TIMESTAMP)")
+	run("INSERT INTO clients (title) VALUES ('Aziza'), ('Bekzod')")
+	store := open(t, url, postgres.Customers(postgres.Table{Name: "clients", Columns: map[string]string{"id": "client_id", "full_name": "title", "created_at": "created"}}))
+	defer func() { require.NoError(t, store.Close()) }()
+	refused := func(what string) {
+		t.Helper()
+		plan, err := store.Plan(ctx)
+		require.NoError(t, err)
+		require.Contains(t, plan.String(), what)
+		require.ErrorContains(t, store.Migrate(ctx), what)
+		var tables int
+		require.NoError(t, db.QueryRowContext(ctx, "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace(current_schema()) AND relkind = 'r'").Scan(&tables))
+		require.Equal(t, 1, tables, "nothing was written")
+	}
+	refused("has to be its primary key")
+	run("ALTER TABLE clients ADD PRIMARY KEY (client_id)")
+	refused("2 rows hold no time in \"created\"")
+	run("UPDATE clients SET created = '2024-01-01'")
+	plan, err := store.Plan(ctx) // of one table of the host's, and none beside it
+	require.NoError(t, err)
+	require.Equal(t, migration.Host, plan.State)
+	require.NoError(t, store.Migrate(ctx))
+	run("INSERT INTO clients (title) VALUES ('Dilnoza')")
+	run("UPDATE clients SET created = NULL WHERE title = 'Aziza'")
+	customers, err := store.Customers(ctx, cims.CustomerQuery{Limit: 5})
+	require.NoError(t, err)
+	require.Len(t, customers, 3)
+	for _, customer := range customers {
+		require.NotEqual(t, 1, customer.CreatedAt.Year())
+	}
+	require.WithinDuration(t, time.Now(), customers[0].CreatedAt, time.Hour, "in UTC, whatever the server's zone")
+	report, err := store.Verify(ctx, true)
+	require.NoError(t, err)
+	require.True(t, report.OK(), report)
+	require.NoError(t, store.Rollback(ctx, true))
+	run("INSERT INTO clients (title) VALUES ('Without us there is none')")
+}
+
+func TestWithoutConnections(t *testing.T) {
+	t.Parallel()
+	_, err := postgres.New(nil)
+	require.ErrorContains(t, err, "*sql.DB")
 }

@@ -164,6 +164,9 @@ func (p *planner) look() {
 // lookAtNames looks at a column of names and at the enum beside it, where there
 // are any.
 func (p *planner) lookAtNames(table, name, label, entries, nothing string) {
+	if !p.has(table) {
+		return
+	}
 	enum := p.isEnum(table, label)
 	named := p.hasColumn(table, name) && !p.ours(table, name)
 	known := "FALSE"

@@ -134,6 +134,9 @@ func New(db *sql.DB, options ...Option) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
+	if db == nil {
+		return nil, errors.New("cims: New needs a *sql.DB")
+	}
 	var conforming string
 	if err := db.QueryRowContext(context.Background(), "SHOW standard_conforming_strings").Scan(&conforming); err != nil {
 		return nil, &cims.Error{Kind: cims.ErrUnavailable, Err: err}

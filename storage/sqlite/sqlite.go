@@ -145,6 +145,9 @@ func New(db *sql.DB, options ...Option) (*Storage, error) {
 	if err != nil {
 		return nil, err
 	}
+	if db == nil {
+		return nil, errors.New("cims: New needs a *sql.DB")
+	}
 	if choices.synchronous != "" {
 		return nil, errors.New("cims: the connections are the host's: open them with _pragma=" + string(choices.synchronous))
 	}
@@ -167,7 +170,7 @@ func checksForeignKeys(ctx context.Context, conn sqlstore.Conn) error {
 
 // join is a Dialect's.
 func join(tx any) (sqlstore.Conn, error) {
-	if tx, ok := tx.(*sql.Tx); ok {
+	if tx, ok := tx.(*sql.Tx); ok && tx != nil {
 		return sqlstore.SQL{IConn: tx}, nil
 	}
 	return nil, fmt.Errorf("cims: an *sql.Tx of modernc.org/sqlite can be joined on SQLite, not a %T", tx)

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -17,6 +19,7 @@ var hookTests = []test{
 	{"Hooks_AreToldOfEachChange", hooksAreTold},
 	{"Hooks_AFailureIsItsOwnCallers", hookFails},
 	{"Hooks_WriteWithTheChange", hooksWrite},
+	{"Hooks_MayPanicBehindTheScenes", hookPanicsInBackground},
 }
 
 // told collects what a hook is told.
@@ -231,5 +234,32 @@ func hooksWrite(t *testing.T, d *database) {
 	require.NoError(t, exec("DELETE FROM outbox"))
 	_, err = crm.AddCustomer(ctx, system, cims.NewCustomer{FullName: "Bekzod"})
 	require.NoError(t, err)
+	d.requireConsistent(t)
+}
+
+// hookPanicsInBackground has it panic where nobody has called: the program goes on,
+// and so do the leads when it has got over it.
+func hookPanicsInBackground(t *testing.T, d *database) {
+	require.NoError(t, d.crm.Close(t.Context())) // it has no hooks, and would be faster
+	var panics atomic.Int64
+	var broken atomic.Bool
+	broken.Store(true)
+	crm := d.manager(t, d.Storage, &cims.Config{WaitingInterval: 10 * time.Millisecond, Hooks: []cims.Hook{
+		func(_ context.Context, _ cims.Executor, change cims.Change) error {
+			if change.Action == cims.ActionAssigned && broken.Load() {
+				panics.Add(1)
+				panic("in the background")
+			}
+			return nil
+		},
+	}})
+	lead, err := crm.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: "Aziza"})
+	require.NoError(t, err)
+	_, err = crm.CreateUser(t.Context(), system, newUser(cims.RoleSalesManager, "Anvar"))
+	require.NoError(t, err)
+	eventually(t, "it panics, and again", func() bool { return panics.Load() > 1 })
+	require.Nil(t, d.customer(t, lead.ID).SalesManager)
+	broken.Store(false)
+	eventually(t, "the lead has been assigned", func() bool { return d.customer(t, lead.ID).SalesManager != nil })
 	d.requireConsistent(t)
 }

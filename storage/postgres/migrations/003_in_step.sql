@@ -69,6 +69,13 @@ BEGIN
 	RETURN NULL;
 END $$;
 
+-- Customers are listed by the time of their creation, so each has one.
+CREATE FUNCTION cims_created() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
+BEGIN
+	NEW.{customer.created_at} := now();
+	RETURN NEW;
+END $$;
+
 -- A lead that was not filled in yet
 -- gets the row for what it was, too.
 CREATE FUNCTION cims_foreign_status() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
@@ -185,6 +192,10 @@ BEGIN
 		CREATE TRIGGER cims_status_named BEFORE UPDATE OF {customer.status_name} ON {customer}
 			FOR EACH ROW WHEN (OLD.cims_version = NEW.cims_version AND current_setting('cims.filling', TRUE) IS DISTINCT FROM 'on')
 			EXECUTE FUNCTION cims_status_named();
+	END IF;
+	IF EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = cims_relation('customer') AND attname = {'customer.created_at'} AND NOT attnotnull) THEN
+		CREATE TRIGGER cims_created BEFORE INSERT OR UPDATE OF {customer.created_at} ON {customer}
+			FOR EACH ROW WHEN (NEW.{customer.created_at} IS NULL) EXECUTE FUNCTION cims_created();
 	END IF;
 	-- What the older program's column says, if it has one: of a row of the table,
 	-- and of the view, if there is one.
