@@ -3,7 +3,6 @@
 package faults
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/httpapi"
+	"github.com/cimskit/cims/internal/contract"
 	"github.com/cimskit/cims/internal/pgtest"
 )
 
@@ -35,7 +35,7 @@ func TestFaultAnswers(t *testing.T) {
 	crm := d.open(t)
 	boss, err := crm.CreateUser(t.Context(), system, cims.NewUser{Email: "ceo@example.com", Name: "U", Surname: "Y", RoleName: cims.RoleCEO})
 	require.NoError(t, err)
-	mux, log := http.NewServeMux(), &lockedBuffer{}
+	mux, log := http.NewServeMux(), &contract.LogBuffer{}
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	auth := httpapi.AuthenticatorFunc(func(huma.Context) (httpapi.Identity, error) { return httpapi.Identity{UserID: boss.ID}, nil })
 	require.NoError(t, httpapi.Register(humago.New(mux, huma.DefaultConfig("CRM", "1")), crm, httpapi.Options{Authenticator: auth, Timeout: time.Second, Logger: logger}))
@@ -123,22 +123,4 @@ func keysOf(object map[string]any) (names []string) {
 		names = append(names, name)
 	}
 	return names
-}
-
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }

@@ -83,7 +83,7 @@ type server struct {
 	operations map[string]*huma.Operation
 	schemas    huma.Registry
 	validator  validator.Validator
-	log        *lockedBuffer
+	log        *contract.LogBuffer
 
 	asked     atomic.Int64
 	tidying   sync.RWMutex
@@ -139,7 +139,7 @@ func newServer(t *testing.T, store cims.Storage) *server {
 	ctx, system := t.Context(), cims.System("requests")
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	require.NoError(t, store.Migrate(ctx))
-	s := &server{tokens: map[string]string{}, seen: map[string]int{}, log: &lockedBuffer{}}
+	s := &server{tokens: map[string]string{}, seen: map[string]int{}, log: &contract.LogBuffer{}}
 	logger := slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelError}))
 	var err error
 	s.crm, err = cims.New(store, &cims.Config{Logger: logger})
@@ -339,24 +339,6 @@ func (s *server) judge(made request, sent *http.Request, response *http.Response
 		}
 	}
 	return said
-}
-
-// lockedBuffer is a log that is read while it is written.
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }
 
 // sorted are a map's keys, so that what is drawn can be drawn again.
