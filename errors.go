@@ -39,8 +39,9 @@ var (
 	// Nothing was stored; trying again later may work.
 	ErrUnavailable = errors.New("cims: database unavailable")
 	// ErrOutcomeUnknown: the connection died while the transaction was being
-	// committed, so that it may or may not be stored. With an idempotency key
-	// the same call can safely be made again.
+	// committed, or the caller's context ended while its lead was on its way
+	// together with others', so that it may or may not be stored. With an
+	// idempotency key the same call can safely be made again.
 	ErrOutcomeUnknown = errors.New("cims: outcome unknown")
 	// ErrIsolation: the host's transaction is not read committed (Manager.WithTx).
 	ErrIsolation = errors.New("cims: the transaction's isolation has to be read committed")

@@ -40,7 +40,7 @@ var english = language{
 	"in_use.role.at_least":    "The role can't be deleted, more than %d users have it",
 	"last_ceo":                "At least one active CEO has to stay",
 	"key_reused":              "This Idempotency-Key was used before with other data",
-	"outcome_unknown":         "The connection broke, so it is not known whether the data was stored: repeat with the same Idempotency-Key, or check",
+	"outcome_unknown":         "No answer in time, so it is not known whether the data was stored: repeat with the same Idempotency-Key, or check",
 	"line":                    "Line %d: %s. Nothing was stored",
 
 	"rule.required":          "is required",

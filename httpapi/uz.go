@@ -40,7 +40,7 @@ var uzbek = language{
 	"in_use.role.at_least":    "Bu rol %d tadan ortiq foydalanuvchida bor, uni o'chirib bo'lmaydi",
 	"last_ceo":                "Kamida bitta faol CEO qolishi kerak",
 	"key_reused":              "Bu Idempotency-Key boshqa ma'lumot bilan ishlatilgan",
-	"outcome_unknown":         "Saqlangani noma'lum: aloqa uzildi. O'sha Idempotency-Key bilan qayta yuboring yoki tekshirib ko'ring",
+	"outcome_unknown":         "Saqlangani noma'lum: javob vaqtida kelmadi. O'sha Idempotency-Key bilan qayta yuboring yoki tekshirib ko'ring",
 	"line":                    "%d-qator: %s. Hech narsa saqlanmadi",
 
 	"rule.required":          "kiritilishi shart",
