@@ -49,6 +49,7 @@ var cases = []struct {
 	{"WhoMayNotLearnsNothingOfTheBody", testWhoMayNotLearnsNothingOfTheBody},
 	{"RightsAreReadForEachRequest", testRightsAreReadForEachRequest},
 	{"EmailInAnotherCaseIsFound", testEmailInAnotherCaseIsFound},
+	{"EmailOfAnotherIsNotFound", testEmailOfAnotherIsNotFound},
 	{"BodyIsReadStrictly", testBodyIsReadStrictly},
 	{"AnswerToAHostileBodyIsSmallAndQuick", testAnswerToAHostileBodyIsSmallAndQuick},
 	{"BodyIsBounded", testBodyIsBounded},
