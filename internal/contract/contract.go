@@ -68,6 +68,7 @@ var cases = []struct {
 	{"EveryBodyIsReadStrictly", testEveryBodyIsReadStrictly},
 	{"EveryParameterIsReadStrictly", testEveryParameterIsReadStrictly},
 	{"NoWayAroundTheRoutes", testNoWayAroundTheRoutes},
+	{"EveryRouteRefusesInProblems", testEveryRouteRefusesInProblems},
 	{"AnswersAreAsDocumented", testAnswersAreAsDocumented},
 
 	{"StatusesComeInOrder", testStatusesComeInOrder},
