@@ -124,6 +124,7 @@ var cases = []struct {
 	{"TheUnexpectedIs500ThatSaysNothing", testTheUnexpectedIs500ThatSaysNothing},
 	{"SQLiteInTrouble", testSQLiteInTrouble},
 	{"PostgreSQLInTrouble", testPostgreSQLInTrouble},
+	{"PostgreSQLWithFewRights", testPostgreSQLWithFewRights},
 	{"AuthenticatorsTroubleIs503AndItsRefusal401", testAuthenticatorsTroubleIs503AndItsRefusal401},
 	{"AuthenticatorCanReadWhateverItLikes", testAuthenticatorCanReadWhateverItLikes},
 	{"LoggedTextCanForgeNoLine", testLoggedTextCanForgeNoLine},
