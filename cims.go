@@ -121,6 +121,7 @@ import (
 	"sync"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Names that the library itself relies on. They exist from the first
@@ -331,8 +332,9 @@ func System(why string) Actor {
 
 // ActorByEmail finds the active user with this email, as identified by a
 // token. An exact match wins over one in another case. It returns
-// ErrUnauthenticated for an unknown or ambiguous email, and ErrForbidden where
-// the user or its role is inactive.
+// ErrUnauthenticated for an unknown or ambiguous email, also where letters of
+// another script are the other case (the Kelvin sign that of k), and ErrForbidden
+// where the user or its role is inactive.
 func (m *Manager) ActorByEmail(ctx context.Context, email string) (Actor, error) {
 	var check checks
 	if check.email(email); check.err() != nil { // no user has such an email, and no database need be asked
@@ -342,10 +344,23 @@ func (m *Manager) ActorByEmail(ctx context.Context, email string) (Actor, error)
 	if err != nil {
 		return Actor{}, err
 	}
-	if len(accounts) != 1 {
+	if len(accounts) != 1 || !sameScript(accounts[0].User.Email, email) {
 		return Actor{}, &Error{Kind: ErrUnauthenticated, Entity: EntityUser, Name: email}
 	}
 	return actor(accounts[0])
+}
+
+// sameScript tells whether two spellings have ASCII in the same places. To most
+// logins Kelvin's K and the dotted İ make another address than k and i do,
+// which somebody else may have.
+func sameScript(a, b string) bool {
+	ascii := func(r rune) rune {
+		if r < utf8.RuneSelf {
+			return 'a'
+		}
+		return 'я'
+	}
+	return strings.Map(ascii, a) == strings.Map(ascii, b)
 }
 
 // ActorByID is ActorByEmail for a user's id.

@@ -49,6 +49,7 @@ var cases = []struct {
 	{"WhoMayNotLearnsNothingOfTheBody", testWhoMayNotLearnsNothingOfTheBody},
 	{"RightsAreReadForEachRequest", testRightsAreReadForEachRequest},
 	{"EmailInAnotherCaseIsFound", testEmailInAnotherCaseIsFound},
+	{"EmailOfAnotherIsNotFound", testEmailOfAnotherIsNotFound},
 	{"BodyIsReadStrictly", testBodyIsReadStrictly},
 	{"AnswerToAHostileBodyIsSmallAndQuick", testAnswerToAHostileBodyIsSmallAndQuick},
 	{"BodyIsBounded", testBodyIsBounded},
@@ -67,6 +68,7 @@ var cases = []struct {
 	{"EveryBodyIsReadStrictly", testEveryBodyIsReadStrictly},
 	{"EveryParameterIsReadStrictly", testEveryParameterIsReadStrictly},
 	{"NoWayAroundTheRoutes", testNoWayAroundTheRoutes},
+	{"EveryRouteRefusesInProblems", testEveryRouteRefusesInProblems},
 	{"AnswersAreAsDocumented", testAnswersAreAsDocumented},
 
 	{"StatusesComeInOrder", testStatusesComeInOrder},
@@ -125,6 +127,7 @@ var cases = []struct {
 	{"TheUnexpectedIs500ThatSaysNothing", testTheUnexpectedIs500ThatSaysNothing},
 	{"SQLiteInTrouble", testSQLiteInTrouble},
 	{"PostgreSQLInTrouble", testPostgreSQLInTrouble},
+	{"PostgreSQLWithFewRights", testPostgreSQLWithFewRights},
 	{"AuthenticatorsTroubleIs503AndItsRefusal401", testAuthenticatorsTroubleIs503AndItsRefusal401},
 	{"AuthenticatorCanReadWhateverItLikes", testAuthenticatorCanReadWhateverItLikes},
 	{"LoggedTextCanForgeNoLine", testLoggedTextCanForgeNoLine},

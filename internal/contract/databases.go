@@ -3,10 +3,13 @@ package contract
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -105,8 +108,8 @@ func (b *breakable) set(down bool) {
 }
 
 func testPostgreSQLInTrouble(t *testing.T, on Host) {
-	if on.SQLiteOnly {
-		t.Skip("the router is in question, not the database")
+	if on.SQLiteOnly { // the router is in question, not the database
+		return
 	}
 	target := pgtest.URL(t)
 	config, err := pgx.ParseConfig(target)
@@ -159,4 +162,39 @@ func testPostgreSQLInTrouble(t *testing.T, on Host) {
 		pgtest.Execute(t, target, "ALTER TABLE gone RENAME TO customer_status")
 		s.isWell(t)
 	})
+}
+
+// testPostgreSQLWithFewRights: whoever has migrated, the program itself needs no
+// more than rows.
+func testPostgreSQLWithFewRights(t *testing.T, on Host) {
+	if on.SQLiteOnly {
+		return
+	}
+	target := pgtest.URL(t)
+	owner, err := postgres.Open(t.Context(), target)
+	require.NoError(t, err)
+	migrated(t, owner)
+	program, err := url.Parse(target)
+	require.NoError(t, err)
+	query := program.Query()
+	role := "program_of_" + query.Get("search_path")
+	pgtest.Execute(t, target, strings.NewReplacer("{role}", role, "{schema}", query.Get("search_path")).Replace(`
+		CREATE ROLE "{role}";
+		GRANT USAGE ON SCHEMA "{schema}" TO "{role}";
+		GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA "{schema}" TO "{role}";
+		GRANT USAGE ON ALL SEQUENCES IN SCHEMA "{schema}" TO "{role}"`))
+	t.Cleanup(func() { pgtest.Execute(t, target, fmt.Sprintf("DROP OWNED BY %[1]q; DROP ROLE %[1]q", role)) })
+	query.Set("role", role)
+	program.RawQuery = query.Encode()
+
+	store, err := postgres.Open(t.Context(), program.String())
+	require.NoError(t, err)
+	s := newScene(t, on.newServerOn(t, migrated(t, store))) // there is nothing to migrate
+	require.NoError(t, s.CRM.Ready(t.Context()))
+	s.lead(t)
+	of := firstLead
+	of.fresh = true
+	for route, op := range s.operations() {
+		s.good(t, route, of).do(t).is(t, successOf(op))
+	}
 }

@@ -1,7 +1,9 @@
 package contract
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -15,6 +17,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/stretchr/testify/require"
+
+	"github.com/cimskit/cims/httpapi"
 )
 
 // What any route has to stand, asked of every route of the document.
@@ -221,4 +225,33 @@ func testNoWayAroundTheRoutes(t *testing.T, on Host) {
 		}
 		c.do(t).is(t, 404)
 	})
+}
+
+// testEveryRouteRefusesInProblems: whatever becomes of a request, its answer has
+// the form and the headers of all others.
+func testEveryRouteRefusesInProblems(t *testing.T, on Host) {
+	s := newScene(t, on.newServer(t, func(o *httpapi.Options) {
+		tokens := o.Authenticator
+		o.Authenticator = httpapi.AuthenticatorFunc(func(ctx huma.Context) (httpapi.Identity, error) {
+			switch ctx.Header("X-Trouble") {
+			case "panic":
+				panic(inside)
+			case "late":
+				return httpapi.Identity{}, fmt.Errorf("%s: %w", inside, context.DeadlineExceeded)
+			case "refusal":
+				return httpapi.Identity{}, errors.New(inside)
+			}
+			return tokens.Authenticate(ctx)
+		})
+	}))
+	s.lead(t)
+	before := s.state(t)
+	for route := range s.operations() {
+		for trouble, status := range map[string]int{"panic": 500, "late": 503, "refusal": 401} {
+			a := s.good(t, route, firstLead).with("X-Trouble", trouble).do(t).is(t, status)
+			require.NotContains(t, a.text, "SELECT")
+		}
+		s.good(t, route, firstLead).with("Accept", "text/html").do(t).is(t, 406)
+	}
+	require.Equal(t, before, s.state(t))
 }

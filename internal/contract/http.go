@@ -109,6 +109,24 @@ func testEmailInAnotherCaseIsFound(t *testing.T, on Host) {
 	})
 }
 
+// testEmailOfAnotherIsNotFound: what only a table of Unicode takes for another
+// case of a letter is another's address to whoever logs people in.
+func testEmailOfAnotherIsNotFound(t *testing.T, on Host) {
+	on.each(t, func(t *testing.T, s *Server) {
+		for _, name := range []string{"karim", "ilker", "ömer"} {
+			_, err := s.CRM.CreateUser(t.Context(), system, cims.NewUser{Email: name + "@example.com", Name: name, Surname: "K", RoleName: cims.RoleCEO})
+			require.NoError(t, err)
+		}
+		for sub, status := range map[string]int{
+			"Karim@example.com": 200, "KARIM@EXAMPLE.COM": 200, "ÖMER@example.com": 200,
+			"\u212aarim@example.com": 401, "İlker@example.com": 401, "ılker@example.com": 401,
+			"o\u0308mer@example.com": 401, "karim@example.com\u200b": 401, "karim@example.com ": 401,
+		} {
+			require.Equal(t, status, s.request(t, http.MethodGet, "/me", nil).as(t, sub).do(t).status, "%+q", sub)
+		}
+	})
+}
+
 func testBodyIsReadStrictly(t *testing.T, on Host) {
 	on.each(t, func(t *testing.T, s *Server) {
 		for name, c := range map[string]struct {
