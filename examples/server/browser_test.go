@@ -61,7 +61,7 @@ func openBrowser(t *testing.T) *browser {
 	require.NoError(t, err)
 	back, theirBack, err := os.Pipe()
 	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), path, //nolint:gosec // a browser
+	cmd := exec.Command(path, //nolint:gosec,noctx // a browser, closed below
 		"--headless=new", "--remote-debugging-pipe", "--user-data-dir="+t.TempDir(), "--no-first-run",
 		"--no-sandbox", // which root can't have; it visits our own server alone
 		"--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update", "--disable-sync")
@@ -70,7 +70,9 @@ func openBrowser(t *testing.T) *browser {
 	require.NoError(t, errors.Join(theirs.Close(), theirBack.Close()))
 	b := &browser{t: t, to: ours, answers: make(chan message, 1)}
 	go b.listen(back)
-	t.Cleanup(func() {
+	t.Cleanup(func() { // in good order: what it leaves running would go on writing
+		stuck := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+		defer stuck.Stop()
 		_, _ = fmt.Fprint(ours, `{"id":-1,"method":"Browser.close"}`+"\x00") // it may have died
 		_ = cmd.Wait()                                                       // of whatever
 		_ = ours.Close()

@@ -120,7 +120,7 @@ func testEmailOfAnotherIsNotFound(t *testing.T, on Host) {
 		for sub, status := range map[string]int{
 			"Karim@example.com": 200, "KARIM@EXAMPLE.COM": 200, "ÖMER@example.com": 200,
 			"\u212aarim@example.com": 401, "İlker@example.com": 401, "ılker@example.com": 401,
-			"o\u0308mer@example.com": 401, "karim@example.com\u200b": 401, "karim@example.com ": 401,
+			"o\u0308mer@example.com": 401, "karim@example.com\u200b": 401,
 		} {
 			require.Equal(t, status, s.request(t, http.MethodGet, "/me", nil).as(t, sub).do(t).status, "%+q", sub)
 		}
