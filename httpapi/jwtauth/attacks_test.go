@@ -66,14 +66,15 @@ func TestAttacks(t *testing.T) {
 			c.config.Issuer, c.config.Audience = issuer, audience
 			auth, err := jwtauth.New(c.config)
 			require.NoError(t, err)
-			api := authtest.Serve(t, auth)
-			refused := api.Refused(t)
-			for _, s := range c.signers {
-				require.Equal(t, http.StatusOK, api.Ask(t, s.Sign(s.Header(s.Alg(), ""), ours(""))).Status, s.Alg())
-				for name, token := range badTokens(t, s, signers, elsewhere.URL) {
-					require.Equal(t, refused, api.Ask(t, token), "%s: %s", s.Alg(), name)
+			authtest.OnEach(t, auth, func(t *testing.T, api *authtest.API) {
+				refused := api.Refused(t)
+				for _, s := range c.signers {
+					require.Equal(t, http.StatusOK, api.Ask(t, s.Sign(s.Header(s.Alg(), ""), ours(""))).Status, s.Alg())
+					for name, token := range badTokens(t, s, signers, elsewhere.URL) {
+						require.Equal(t, refused, api.Ask(t, token), "%s: %s", s.Alg(), name)
+					}
 				}
-			}
+			})
 		})
 	}
 	require.Equal(t, 1, login.Fetches(), "no token makes it fetch again, but after the pause")

@@ -30,6 +30,8 @@ import (
 
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/httpapi"
+	"github.com/cimskit/cims/internal/pgtest"
+	"github.com/cimskit/cims/storage/postgres"
 	"github.com/cimskit/cims/storage/sqlite"
 )
 
@@ -162,6 +164,22 @@ func Serve(t *testing.T, auth httpapi.Authenticator) *API {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "cims.db"))
 	require.NoError(t, err)
+	return serve(t, auth, store)
+}
+
+// OnEach tests an API on each database.
+func OnEach(t *testing.T, auth httpapi.Authenticator, test func(t *testing.T, api *API)) {
+	t.Helper()
+	t.Run("SQLite", func(t *testing.T) { test(t, Serve(t, auth)) })
+	t.Run("PostgreSQL", func(t *testing.T) {
+		store, err := postgres.Open(t.Context(), pgtest.URL(t))
+		require.NoError(t, err)
+		test(t, serve(t, auth, store))
+	})
+}
+
+func serve(t *testing.T, auth httpapi.Authenticator, store cims.Storage) *API {
+	t.Helper()
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	require.NoError(t, store.Migrate(t.Context()))
 	crm, err := cims.New(store, nil)
