@@ -28,10 +28,7 @@ func snapshot(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return transaction{conn}, nil
+	return beginOn(ctx, conn, "BEGIN")
 }
 
 // loadRows is how many rows an INSERT has: one at a time takes a fifth longer.

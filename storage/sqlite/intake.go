@@ -23,8 +23,8 @@ const timeFormat = "2006-01-02 15:04:05.999999-07:00"
 // statements of Intake, prepared once: a file has no round trips, but parsing
 // costs as much as the work.
 type statements struct {
-	once sync.Once
-	err  error
+	mu    sync.Mutex
+	ready bool
 
 	leads           leadStatements
 	state, members  *sql.Stmt
@@ -93,10 +93,15 @@ func (in leadStatements) within(ctx context.Context, tx *sql.Tx) leadStatements 
 }
 
 func (in leadStatements) close() error {
+	return closeAll(&in.customer, &in.assignment, &in.history, &in.waiting)
+}
+
+func closeAll(stmts ...**sql.Stmt) error {
 	var errs []error
-	for _, stmt := range []*sql.Stmt{in.customer, in.assignment, in.history, in.waiting} {
-		if stmt != nil {
-			errs = append(errs, stmt.Close())
+	for _, stmt := range stmts {
+		if *stmt != nil {
+			errs = append(errs, (*stmt).Close())
+			*stmt = nil
 		}
 	}
 	return errors.Join(errs...)
@@ -129,9 +134,8 @@ func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(ci
 	if s.write == nil {
 		return false, nil
 	}
-	s.intake.once.Do(func() { s.intake.err = s.prepare(ctx) })
-	if s.intake.err != nil {
-		return false, s.intake.err
+	if err := s.prepare(ctx); err != nil {
+		return false, s.Explain(err)
 	}
 	err = s.Retry(ctx, func() error {
 		var err error
@@ -141,9 +145,19 @@ func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(ci
 	return stored, err
 }
 
-func (s *Storage) prepare(ctx context.Context) error {
+// prepare makes the statements of Intake, if they are not there yet.
+func (s *Storage) prepare(ctx context.Context) (err error) {
 	in, users := &s.intake, s.host.From("user")
-	var err error
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.ready {
+		return nil
+	}
+	defer func() {
+		if in.ready = err == nil; !in.ready { // such as before Migrate
+			err = errors.Join(err, in.leads.close(), closeAll(&in.state, &in.members, &in.member, &in.counter))
+		}
+	}()
 	if in.leads, err = s.host.prepareLeads(ctx, s.write, s.Host); err != nil {
 		return err
 	}
@@ -160,26 +174,58 @@ func (s *Storage) prepare(ctx context.Context) error {
 	)
 }
 
+// preparedTx is a transaction on a connection that runs prepared statements.
+type preparedTx struct {
+	*sql.Tx
+	conn *sql.Conn
+}
+
+// beginPrepared waits for the file's one writing connection, and no longer than
+// the caller does. A context that can end costs a goroutine for each statement,
+// so that the transaction has one that doesn't: once begun, all is over in a
+// moment.
+func beginPrepared(ctx context.Context, db *sql.DB) (preparedTx, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return preparedTx{}, err
+	}
+	tx, err := conn.BeginTx(context.WithoutCancel(ctx), nil)
+	if err != nil {
+		return preparedTx{}, errors.Join(err, transaction{conn}.Rollback())
+	}
+	return preparedTx{tx, conn}, nil
+}
+
+func (t preparedTx) Commit(context.Context) error {
+	if err := t.Tx.Commit(); err != nil {
+		return errors.Join(err, transaction{t.conn}.Rollback()) // SQLite may be in it still
+	}
+	return t.conn.Close()
+}
+
+func (t preparedTx) Rollback() error {
+	return errors.Join(t.Tx.Rollback(), transaction{t.conn}.Rollback())
+}
+
 func (s *Storage) tryIntake(ctx context.Context, leads []*cims.Lead, decide func(cims.Rotation) cims.Rotation) (stored bool, err error) {
-	// A context that can end costs a goroutine for each statement. Once begun,
-	// all is over in a moment.
-	tx, err := s.write.BeginTx(context.WithoutCancel(ctx), nil)
+	tx, err := beginPrepared(ctx, s.write)
 	if err != nil {
 		return false, err
 	}
+	ended := false
 	defer func() {
-		if !stored {
+		if !ended {
 			err = errors.Join(err, tx.Rollback())
 		}
 	}()
 	ctx = context.WithoutCancel(ctx)
-	before, active, err := s.readState(ctx, tx, leads)
+	before, active, err := s.readState(ctx, tx.Tx, leads)
 	if err != nil || !active {
 		return false, err
 	}
 	after := decide(before.Rotation)
 	won := map[int64]int64{}
-	in := s.intake.leads.within(ctx, tx)
+	in := s.intake.leads.within(ctx, tx.Tx)
 	for _, lead := range leads {
 		if err := in.insert(ctx, lead); err != nil {
 			return false, err
@@ -189,15 +235,15 @@ func (s *Storage) tryIntake(ctx context.Context, leads []*cims.Lead, decide func
 		}
 	}
 	for _, m := range after.Members {
-		if _, err := exec(ctx, tx, s.intake.member, m.ID, m.VirtualTime, m.LastTurn, won[m.ID]); err != nil {
+		if _, err := exec(ctx, tx.Tx, s.intake.member, m.ID, m.VirtualTime, m.LastTurn, won[m.ID]); err != nil {
 			return false, err
 		}
 	}
-	if _, err := exec(ctx, tx, s.intake.counter, after.Turn, after.Floor); err != nil {
+	if _, err := exec(ctx, tx.Tx, s.intake.counter, after.Turn, after.Floor); err != nil {
 		return false, err
 	}
-	stored = true // or not, but there is nothing left to be rolled back
-	if err := tx.Commit(); err != nil {
+	ended = true
+	if err := s.Commit(ctx, tx); err != nil {
 		return false, err
 	}
 	s.remembered.Left(before, after, before.Version+1)

@@ -241,8 +241,14 @@ func begin(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return nil, errors.Join(err, conn.Close())
+	return beginOn(ctx, conn, "BEGIN IMMEDIATE")
+}
+
+// beginOn leaves no transaction behind where it fails: a context that ends in that
+// moment is the driver's error, though SQLite has begun.
+func beginOn(ctx context.Context, conn *sql.Conn, statement string) (sqlstore.Transaction, error) {
+	if _, err := conn.ExecContext(ctx, statement); err != nil {
+		return nil, errors.Join(err, transaction{conn}.Rollback())
 	}
 	return transaction{conn}, nil
 }

@@ -17,14 +17,11 @@ import (
 // snapshot reads everything as it is at one moment.
 func (s *Storage) snapshot(ctx context.Context, do func(conn bun.IConn) error) error {
 	return s.Retry(ctx, func() error {
-		conn, err := s.reader.Conn(ctx)
+		tx, err := snapshot(ctx, s.reader)
 		if err != nil {
 			return err
 		}
-		if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
-			return errors.Join(err, conn.Close())
-		}
-		return errors.Join(do(conn), transaction{conn}.Rollback())
+		return errors.Join(do(tx), tx.Rollback())
 	})
 }
 

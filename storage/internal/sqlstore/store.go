@@ -225,11 +225,11 @@ func (s *Store) attempt(
 		return err
 	}
 	finished = true
-	return s.commit(ctx, transaction)
+	return s.Commit(ctx, transaction)
 }
 
-// commit tells a commit that was refused from one that nobody knows the end of.
-func (s *Store) commit(ctx context.Context, transaction Transaction) error {
+// Commit tells a commit that was refused from one that nobody knows the end of.
+func (s *Store) Commit(ctx context.Context, transaction Transaction) error {
 	err := transaction.Commit(ctx)
 	if err == nil {
 		return nil
