@@ -21,6 +21,11 @@ func (n names) copying() sqlstore.Copying {
 		ByteOrder: ` COLLATE "C"`,
 		LastID:    n.lastID,
 		Loaded:    n.loaded,
+		EmptyAudit: func(ctx context.Context, conn bun.IConn) error {
+			_, err := conn.ExecContext(ctx, `ALTER TABLE cims_audit DISABLE TRIGGER cims_audit_kept;
+				DELETE FROM cims_audit; ALTER TABLE cims_audit ENABLE ALWAYS TRIGGER cims_audit_kept`)
+			return err
+		},
 	}
 }
 

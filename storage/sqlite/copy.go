@@ -14,12 +14,27 @@ import (
 )
 
 func (h *host) copying() sqlstore.Copying {
-	return sqlstore.Copying{Snapshot: snapshot, Begin: begin, Load: h.load, LastID: h.lastID, Loaded: h.loaded, Computed: []sqlstore.Computed{{Table: "customer", Column: nameColumn, From: "full_name", Value: func(name any) any {
+	return sqlstore.Copying{Snapshot: snapshot, Begin: begin, Load: h.load, LastID: h.lastID, Loaded: h.loaded, EmptyAudit: emptyAudit, Computed: []sqlstore.Computed{{Table: "customer", Column: nameColumn, From: "full_name", Value: func(name any) any {
 		if text, ok := name.(string); ok {
 			return strings.ToLower(text)
 		}
 		return nil
 	}}}}
+}
+
+// emptyAudit puts the trigger back as it was.
+func emptyAudit(ctx context.Context, conn bun.IConn) error {
+	const trigger = "cims_audit_no_delete"
+	var back string
+	if err := conn.QueryRowContext(ctx, "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = ?", trigger).Scan(&back); err != nil {
+		return fmt.Errorf("trigger %s: %w", trigger, err)
+	}
+	for _, statement := range []string{"DROP TRIGGER " + trigger, "DELETE FROM cims_audit", back} {
+		if _, err := conn.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // snapshot begins with the first read, and then keeps no writer waiting.

@@ -38,6 +38,9 @@ type Copying struct {
 	Load func(ctx context.Context, conn bun.IConn, table string, columns []string, rows [][]any) error
 	// ByteOrder makes a text sort by its bytes, as it does in Go.
 	ByteOrder string
+	// EmptyAudit deletes what cims_audit's triggers keep: only who owns the table
+	// can do so.
+	EmptyAudit func(ctx context.Context, conn bun.IConn) error
 	// Computed are columns that this database alone has.
 	Computed []Computed
 	// LastID is the highest id that a table has given out so far, or less where
@@ -320,6 +323,12 @@ func (q *queries) clear(ctx context.Context) error {
 		return err
 	}
 	for _, t := range slices.Backward(copyTables) {
+		if t.name == "cims_audit" {
+			if err := q.dialect.Copying.EmptyAudit(ctx, q.sql()); err != nil {
+				return q.explain(err)
+			}
+			continue
+		}
 		if _, err := q.exec(ctx, "DELETE FROM ?", q.table(t.name)); err != nil {
 			return err
 		}

@@ -24,7 +24,7 @@ CREATE INDEX cims_audit_user ON cims_audit (user_id, id);
 CREATE TRIGGER cims_audit_no_update BEFORE UPDATE ON cims_audit BEGIN
 	SELECT RAISE(ABORT, 'cims_audit can only be added to');
 END;
-CREATE TRIGGER cims_audit_no_delete BEFORE DELETE ON cims_audit WHEN NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name = 'cims_copy') BEGIN
+CREATE TRIGGER cims_audit_no_delete BEFORE DELETE ON cims_audit BEGIN
 	SELECT RAISE(ABORT, 'cims_audit can only be added to');
 END;
 CREATE TRIGGER cims_audit_no_replace BEFORE INSERT ON cims_audit WHEN EXISTS (SELECT 1 FROM cims_audit WHERE id = NEW.id) BEGIN
