@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -186,7 +185,7 @@ func (m Member) manager() SalesManager {
 
 // NextSalesManagers tells who would get the next n leads (at most 1000), if
 // nothing changes until then; nobody when none is eligible. It needs
-// leads:read.
+// leads:read. It returns ErrInvalid for another n.
 func (m *Manager) NextSalesManagers(ctx context.Context, actor Actor, n int) ([]Person, error) {
 	if err := actor.need(LeadsRead); err != nil {
 		return nil, err
@@ -224,7 +223,7 @@ func (m *Manager) SetSalesManager(ctx context.Context, actor Actor, id int64, up
 		return SalesManager{}, err
 	}
 	var manager SalesManager
-	err := m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
+	err := m.update(ctx, func(ctx context.Context, tx Tx) error {
 		pool, err := tx.LockRotation(ctx)
 		if err != nil {
 			return err
@@ -264,7 +263,7 @@ func (m *Manager) Assign(ctx context.Context, actor Actor, customerID, salesMana
 		return Assignment{}, err
 	}
 	var assignment Assignment
-	err := m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
+	err := m.update(ctx, func(ctx context.Context, tx Tx) error {
 		pool, err := tx.LockRotation(ctx)
 		if err != nil {
 			return err
@@ -299,7 +298,7 @@ func (m *Manager) Assign(ctx context.Context, actor Actor, customerID, salesMana
 		owned.SalesManager, owned.Assignment, owned.UpdatedAt = new(pool.Members[i].Person), new(assignment), assignment.AssignedAt
 		return m.tellAssigned(ctx, tx, actor, []Customer{customer}, []Customer{owned}, CauseManual)
 	})
-	return assignment, err
+	return orZero(assignment, err)
 }
 
 // autoAssignment is one customer that asks for the rotation's next.
@@ -365,7 +364,7 @@ func (m *Manager) autoAssign(ctx context.Context, requests []*autoAssignment) er
 				return err
 			}
 			for i := range leads { // each on behalf of somebody else
-				if err := m.tellAssigned(ctx, tx, askedBy[i], before[i:i+1], leads[i:i+1], CauseAutomatic); err != nil {
+				if err := m.tellAssigned(m.assignments.shared(ctx), tx, askedBy[i], before[i:i+1], leads[i:i+1], CauseAutomatic); err != nil {
 					return err
 				}
 			}
@@ -422,6 +421,8 @@ func (m *Manager) redistribute(ctx context.Context, tx Tx, actor Actor, user Use
 		if err != nil {
 			return err
 		}
+		// The older program may have given one to somebody else just now.
+		leads = slices.DeleteFunc(leads, func(c Customer) bool { return c.SalesManager == nil || c.SalesManager.ID != user.ID })
 		before := slices.Clone(leads)
 		if pool, err = m.handOut(ctx, tx, pool, leads, CauseRedistributed, actor.id()); err != nil {
 			return err
@@ -452,17 +453,26 @@ func (m *Manager) AssignBacklog(ctx context.Context, actor Actor) (BacklogResult
 		result.Assigned += assigned
 		result.Waiting += waiting
 		if err != nil || assigned+waiting == 0 {
-			return result, err
+			return result, unwrapped(err)
 		}
 	}
 }
 
 // assignUnassigned hands out up to a batch of those who wait, or of those who
 // were left without, oldest first. It returns how many got somebody and how
-// many wait now.
+// many wait now: none where nobody is left.
 func (m *Manager) assignUnassigned(ctx context.Context, waiting bool, actor Actor) (assigned, left int, err error) {
+	for taken := true; taken && err == nil; {
+		assigned, left, taken, err = m.tryUnassigned(ctx, waiting, actor)
+	}
+	return assigned, left, err
+}
+
+// tryUnassigned also tells whether the older program has just given all of them
+// to somebody, so that others may be left.
+func (m *Manager) tryUnassigned(ctx context.Context, waiting bool, actor Actor) (assigned, left int, taken bool, err error) {
 	err = m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
-		assigned, left = 0, 0
+		assigned, left, taken = 0, 0, false
 		pool, err := tx.LockRotation(ctx)
 		if err != nil {
 			return err
@@ -477,6 +487,10 @@ func (m *Manager) assignUnassigned(ctx context.Context, waiting bool, actor Acto
 		leads, err := tx.LockCustomers(ctx, ids)
 		if err != nil {
 			return err
+		}
+		leads = slices.DeleteFunc(leads, func(c Customer) bool { return c.SalesManager != nil })
+		if taken = len(leads) == 0; taken {
+			return nil
 		}
 		slices.SortFunc(leads, func(a, b Customer) int {
 			return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
@@ -495,7 +509,7 @@ func (m *Manager) assignUnassigned(ctx context.Context, waiting bool, actor Acto
 		}
 		return nil
 	})
-	return assigned, left, err
+	return assigned, left, taken, err
 }
 
 func (r Rotation) anyEligible() bool {
@@ -509,6 +523,8 @@ func (m *Manager) lookForWaiting() {
 	default:
 	}
 }
+
+var waitingLeads = System("waiting leads")
 
 // work runs until the Manager is closed: it assigns waiting leads as soon as
 // somebody is eligible, whichever process made it so, and forgets old
@@ -526,28 +542,17 @@ func (m *Manager) work(ctx context.Context) {
 		case <-m.wake:
 		case <-tick.C:
 		}
-		err := safely(func() error { return m.assignWaiting(ctx) })
+		err := apart(func() error { return m.assignWaiting(ctx) })
 		if err == nil && m.now().Sub(forgotten) > time.Hour {
 			forgotten = m.now()
 			err = m.forgetKeys(ctx)
 		}
 		// A fault that lasts is said once, not every second.
 		if err != nil && !failing && ctx.Err() == nil {
-			m.config.Logger.ErrorContext(ctx, "cims: waiting leads can't be assigned", "error", err)
+			m.config.Logger.ErrorContext(ctx, "cims: waiting leads can't be assigned", "error", unwrapped(err))
 		}
 		failing = err != nil
 	}
-}
-
-// safely makes an error of a panic, such as a hook's: behind this work there is no
-// caller whose it would be.
-func safely(do func() error) (err error) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			err = fmt.Errorf("panic: %v\n%s", fault, debug.Stack())
-		}
-	}()
-	return do()
 }
 
 // assignWaiting looks without a lock first, so that the usual case, nobody
@@ -562,7 +567,14 @@ func (m *Manager) assignWaiting(ctx context.Context) error {
 		if err != nil || !pool.anyEligible() {
 			return err
 		}
-		assigned, _, err := m.assignUnassigned(ctx, true, System("waiting leads"))
+		var assigned int
+		err = apart(func() (err error) {
+			assigned, _, err = m.assignUnassigned(ctx, true, waitingLeads)
+			return err
+		})
+		if ofHost(err) {
+			return m.assignEach(ctx)
+		}
 		if err != nil || assigned == 0 {
 			return err
 		}
@@ -570,10 +582,40 @@ func (m *Manager) assignWaiting(ctx context.Context) error {
 	}
 }
 
+// assignEach assigns the waiting leads one by one, and passes over those that a
+// hook refuses: they are tried again, and keep no others waiting. It returns why
+// the first of them was refused.
+func (m *Manager) assignEach(ctx context.Context) (refusal error) {
+	refused := map[int64]bool{}
+	for {
+		ids, err := m.storage.Unassigned(ctx, true, len(refused)+batch)
+		if err != nil {
+			return err
+		}
+		ids = slices.DeleteFunc(ids, func(id int64) bool { return refused[id] })
+		if len(ids) == 0 {
+			return refusal
+		}
+		for _, id := range ids {
+			request := &autoAssignment{customerID: id, actor: waitingLeads}
+			err := apart(func() error { return m.autoAssign(ctx, []*autoAssignment{request}) })
+			switch {
+			case err == nil && request.found && request.assignment == nil:
+				return refusal // nobody is eligible any more
+			case err != nil && !ofHost(err):
+				return err
+			case err != nil:
+				refused[id] = true
+				refusal = cmp.Or(refusal, fmt.Errorf("customer %d: %w", id, unwrapped(err)))
+			}
+		}
+	}
+}
+
 func (m *Manager) forgetKeys(ctx context.Context) error {
 	for {
 		forgotten := 0
-		err := m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
+		err := m.update(ctx, func(ctx context.Context, tx Tx) error {
 			var err error
 			forgotten, err = tx.ForgetKeys(ctx, m.now().Add(-keyLifetime), batch)
 			return err

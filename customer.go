@@ -386,7 +386,7 @@ func (m *Manager) SetStatus(ctx context.Context, actor Actor, customerID int64, 
 		return Customer{}, err
 	}
 	var customer Customer
-	err = m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
+	err = m.update(ctx, func(ctx context.Context, tx Tx) error {
 		// The status first: a deletion that moves customers locks in this order.
 		_, refused := m.useStatus(ctx, tx, status, "status_name")
 		if refused != nil && !errors.Is(refused, ErrInvalid) {
@@ -413,7 +413,7 @@ func (m *Manager) SetStatus(ctx context.Context, actor Actor, customerID int64, 
 		}
 		return m.tell(ctx, tx, actor, told)
 	})
-	return customer, err
+	return orZero(customer, err)
 }
 
 // change is what to tell of it.

@@ -3,9 +3,7 @@ package cims
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -54,9 +52,9 @@ type call[T any] struct {
 func (g *gatherer[T]) do(ctx context.Context, request *T) error {
 	if g.alone {
 		if !g.open() {
-			return ErrClosed
+			return &Error{Kind: ErrClosed}
 		}
-		return g.run(ctx, []*T{request})
+		return unwrapped(g.run(ctx, []*T{request}))
 	}
 	c := &call[T]{ctx: ctx, request: request, done: make(chan struct{})}
 	if err := g.join(c); err != nil {
@@ -84,15 +82,28 @@ func (c *call[T]) result() error {
 	if fault, ok := errors.AsType[*panicked](c.err); ok {
 		panic(fault)
 	}
-	return c.err
+	return unwrapped(c.err)
 }
+
+// shared is a context for hooks: where callers share a transaction without any
+// values, since they would be another caller's.
+func (g *gatherer[T]) shared(ctx context.Context) context.Context {
+	if g.alone {
+		return ctx
+	}
+	return withoutValues{ctx}
+}
+
+type withoutValues struct{ context.Context } //nolint:containedctx // is one
+
+func (withoutValues) Value(any) any { return nil }
 
 func (g *gatherer[T]) join(c *call[T]) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
 	case g.closed:
-		return ErrClosed
+		return &Error{Kind: ErrClosed}
 	case len(g.queue) >= maxQueue:
 		return &Error{Kind: ErrUnavailable, Reason: ReasonTooMany}
 	}
@@ -164,14 +175,15 @@ func (g *gatherer[T]) take() []*call[T] {
 }
 
 // flush runs a batch. What fails together, other than for the database, is
-// tried one by one, so that a bad request harms only its own caller.
+// tried one by one, so that a bad request, or a hook that fails for one, harms
+// only its own caller.
 func (g *gatherer[T]) flush(batch []*call[T]) {
 	if len(batch) > 1 {
 		requests := make([]*T, len(batch))
 		for i, c := range batch {
 			requests[i] = c.request
 		}
-		err := g.try(context.WithoutCancel(batch[0].ctx), requests)
+		err := g.try(context.Background(), requests)
 		if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOutcomeUnknown) {
 			for _, c := range batch {
 				c.err = err
@@ -186,27 +198,12 @@ func (g *gatherer[T]) flush(batch []*call[T]) {
 	}
 }
 
-// try runs a batch within batchTime. It turns a panic into an error: here it
-// would end the program.
-func (g *gatherer[T]) try(ctx context.Context, requests []*T) (err error) {
+// try runs a batch within batchTime.
+func (g *gatherer[T]) try(ctx context.Context, requests []*T) error {
 	ctx, cancel := context.WithTimeout(ctx, batchTime)
 	defer cancel()
-	defer func() {
-		if fault := recover(); fault != nil {
-			err = &panicked{fault: fault, stack: string(debug.Stack())}
-		}
-	}()
-	return g.run(ctx, requests)
+	return apart(func() error { return g.run(ctx, requests) })
 }
-
-// panicked is a panic on its way to the caller that it belongs to, with where it
-// came from.
-type panicked struct {
-	fault any
-	stack string
-}
-
-func (p *panicked) Error() string { return fmt.Sprintf("%v\n\n%s", p.fault, p.stack) }
 
 // open tells whether anybody is still let in.
 func (g *gatherer[T]) open() bool {

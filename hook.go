@@ -21,7 +21,9 @@ import (
 //
 // An error, or a panic, undoes the change and is the caller's, and nobody else's,
 // also where callers share a transaction. The error is wrapped, so that errors.Is
-// and errors.As find it.
+// and errors.As find it. One that tx.Exec returns has to be returned: it may have
+// aborted the transaction. Since callers of AddCustomer and AutoAssign may share
+// one, ctx has no caller's values there, but in a Manager of WithTx.
 //
 // A hook should do nothing else: it runs under the rotation's lock, and again, with
 // other ids, where the transaction has to be repeated. Nothing is told of what
@@ -106,15 +108,18 @@ func (m *Manager) runHooks(ctx context.Context, tx Tx, changes []Change) error {
 	if len(m.config.Hooks) == 0 {
 		return nil
 	}
-	executor, ok := tx.(Executor)
-	if !ok {
-		executor = noExecutor{tx}
-	}
+	executor := &hookExecutor{tx: tx}
 	for _, change := range changes {
 		for _, hook := range m.config.Hooks {
-			if err := hook(ctx, executor, change); err != nil {
-				return fmt.Errorf("cims: hook: %w", err)
+			err := hook(ctx, executor, change)
+			if err == nil {
+				continue
 			}
+			err = fmt.Errorf("cims: hook: %w", err)
+			if ctx.Err() != nil || executor.failed {
+				return err // the database's, which may be worth another try
+			}
+			return &foreign{err}
 		}
 	}
 	return nil
@@ -142,9 +147,19 @@ func created(lead Customer) Change {
 	}
 }
 
-// noExecutor is for a Storage whose transactions run no statements.
-type noExecutor struct{ tx Tx }
+// hookExecutor knows whether a statement has failed, after which its transaction
+// can't go on.
+type hookExecutor struct {
+	tx     Tx
+	failed bool
+}
 
-func (e noExecutor) Exec(context.Context, string, ...any) (int64, error) {
-	return 0, fmt.Errorf("cims: a %T runs no statements of the host's", e.tx)
+func (e *hookExecutor) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	on, ok := e.tx.(Executor)
+	if !ok {
+		return 0, fmt.Errorf("cims: a %T runs no statements of the host's", e.tx)
+	}
+	n, err := on.Exec(ctx, query, args...)
+	e.failed = e.failed || err != nil
+	return n, err
 }

@@ -82,13 +82,13 @@ func (m *Manager) importLeads(
 		return 0, err
 	}
 	if !m.intakes.open() {
-		return 0, ErrClosed
+		return 0, &Error{Kind: ErrClosed}
 	}
 	if progress == nil {
 		progress = func(int) {}
 	}
 	run := func(lockFirst bool) error {
-		return m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
+		return m.update(ctx, func(ctx context.Context, tx Tx) error {
 			b := bulk{manager: m, tx: tx, actor: actor, progress: progress, each: each, gained: map[int64]int{}}
 			err := b.all(ctx, actor, leads, lockFirst)
 			stored = b.stored
@@ -140,7 +140,7 @@ func (b *bulk) all(ctx context.Context, actor Actor, leads iter.Seq2[NewCustomer
 	statuses, at := map[string]string{}, b.manager.now()
 	for in, err := range leads {
 		if err != nil {
-			return err
+			return &foreign{err}
 		}
 		lead, err := b.lead(ctx, actor, in, statuses)
 		if errors.Is(err, ErrInvalid) {
@@ -207,6 +207,9 @@ func (b *bulk) store(ctx context.Context, leads []*Lead) error {
 		return nil
 	}
 	if err := b.tx.Intake(ctx, leads); err != nil {
+		if refused, ok := errors.AsType[*LeadError](err); ok {
+			return &LeadError{Index: b.stored + refused.Index, Err: refused.Err}
+		}
 		return err
 	}
 	for id, n := range gained(leads) {

@@ -3,6 +3,7 @@ package cims
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 )
 
@@ -90,6 +91,9 @@ func (m *Manager) takeInCarefully(ctx context.Context, tx Tx, requests []*intake
 	}
 	state := m.decide(pool, leads)
 	if err := tx.Intake(ctx, leads); err != nil {
+		if refused, ok := errors.AsType[*LeadError](err); ok {
+			return refused.Err
+		}
 		return err
 	}
 	if _, err := tx.SaveRotation(ctx, state, gained(leads), nil); err != nil {
@@ -97,7 +101,7 @@ func (m *Manager) takeInCarefully(ctx context.Context, tx Tx, requests []*intake
 	}
 	for i, lead := range leads {
 		fresh[i].customer = lead.Customer
-		if err := m.tell(ctx, tx, fresh[i].actor, created(lead.Customer)); err != nil {
+		if err := m.tell(m.intakes.shared(ctx), tx, fresh[i].actor, created(lead.Customer)); err != nil {
 			return err
 		}
 	}

@@ -169,7 +169,7 @@ func (m *Manager) CreateRole(ctx context.Context, actor Actor, in NewRole) (Role
 		}
 		return m.tell(ctx, tx, actor, Change{Action: ActionCreated, Entity: EntityRole, EntityID: role.ID, After: role, At: role.CreatedAt})
 	})
-	return role, err
+	return orZero(role, err)
 }
 
 // underLock runs a transaction that changes who may do what or who gets leads.
@@ -177,7 +177,7 @@ func (m *Manager) CreateRole(ctx context.Context, actor Actor, in NewRole) (Role
 // and roles stays true until it commits: who is in the rotation, who is a CEO,
 // and what the actor itself may do.
 func (m *Manager) underLock(ctx context.Context, do func(ctx context.Context, tx Tx) error) error {
-	return m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
+	return m.update(ctx, func(ctx context.Context, tx Tx) error {
 		if _, err := tx.LockRotation(ctx); err != nil {
 			return err
 		}
@@ -249,7 +249,7 @@ func (m *Manager) UpdateRole(ctx context.Context, actor Actor, id int64, update 
 		}
 		return m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityRole, EntityID: id, Before: before, After: role, At: role.UpdatedAt})
 	})
-	return role, err
+	return orZero(role, err)
 }
 
 func (r Role) equal(other Role) bool {

@@ -95,7 +95,7 @@ func (m *Manager) CreateStatus(ctx context.Context, actor Actor, in NewStatus) (
 	if err := check.err(); err != nil {
 		return Status{}, err
 	}
-	err := m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
+	err := m.update(ctx, func(ctx context.Context, tx Tx) error {
 		status.CreatedAt = m.now()
 		status.UpdatedAt = status.CreatedAt
 		var err error
@@ -104,7 +104,7 @@ func (m *Manager) CreateStatus(ctx context.Context, actor Actor, in NewStatus) (
 		}
 		return m.tell(ctx, tx, actor, Change{Action: ActionCreated, Entity: EntityStatus, EntityID: status.ID, After: status, At: status.CreatedAt})
 	})
-	return status, err
+	return orZero(status, err)
 }
 
 func (c *checks) order(n int) int {
@@ -131,7 +131,7 @@ func (m *Manager) UpdateStatus(ctx context.Context, actor Actor, id int64, updat
 		return Status{}, err
 	}
 	var status Status
-	err := m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
+	err := m.update(ctx, func(ctx context.Context, tx Tx) error {
 		before, err := tx.LockStatus(ctx, id)
 		if err != nil {
 			return err
@@ -154,7 +154,7 @@ func (m *Manager) UpdateStatus(ctx context.Context, actor Actor, id int64, updat
 		}
 		return m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityStatus, EntityID: id, Before: before, After: status, At: status.UpdatedAt})
 	})
-	return status, err
+	return orZero(status, err)
 }
 
 // DeleteStatus deletes a status that no customer is in, or whose customers are
@@ -170,7 +170,7 @@ func (m *Manager) DeleteStatus(ctx context.Context, actor Actor, id int64, how D
 			return err
 		}
 	}
-	return m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
+	return m.update(ctx, func(ctx context.Context, tx Tx) error {
 		status, err := tx.LockStatus(ctx, id)
 		if err != nil {
 			return err

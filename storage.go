@@ -136,7 +136,8 @@ type Tx interface {
 	// history row, whose cause is CauseCreated and which says who the first
 	// sales manager is; their UpdatedAt is their CreatedAt. It fills in each
 	// lead's ids; they ascend. It changes nothing of the rotation: SaveRotation
-	// does, in the same transaction.
+	// does, in the same transaction. A *LeadError says which of them the database
+	// has no room for.
 	Intake(ctx context.Context, leads []*Lead) error
 	// LockCustomers reads those of the customers that exist, by id, and keeps
 	// others from changing their status and owner until the transaction ends.

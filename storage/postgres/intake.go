@@ -27,7 +27,10 @@ var _ cims.Intaker = (*Storage)(nil)
 func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(cims.Rotation) cims.Rotation) (stored bool, err error) {
 	statement, err := s.guardedStatement(ctx)
 	if err != nil {
-		return false, err
+		return false, s.Explain(err)
+	}
+	if s.Fit(ctx, leads) != nil {
+		return false, nil // Update says what is wrong
 	}
 	err = s.Retry(ctx, func() error {
 		stored = false
@@ -48,8 +51,13 @@ func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(ci
 			return err
 		})
 	})
-	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && refused.Code == foreignKey {
-		return false, nil // a status was deleted just now: Update says so properly
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch {
+		case refused.Code == foreignKey:
+			return false, nil // a status was deleted just now: Update says so properly
+		case refused.Code == invalidText && strings.Contains(refused.Message, leftOut):
+			return false, errLeftOut
+		}
 	}
 	return stored, err
 }
@@ -97,6 +105,19 @@ func lockAndRead(ctx context.Context, conn *pgx.Conn) (sqlstore.State, error) {
 	})
 	return state, conn.SendBatch(ctx, batch).Close()
 }
+
+// errLeftOut: no lead is stored, rather than some of them.
+var errLeftOut = errors.New("cims: a trigger or a rule of the host's table leaves out rows that are inserted")
+
+const (
+	invalidText = "22P02"
+	leftOut     = "leads were stored"
+)
+
+// allStored makes the guarded statement fail where fewer rows were stored than
+// there are leads: a row that is no number says so.
+const allStored = ` UNION ALL SELECT CAST(stored.n || ' of ' || input.n || ' ` + leftOut + `' AS BIGINT), NULL, NULL
+		FROM (SELECT count(*) AS n FROM stored) AS stored, (SELECT count(*) AS n FROM input) AS input, holds WHERE stored.n < input.n`
 
 // tryIntake stores the leads on condition that the rotation is in the state
 // before. It ends the transaction that is under way, or else is one by itself:
@@ -216,9 +237,9 @@ func intakeStatement(ctx context.Context, host sqlstore.Hosts, guarded bool) (st
 		columns = append(columns, pgx.Identifier{column}.Sanitize())
 		values = append(values, customer.Fill[column])
 	}
-	condition, holds := "", ""
+	condition, holds, all := "", "", ""
 	if guarded {
-		condition, holds = guard, ", holds"
+		condition, holds, all = guard, ", holds", allStored
 	}
 	return `WITH input AS (
 		SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::boolean[], $10::timestamptz[])
@@ -236,7 +257,9 @@ func intakeStatement(ctx context.Context, host sqlstore.Hosts, guarded bool) (st
 		INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active, customer_created_at, cims_version)
 		SELECT id, manager_id, ` + at(assignment, "assigned_at") + `, TRUE, at, 1 FROM lead WHERE manager_id IS NOT NULL ORDER BY place
 		RETURNING id, customer_id
-	) SELECT lead.id, assignment.id FROM lead LEFT JOIN assignment ON assignment.customer_id = lead.id ORDER BY lead.place`, nil
+	) SELECT id, assignment_id FROM (
+		SELECT lead.id, assignment.id AS assignment_id, lead.place FROM lead LEFT JOIN assignment ON assignment.customer_id = lead.id` + all + `
+	) AS answer ORDER BY place`, nil
 }
 
 // guardedStatement makes the statement of Intake once.
@@ -279,7 +302,7 @@ func intake(ctx context.Context, conn sqlstore.Conn, host sqlstore.Hosts, leads 
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	stored, err := scanIDs(rows, leads)
 	if err == nil && stored < len(leads) {
-		err = fmt.Errorf("cims: %d of %d leads were stored", stored, len(leads))
+		err = errLeftOut
 	}
 	return errors.Join(err, rows.Err())
 }

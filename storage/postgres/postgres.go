@@ -258,7 +258,9 @@ func (n names) columns(ctx context.Context, conn sqlstore.Conn, table string) ([
 	rows, err := conn.Query(ctx, `SELECT a.attname,
 		CASE t.typtype WHEN 'e' THEN 'enum' ELSE format_type(CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END, NULL) END,
 		a.attnotnull, a.atthasdef OR a.attidentity <> '',
-		COALESCE((SELECT e.enumlabel FROM pg_enum AS e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder LIMIT 1), '')
+		COALESCE((SELECT e.enumlabel FROM pg_enum AS e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder LIMIT 1), ''),
+		CASE WHEN COALESCE(NULLIF(t.typbasetype, 0), t.oid) IN ('varchar'::regtype, 'bpchar'::regtype)
+			THEN greatest(CASE t.typtype WHEN 'd' THEN t.typtypmod ELSE a.atttypmod END - 4, 0) ELSE 0 END -- 4 is the header's
 		FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
 		WHERE a.attrelid = to_regclass('`+n.identifier(table).Sanitize()+`') AND a.attnum > 0 AND NOT a.attisdropped`)
 	if err != nil {
@@ -268,7 +270,7 @@ func (n names) columns(ctx context.Context, conn sqlstore.Conn, table string) ([
 	var list []sqlstore.Column
 	for rows.Next() {
 		var c sqlstore.Column
-		if err := rows.Scan(&c.Name, &c.Type, &c.NotNull, &c.HasDefault, &c.Label); err != nil {
+		if err := rows.Scan(&c.Name, &c.Type, &c.NotNull, &c.HasDefault, &c.Label, &c.MaxLen); err != nil {
 			return nil, err
 		}
 		if c.Name = n.Ours(table, c.Name); seen == nil || slices.Contains(seen, c.Name) {

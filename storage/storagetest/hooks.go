@@ -4,7 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,6 +25,8 @@ var hookTests = []test{
 	{"Hooks_AFailureIsItsOwnCallers", hookFails},
 	{"Hooks_WriteWithTheChange", hooksWrite},
 	{"Hooks_MayPanicBehindTheScenes", hookPanicsInBackground},
+	{"Hooks_KeepNoOthersWaiting", hookRefusesAWaitingLead},
+	{"Hooks_GetNobodyElsesContext", hookContexts},
 }
 
 // told collects what a hook is told.
@@ -138,22 +145,32 @@ func hooksAreTold(t *testing.T, d *database) {
 	h.take(t, "customer created", "customer created")
 }
 
-// hookFails has it fail, and panic, for some of many that arrive at once.
+// hookFails has it fail, and panic, for some of many that arrive at once. Its own
+// error may look like one of the database's.
 func hookFails(t *testing.T, d *database) {
-	refused := errors.New("not this one")
+	bad := map[string]error{
+		"Bad": errors.New("not this one"), "EOF": io.EOF, "Late": context.DeadlineExceeded, "Network": &net.OpError{Op: "dial", Err: net.ErrClosed},
+		"Unavailable": &cims.Error{Kind: cims.ErrUnavailable, Err: errors.New("another database")},
+	}
 	crm := d.manager(t, d.Storage, &cims.Config{Hooks: []cims.Hook{
 		func(_ context.Context, _ cims.Executor, change cims.Change) error {
 			switch lead, _ := change.After.(cims.Customer); lead.FullName {
-			case "Bad":
-				return refused
 			case "Worse":
 				panic("worse")
+			case "Gone":
+				runtime.Goexit()
+			default:
+				return bad[lead.FullName]
 			}
 			return nil
 		},
 	}})
 	d.sellers(t, "Anvar", "Botir", "Dilnoza")
-	names := slices.Repeat([]string{"Good", "Good", "Bad", "Good", "Good", "Worse"}, 10)
+	names := slices.Repeat([]string{"Good", "Good", "Worse", "Gone"}, 20)
+	for name := range bad {
+		names = append(names, slices.Repeat([]string{name}, 4)...)
+	}
+	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
 	errs := make([]error, len(names))
 	var group sync.WaitGroup
 	for i, name := range names {
@@ -171,10 +188,12 @@ func hookFails(t *testing.T, d *database) {
 		switch name {
 		case "Good":
 			require.NoError(t, errs[i])
-		case "Bad":
-			require.ErrorIs(t, errs[i], refused)
-		default:
+		case "Worse":
 			require.ErrorContains(t, errs[i], "worse")
+		case "Gone":
+			require.ErrorContains(t, errs[i], "ended its goroutine")
+		default:
+			require.ErrorIs(t, errs[i], bad[name])
 		}
 	}
 	customers := d.customers(t, cims.CustomerFilter{})
@@ -262,4 +281,71 @@ func hookPanicsInBackground(t *testing.T, d *database) {
 	broken.Store(false)
 	eventually(t, "the lead has been assigned", func() bool { return d.customer(t, lead.ID).SalesManager != nil })
 	d.requireConsistent(t)
+}
+
+// hookRefusesAWaitingLead has it refuse the oldest of those who wait, which the
+// others don't have to wait for.
+func hookRefusesAWaitingLead(t *testing.T, d *database) {
+	require.NoError(t, d.crm.Close(t.Context())) // it has no hooks
+	var refuse atomic.Bool
+	refuse.Store(true)
+	crm := d.manager(t, d.Storage, &cims.Config{WaitingInterval: 10 * time.Millisecond, Hooks: []cims.Hook{
+		func(_ context.Context, _ cims.Executor, change cims.Change) error {
+			if lead, _ := change.After.(cims.Customer); change.Action == cims.ActionAssigned && strings.HasPrefix(lead.FullName, "Bad") && refuse.Load() {
+				return errors.New("not this one")
+			}
+			return nil
+		},
+	}})
+	var bad, good []int64
+	for range 3 {
+		for name, list := range map[string]*[]int64{"Bad": &bad, "Good": &good} {
+			lead, err := crm.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: name})
+			require.NoError(t, err)
+			*list = append(*list, lead.ID)
+		}
+	}
+	_, err := crm.CreateUser(t.Context(), system, newUser(cims.RoleSalesManager, "Anvar"))
+	require.NoError(t, err)
+	d.assigned(t, good)
+	for _, id := range bad {
+		require.Nil(t, d.customer(t, id).SalesManager)
+	}
+	refuse.Store(false)
+	d.assigned(t, bad)
+	d.requireConsistent(t)
+}
+
+type hookKey struct{}
+
+// hookContexts has callers share transactions, some with an id of their request
+// and something else in their context.
+func hookContexts(t *testing.T, d *database) {
+	var mu sync.Mutex
+	ids, foreign := map[string]string{}, 0
+	crm := d.manager(t, d.Storage, &cims.Config{Hooks: []cims.Hook{
+		func(ctx context.Context, _ cims.Executor, change cims.Change) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if ctx.Value(hookKey{}) != nil {
+				foreign++
+			}
+			if lead, ok := change.After.(cims.Customer); ok {
+				ids[lead.FullName] = change.RequestID
+			}
+			return nil
+		},
+	}})
+	want := map[string]string{}
+	for i := range 60 {
+		want[fmt.Sprint("lead ", i)] = []string{"", fmt.Sprint("request-", i)}[i%2]
+	}
+	requireAll(t, together(len(want), func(i int) error {
+		name := fmt.Sprint("lead ", i)
+		ctx := cims.WithRequestID(context.WithValue(t.Context(), hookKey{}, name), want[name])
+		_, err := crm.AddCustomer(ctx, system, cims.NewCustomer{FullName: name})
+		return err
+	}))
+	require.Equal(t, want, ids)
+	require.Zero(t, foreign)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"testing"
 	"time"
@@ -184,6 +185,14 @@ func importRefusals(t *testing.T, d *database) {
 	require.NoError(t, closed.Close(t.Context()))
 	_, err = closed.AddCustomers(t.Context(), system, batchOf(1), nil)
 	require.ErrorIs(t, err, cims.ErrClosed)
+	for _, broken := range []error{io.ErrUnexpectedEOF, context.DeadlineExceeded} { // which is not the database's
+		_, err = d.crm.ImportCustomers(t.Context(), system, func(yield func(cims.NewCustomer, error) bool) {
+			if yield(cims.NewCustomer{FullName: "Aziza"}, nil) {
+				yield(cims.NewCustomer{}, broken)
+			}
+		}, nil)
+		require.Equal(t, broken, err)
+	}
 	require.Empty(t, d.customers(t, cims.CustomerFilter{}))
 }
 

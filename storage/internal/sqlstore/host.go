@@ -7,6 +7,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
+
+	"github.com/cimskit/cims"
 )
 
 // Column is a column of a host's table, as its database describes it.
@@ -16,6 +19,7 @@ type Column struct {
 	NotNull    bool
 	HasDefault bool
 	Label      string // the first label of an enum
+	MaxLen     int    // how many characters its texts may have; 0 for any number
 }
 
 // hostTables remembers what was read of the two tables that may be the host's.
@@ -68,6 +72,47 @@ func (q *queries) Host(ctx context.Context, table string) (Host, error) {
 		host.Fill[column] = q.db.NewRaw("?", f.values[i]).String()
 	}
 	return host, nil
+}
+
+// text is what a column of a host's table is to hold.
+type text struct{ column, value string }
+
+// fit refuses texts that are longer than a host's columns take, as a rule of this
+// library would.
+func (f filling) fit(texts ...text) error {
+	var fields []cims.FieldError
+	for _, t := range texts {
+		if limit := f.known[t.column].MaxLen; limit > 0 && utf8.RuneCountInString(t.value) > limit {
+			fields = append(fields, cims.FieldError{Field: t.column, Rule: cims.RuleLength, Max: limit})
+		}
+	}
+	if len(fields) == 0 {
+		return nil
+	}
+	return &cims.Error{Kind: cims.ErrInvalid, Fields: fields}
+}
+
+// Fit refuses leads that a host's table has no room for, in a cims.LeadError.
+func (q *queries) Fit(ctx context.Context, leads []*cims.Lead) error {
+	f, err := q.fill(ctx, "customer")
+	if err != nil {
+		return err
+	}
+	for i, lead := range leads {
+		c := lead.Customer
+		if err := f.fit(
+			text{"full_name", c.FullName}, text{"phone_number", c.PhoneNumber}, text{"platform", c.Platform},
+			text{"username", c.Username}, text{"notes", c.Notes}, text{"status_name", c.StatusName},
+		); err != nil {
+			return &cims.LeadError{Index: i, Err: err}
+		}
+	}
+	return nil
+}
+
+// fitUser is Fit for a user.
+func (f filling) fitUser(u cims.User) error {
+	return f.fit(text{"email", u.Email}, text{"name", u.Name}, text{"surname", u.Surname}, text{"role_name", u.RoleName})
 }
 
 // fill reads a host's table once, the first time that something is inserted.

@@ -6,10 +6,13 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// Intake implements cims.Tx.
+// Intake implements cims.Tx. A *cims.LeadError says which lead is refused.
 func (q *queries) Intake(ctx context.Context, leads []*cims.Lead) error {
 	if len(leads) == 0 {
 		return nil
+	}
+	if err := q.Fit(ctx, leads); err != nil {
+		return err
 	}
 	return q.explain(q.dialect.Intake(ctx, q.conn, q.Host, leads))
 }

@@ -248,7 +248,7 @@ func (q *queries) explain(err error) error {
 	}
 	// A conflict that is still one after so many attempts is load.
 	failure := q.dialect.Classify(err)
-	if errors.Is(err, context.DeadlineExceeded) || failure == Unavailable || failure == Conflict {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || failure == Unavailable || failure == Conflict {
 		return &cims.Error{Kind: cims.ErrUnavailable, Err: err}
 	}
 	return err

@@ -116,6 +116,9 @@ func (q *queries) InsertUser(ctx context.Context, u cims.User) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := extra.fitUser(u); err != nil {
+		return 0, err
+	}
 	t := table{name: "user", columns: []string{"email", "name", "surname", "role_name", "is_active"}}
 	t.add(u.Email, u.Name, u.Surname, null(u.RoleName), u.Active)
 	extra.appendTo(&t)
@@ -144,6 +147,13 @@ func (q *queries) UpdateUser(ctx context.Context, u cims.User) error {
 	set("is_active", u.Active, u.Active != before.User.Active)
 	if u == before.User {
 		return nil
+	}
+	host, err := q.fill(ctx, "user")
+	if err != nil {
+		return err
+	}
+	if err := host.fitUser(u); err != nil {
+		return err
 	}
 	err = q.guarded(ctx, func() error {
 		_, err := q.exec(ctx, q.dialect.Names.SQL("UPDATE {user} SET "+strings.Join(sets, ", ")+" WHERE {user.id} = ?"), append(args, u.ID)...)

@@ -1,0 +1,71 @@
+package cims
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+)
+
+// foreign is an error of the host's own, such as a hook's, on its way through the
+// storage, which would take an io.EOF in it for one of its database's.
+type foreign struct{ err error }
+
+func (f *foreign) Error() string { return "cims: an error of the host's own" }
+
+// unwrapped is the host's own error again, if it is one.
+func unwrapped(err error) error {
+	if f, ok := errors.AsType[*foreign](err); ok {
+		return f.err
+	}
+	return err
+}
+
+// update is the storage's Update for one caller.
+func (m *Manager) update(ctx context.Context, do func(ctx context.Context, tx Tx) error) error {
+	return unwrapped(m.storage.Update(ctx, do))
+}
+
+// apart runs what may be the host's own code in a goroutine of its own: a panic
+// or runtime.Goexit there is an error here, where it would end the program or
+// leave others waiting for ever.
+func apart(do func() error) error {
+	err := error(&foreign{errors.New("cims: a hook has ended its goroutine")})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer func() {
+			if fault := recover(); fault != nil {
+				err = &panicked{fault: fault, stack: string(debug.Stack())}
+			}
+		}()
+		err = do()
+	}()
+	<-ended
+	return err
+}
+
+// panicked is a panic on its way to the caller that it belongs to, with where it
+// came from.
+type panicked struct {
+	fault any
+	stack string
+}
+
+func (p *panicked) Error() string { return fmt.Sprintf("panic: %v\n\n%s", p.fault, p.stack) }
+
+// ofHost tells whether the host's own code is why something failed.
+func ofHost(err error) bool {
+	_, refused := errors.AsType[*foreign](err)
+	_, fault := errors.AsType[*panicked](err)
+	return refused || fault
+}
+
+// orZero is what to return beside an error.
+func orZero[T any](value T, err error) (T, error) {
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	return value, nil
+}
