@@ -179,7 +179,7 @@ func TestWhatTheOlderProgramAssignsMeanwhile(t *testing.T) {
 		require.NoError(t, err)
 		_, err = tx.ExecContext(t.Context(), "UPDATE sales_manager_assignment SET is_active = FALSE WHERE customer_id = 1")
 		require.NoError(t, err)
-		_, err = tx.ExecContext(t.Context(), given, 1, anvar.ID)
+		_, err = tx.ExecContext(t.Context(), given, 1, botir.ID)
 		require.NoError(t, err)
 		var group sync.WaitGroup
 		group.Go(func() {
@@ -191,7 +191,7 @@ func TestWhatTheOlderProgramAssignsMeanwhile(t *testing.T) {
 		require.NoError(t, err)
 		owner, _, err := crm.Assignment(t.Context(), system, 1)
 		require.NoError(t, err)
-		require.Equal(t, anvar.ID, owner.SalesManagerID)
+		require.Equal(t, botir.ID, owner.SalesManagerID)
 		owner, _, err = crm.Assignment(t.Context(), system, 2)
 		require.NoError(t, err)
 		require.Contains(t, []int64{anvar.ID, botir.ID}, owner.SalesManagerID)
