@@ -72,7 +72,9 @@ type Reader interface {
 	// first: those that wait for one, or those that were left without.
 	Unassigned(ctx context.Context, waiting bool, limit int) ([]int64, error)
 	// History returns what happened to a customer, oldest first (by time, a
-	// status before an assignment, then id).
+	// status before an assignment, then id). Events of a kind are in the order in
+	// which they happened; where a clock was set back, an event has the time of the
+	// one before it.
 	History(ctx context.Context, query HistoryQuery) ([]Event, error)
 	// Audit returns entries of the audit log, newest (highest id) first.
 	Audit(ctx context.Context, query AuditQuery) ([]AuditEntry, error)

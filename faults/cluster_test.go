@@ -27,6 +27,7 @@ import (
 type cluster struct {
 	programs, folder string
 	port             int
+	environment      []string // of the server's process, beside our own
 	cmd              *exec.Cmd
 	ended            chan error
 }
@@ -141,6 +142,7 @@ func (c *cluster) start(t *testing.T) error {
 	require.NoError(t, err)
 	defer func() { _ = log.Close() }() // the server has its own
 	c.cmd = c.command(t, "postgres", "-D", c.folder, "-p", strconv.Itoa(c.port))
+	c.cmd.Env = append(os.Environ(), c.environment...)
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	require.NoError(t, c.cmd.Start())
 	ended := make(chan error, 1)

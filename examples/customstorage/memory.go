@@ -431,7 +431,15 @@ func (r reader) History(ctx context.Context, query cims.HistoryQuery) ([]cims.Ev
 	if err != nil {
 		return nil, err
 	}
-	events := slices.SortedFunc(slices.Values(t.history[query.CustomerID]), inTime)
+	events := slices.Clone(t.history[query.CustomerID])
+	latest := map[cims.EventKind]time.Time{}
+	for i, event := range events { // as they were written
+		if event.At.Before(latest[event.Kind]) {
+			events[i].At = latest[event.Kind]
+		}
+		latest[event.Kind] = events[i].At
+	}
+	slices.SortFunc(events, inTime)
 	if after := query.After; after != nil {
 		place := cims.Event{At: after.At, Kind: after.Kind, ID: after.ID}
 		events = slices.DeleteFunc(events, func(e cims.Event) bool { return inTime(e, place) <= 0 })

@@ -174,6 +174,8 @@ func dialect(steps []sqlstore.Step, host names) sqlstore.Dialect {
 		ForKeyShare:    " FOR KEY SHARE",
 		Lower:          "lower",
 		StartsWith:     startsWith,
+		Now:            "now()",
+		Due:            "now() + cims_grace()",
 		Classify:       classify,
 		Intake:         intake,
 		Columns:        host.columns,

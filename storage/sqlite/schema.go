@@ -85,11 +85,13 @@ func create(ctx context.Context, conn bun.IConn, all []object) error {
 // SQLite's own and flat, since other programs run the triggers too: one whose
 // SQLite can't read a trigger can't open the file at all.
 var expressions = strings.NewReplacer(
-	"{now}", inOurFormat("'now'"),
-	"{due}", inOurFormat("'now', '+1 minute'"),
+	"{now}", nowSQL,
+	"{due}", dueSQL,
 	"{status of NEW}", "(COALESCE("+known("customer_status", "NEW.{customer.status_name}")+", 'contacted') COLLATE BINARY)",
 	"{role of NEW}", "(COALESCE("+known("user_role", "NEW.{user.role_name}")+") COLLATE BINARY)",
 )
+
+var nowSQL, dueSQL = inOurFormat("'now'"), inOurFormat("'now', '+1 minute'")
 
 // inOurFormat is timeFormat, without which a cursor would not find its place.
 func inOurFormat(time string) string {

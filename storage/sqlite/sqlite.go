@@ -193,6 +193,8 @@ func (h *host) dialect() sqlstore.Dialect {
 		Joined:      checksForeignKeys,
 		Lower:       lower,
 		StartsWith:  startsWith,
+		Now:         nowSQL,
+		Due:         dueSQL,
 		TimesAsText: true,
 		Classify:    classify,
 		Intake:      h.intake,

@@ -1222,7 +1222,7 @@ func contractHistory(t *testing.T, d *database) {
 	lead := inserted[0] // the other one's creation is of the same moment
 	at := func(n int) time.Time { return noon.Add(time.Duration(n) * time.Microsecond) }
 	// Written neither by time nor by kind: an assignment before the status of
-	// the same moment, and a later moment before an earlier one.
+	// the same moment, and a later moment before an earlier one of another clock's.
 	owner := func(n int, from, to *int64) {
 		d.changeOwners(t, cims.OwnerChange{
 			CustomerID: lead, CustomerCreatedAt: noon, From: from, To: to, Cause: cims.CauseManual, At: at(n),
@@ -1248,7 +1248,7 @@ func contractHistory(t *testing.T, d *database) {
 	}
 	a, b := sellers[0].ID, sellers[1].ID
 	expected := []string{
-		"0 >contacted", "1 contacted>finished", "2 contacted>contacted", fmt.Sprintf("2 0>%d", a),
+		"0 >contacted", "2 contacted>contacted", "2 contacted>finished", fmt.Sprintf("2 0>%d", a),
 		"5 finished>rejected", "5 rejected>continuing", fmt.Sprintf("5 %d>%d", a, b), fmt.Sprintf("5 %d>%d", b, a),
 	}
 	for limit := 1; limit <= len(expected)+1; limit++ {

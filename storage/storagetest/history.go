@@ -1,6 +1,8 @@
 package storagetest
 
 import (
+	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ var historyTests = []test{
 	{"History_Pages", historyPages},
 	{"History_OwnersOfThatMoment", historyOwners},
 	{"History_StaysInOrder", historyOrder},
+	{"History_OrderSurvivesAnotherClock", historyOfAnotherClock},
 }
 
 func historyPages(t *testing.T, d *database) {
@@ -156,4 +159,49 @@ func micros(times []time.Time) []int64 {
 		list[i] = at.UnixMicro()
 	}
 	return list
+}
+
+// historyOfAnotherClock has events in it whose times go back, as another program's
+// clock may have had them.
+func historyOfAnotherClock(t *testing.T, d *database) {
+	sellers := d.sellers(t, "Anvar", "Botir")
+	lead := d.lead(t, "Aziza")
+	for n, status := range []string{"continuing", "finished", "rejected", "contacted"} {
+		_, err := d.crm.SetStatus(t.Context(), system, lead.ID, status, "")
+		require.NoError(t, err)
+		_, err = d.crm.Assign(t.Context(), system, lead.ID, sellers[(n+1)%2].ID)
+		require.NoError(t, err)
+	}
+	want := d.history(t, lead.ID)
+	require.NotEmpty(t, want)
+	changed := false
+	d.update(t, func(ctx context.Context, tx cims.Tx) error {
+		executor, ok := tx.(cims.Executor)
+		if !ok {
+			return nil // its times are the Manager's
+		}
+		changed = true
+		for _, statement := range []string{
+			"UPDATE customer_status_history SET changed_at = '2021-05-04 10:00:00+00:00' WHERE to_status = 'finished'",
+			"UPDATE customer_status_history SET changed_at = '2020-05-04 10:00:00+00:00' WHERE to_status = 'rejected'",
+			"UPDATE assignment_history SET changed_at = '2022-05-04 10:00:00+00:00' WHERE id = (SELECT max(id) FROM assignment_history)",
+		} {
+			if _, err := executor.Exec(ctx, statement); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	got := d.history(t, lead.ID) // in small pages
+	if !changed {
+		require.Equal(t, want, got)
+		return
+	}
+	require.True(t, slices.IsSortedFunc(got, func(a, b cims.Event) int { return a.At.Compare(b.At) }))
+	ofKind := func(events []cims.Event, kind cims.EventKind) []int64 {
+		return ids(slices.DeleteFunc(slices.Clone(events), func(e cims.Event) bool { return e.Kind != kind }), func(e cims.Event) int64 { return e.ID })
+	}
+	for _, kind := range []cims.EventKind{cims.StatusEvent, cims.AssignmentEvent} {
+		require.Equal(t, ofKind(want, kind), ofKind(got, kind))
+	}
 }

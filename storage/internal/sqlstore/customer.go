@@ -176,12 +176,14 @@ func (q *queries) CountCustomers(ctx context.Context, status string, limit int) 
 
 // Unassigned implements cims.Reader.
 func (q *queries) Unassigned(ctx context.Context, waiting bool, limit int) ([]int64, error) {
-	condition, args := "NOT waiting", []any{limit}
+	condition := "NOT waiting"
 	if waiting {
-		condition, args = "waiting AND (due_at IS NULL OR due_at <= ?)", []any{time.Now().UTC(), limit}
+		// By the clock that due_at is of. One later than it can be now is from before
+		// that was set back.
+		condition = "waiting AND (due_at IS NULL OR due_at <= " + q.dialect.Now + " OR due_at > " + q.dialect.Due + ")"
 	}
 	return rows[int64](ctx, q, "SELECT customer_id FROM cims_unassigned WHERE "+condition+
-		" ORDER BY customer_created_at, customer_id LIMIT ?", args...)
+		" ORDER BY customer_created_at, customer_id LIMIT ?", limit)
 }
 
 // ChangeStatuses implements cims.Tx.
@@ -234,7 +236,7 @@ const (
 	ownersHistory = `SELECT id, changed_at AS at, 1 AS kind, '' AS from_status, '' AS to_status,
 		from_manager_id AS from_manager, to_manager_id AS to_manager, changed_by AS done_by, cause, '' AS reason, to_manager_id AS owner
 		FROM assignment_history WHERE customer_id = CAST(? AS BIGINT)`
-	firstOwnerHistory = `SELECT -id, changed_at AS at, 1 AS kind, '' AS from_status, '' AS to_status,
+	firstOwnerHistory = `SELECT -id AS id, changed_at AS at, 1 AS kind, '' AS from_status, '' AS to_status,
 		NULL AS from_manager, owner_id AS to_manager, NULL AS done_by, '` + string(cims.CauseAutomatic) + `' AS cause, '' AS reason, owner_id AS owner
 		FROM customer_status_history WHERE customer_id = CAST(? AS BIGINT) AND cause = '` + string(cims.CauseCreated) + `' AND owner_id IS NOT NULL`
 	statusesHistory = `SELECT id, changed_at AS at, 0 AS kind, COALESCE(from_status, '') AS from_status, to_status,
@@ -242,14 +244,18 @@ const (
 		FROM customer_status_history WHERE customer_id = CAST(? AS BIGINT)`
 )
 
-// History implements cims.Reader.
+// History implements cims.Reader. Events of a kind are in the order in which they
+// happened: other programs' times are of another clock than ours, and either may
+// be set back, so that an event is shown no earlier than the one before it.
 func (q *queries) History(ctx context.Context, query cims.HistoryQuery) ([]cims.Event, error) {
 	where, args := "", []any{query.CustomerID, query.CustomerID, query.CustomerID}
 	if after := query.After; after != nil {
 		where = " WHERE (at, kind, id) > (?, ?, CAST(? AS BIGINT))"
 		args = append(args, after.At, slices.Index(eventKinds, after.Kind), after.ID)
 	}
-	list, err := often[eventRow](ctx, q, fmt.Sprintf("SELECT * FROM (%s UNION ALL %s UNION ALL %s) AS event%s ORDER BY at, kind, id LIMIT %d",
+	list, err := often[eventRow](ctx, q, fmt.Sprintf(`SELECT * FROM (
+		SELECT id, max(at) OVER (PARTITION BY kind ORDER BY id) AS at, kind, from_status, to_status, from_manager, to_manager, done_by, cause, reason, owner
+		FROM (%s UNION ALL %s UNION ALL %s) AS event) AS event%s ORDER BY at, kind, id LIMIT %d`,
 		ownersHistory, firstOwnerHistory, statusesHistory, where, query.Limit), args...)
 	return convert(list, eventRow.event), err
 }
