@@ -417,20 +417,37 @@ func (m *Manager) redistribute(ctx context.Context, tx Tx, actor Actor, user Use
 		if err != nil || len(owned) == 0 {
 			return err
 		}
-		leads, err := tx.LockCustomers(ctx, customerIDs(owned))
+		pool, _, err = m.handOutLocked(ctx, tx, actor, pool, customerIDs(owned), CauseRedistributed, func(c Customer) bool {
+			return c.SalesManager != nil && c.SalesManager.ID == user.ID
+		})
 		if err != nil {
 			return err
 		}
-		// The older program may have given one to somebody else just now.
-		leads = slices.DeleteFunc(leads, func(c Customer) bool { return c.SalesManager == nil || c.SalesManager.ID != user.ID })
-		before := slices.Clone(leads)
-		if pool, err = m.handOut(ctx, tx, pool, leads, CauseRedistributed, actor.id()); err != nil {
-			return err
-		}
-		if err := m.tellAssigned(ctx, tx, actor, before, leads, CauseRedistributed); err != nil {
-			return err
-		}
 	}
+}
+
+// handOutLocked locks leads and hands out those that are still what they were
+// found as: the older program may have given one to somebody just now. It returns
+// how many there were.
+func (m *Manager) handOutLocked(
+	ctx context.Context, tx Tx, actor Actor, pool Rotation, ids []int64, cause Cause, still func(Customer) bool,
+) (after Rotation, n int, err error) {
+	leads, err := tx.LockCustomers(ctx, ids)
+	if err != nil {
+		return pool, 0, err
+	}
+	leads = slices.DeleteFunc(leads, func(c Customer) bool { return !still(c) })
+	if len(leads) == 0 {
+		return pool, 0, nil
+	}
+	slices.SortFunc(leads, func(a, b Customer) int {
+		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
+	})
+	before := slices.Clone(leads)
+	if after, err = m.handOut(ctx, tx, pool, leads, cause, actor.id()); err != nil {
+		return pool, 0, err
+	}
+	return after, len(leads), m.tellAssigned(ctx, tx, actor, before, leads, cause)
 }
 
 // BacklogResult says what AssignBacklog did.
@@ -462,7 +479,8 @@ func (m *Manager) AssignBacklog(ctx context.Context, actor Actor) (BacklogResult
 // were left without, oldest first. It returns how many got somebody and how
 // many wait now: none where nobody is left.
 func (m *Manager) assignUnassigned(ctx context.Context, waiting bool, actor Actor) (assigned, left int, err error) {
-	for taken := true; taken && err == nil; {
+	const attempts = 10 // somebody else takes them faster, or a list that isn't true would have us look for ever
+	for taken, n := true, 0; taken && err == nil && n < attempts; n++ {
 		assigned, left, taken, err = m.tryUnassigned(ctx, waiting, actor)
 	}
 	return assigned, left, err
@@ -484,30 +502,14 @@ func (m *Manager) tryUnassigned(ctx context.Context, waiting bool, actor Actor) 
 		if err != nil || len(ids) == 0 {
 			return err
 		}
-		leads, err := tx.LockCustomers(ctx, ids)
-		if err != nil {
-			return err
-		}
-		leads = slices.DeleteFunc(leads, func(c Customer) bool { return c.SalesManager != nil })
-		if taken = len(leads) == 0; taken {
-			return nil
-		}
-		slices.SortFunc(leads, func(a, b Customer) int {
-			return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
-		})
-		before := slices.Clone(leads)
-		if _, err := m.handOut(ctx, tx, pool, leads, CauseAutomatic, actor.id()); err != nil {
-			return err
-		}
+		_, n, err := m.handOutLocked(ctx, tx, actor, pool, ids, CauseAutomatic, func(c Customer) bool { return c.SalesManager == nil })
 		if pool.anyEligible() {
-			if err := m.tellAssigned(ctx, tx, actor, before, leads, CauseAutomatic); err != nil {
-				return err
-			}
-			assigned = len(leads)
+			assigned = n
 		} else {
-			left = len(leads)
+			left = n
 		}
-		return nil
+		taken = n == 0
+		return err
 	})
 	return assigned, left, taken, err
 }
