@@ -269,7 +269,7 @@ func (t *hostable) obstacles(ctx context.Context, conn bun.IConn) ([]migration.F
 		return found, nil
 	}
 	// An id that is not the rowid itself has an index of its own.
-	id, err := value[bool](ctx, conn, `SELECT (SELECT group_concat(name) FROM pragma_table_info(?1) WHERE pk > 0) = ?2
+	id, err := value[bool](ctx, conn, `SELECT COALESCE((SELECT group_concat(name) FROM pragma_table_info(?1) WHERE pk > 0), '') = ?2
 		AND NOT EXISTS (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk')`, t.table(), t.column("id"))
 	if err != nil {
 		return nil, err

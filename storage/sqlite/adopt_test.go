@@ -290,6 +290,7 @@ func TestMigrateRefusesTablesThatItCannotWorkWith(t *testing.T) {
 	const fine = `CREATE TABLE customer (id INTEGER PRIMARY KEY, full_name TEXT, created_at TIMESTAMP`
 	for want, schema := range map[string]string{
 		"customer.id: it is not INTEGER PRIMARY KEY":                   `CREATE TABLE customer (id BIGINT PRIMARY KEY, full_name TEXT, created_at TIMESTAMP)`,
+		"customer.id: it is not INTEGER PRIMARY":                       `CREATE TABLE customer (id INTEGER, full_name TEXT, created_at TIMESTAMP)`,
 		"customer.id: it is not INTEGER":                               `CREATE TABLE customer (id INTEGER PRIMARY KEY, full_name TEXT, created_at TIMESTAMP) WITHOUT ROWID`,
 		"user.id: it is not INTEGER PRIMARY KEY":                       `CREATE TABLE "user" (uid INTEGER PRIMARY KEY, id TEXT, email TEXT)`,
 		"user.id: it is not":                                           `CREATE TABLE "user" (id INTEGER PRIMARY KEY DESC, email TEXT)`,
