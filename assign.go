@@ -305,6 +305,7 @@ func (m *Manager) Assign(ctx context.Context, actor Actor, customerID, salesMana
 type autoAssignment struct {
 	customerID int64
 	actor      Actor
+	requestID  string
 	assignment *Assignment // the answer
 	found      bool
 }
@@ -318,7 +319,7 @@ func (m *Manager) AutoAssign(ctx context.Context, actor Actor, customerID int64)
 	if err := actor.need(LeadsAssign); err != nil {
 		return nil, err
 	}
-	request := &autoAssignment{customerID: customerID, actor: actor.during(ctx)}
+	request := &autoAssignment{customerID: customerID, actor: actor, requestID: RequestID(ctx)}
 	if err := m.assignments.do(ctx, request); err != nil {
 		return nil, err
 	}
@@ -348,7 +349,7 @@ func (m *Manager) autoAssign(ctx context.Context, requests []*autoAssignment) er
 			byID[known[i].ID] = &known[i]
 		}
 		var leads []Customer
-		var askedBy []Actor
+		var askedBy []*autoAssignment
 		places := map[int64]int{} // of a customer in leads
 		for i, id := range ids {
 			customer := byID[id]
@@ -356,7 +357,7 @@ func (m *Manager) autoAssign(ctx context.Context, requests []*autoAssignment) er
 				continue
 			}
 			places[id] = len(leads)
-			leads, askedBy = append(leads, *customer), append(askedBy, requests[i].actor)
+			leads, askedBy = append(leads, *customer), append(askedBy, requests[i])
 		}
 		if len(leads) > 0 {
 			before := slices.Clone(leads)
@@ -364,7 +365,7 @@ func (m *Manager) autoAssign(ctx context.Context, requests []*autoAssignment) er
 				return err
 			}
 			for i := range leads { // each on behalf of somebody else
-				if err := m.tellAssigned(m.assignments.shared(ctx), tx, askedBy[i], before[i:i+1], leads[i:i+1], CauseAutomatic); err != nil {
+				if err := m.tellAssigned(m.assignments.shared(ctx, askedBy[i].requestID), tx, askedBy[i].actor, before[i:i+1], leads[i:i+1], CauseAutomatic); err != nil {
 					return err
 				}
 			}

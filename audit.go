@@ -222,10 +222,3 @@ func validRequestID(id string) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r))
 	})
 }
-
-// during is the actor with the id of the request in which it acts: for what is
-// carried out together with others' requests, in another context.
-func (a Actor) during(ctx context.Context) Actor {
-	a.requestID = RequestID(ctx)
-	return a
-}

@@ -309,8 +309,6 @@ type Actor struct {
 	user   User
 	role   Role
 	system string
-
-	requestID string // see during
 }
 
 // System is an actor for trusted code, without a user behind it. It may do

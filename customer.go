@@ -205,10 +205,11 @@ func (m *Manager) AddCustomer(ctx context.Context, actor Actor, in NewCustomer) 
 	if _, err := actor.leads(LeadsWrite, LeadsWriteOwn); err != nil {
 		return Customer{}, err
 	}
-	request, err := newIntake(actor.during(ctx), in)
+	request, err := newIntake(actor, in)
 	if err != nil {
 		return Customer{}, err
 	}
+	request.requestID = RequestID(ctx)
 	if err := m.intakes.do(ctx, request); err != nil {
 		return Customer{}, err
 	}

@@ -86,12 +86,12 @@ func (c *call[T]) result() error {
 }
 
 // shared is a context for hooks: where callers share a transaction without any
-// values, since they would be another caller's.
-func (g *gatherer[T]) shared(ctx context.Context) context.Context {
+// values, since they would be another caller's, but the id of its request.
+func (g *gatherer[T]) shared(ctx context.Context, requestID string) context.Context {
 	if g.alone {
 		return ctx
 	}
-	return withoutValues{ctx}
+	return WithRequestID(withoutValues{ctx}, requestID)
 }
 
 type withoutValues struct{ context.Context } //nolint:containedctx // is one

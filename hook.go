@@ -1,7 +1,6 @@
 package cims
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -23,7 +22,8 @@ import (
 // also where callers share a transaction. The error is wrapped, so that errors.Is
 // and errors.As find it. One that tx.Exec returns has to be returned: it may have
 // aborted the transaction. Since callers of AddCustomer and AutoAssign may share
-// one, ctx has no caller's values there, but in a Manager of WithTx.
+// one, ctx has no values of theirs there but WithRequestID's, except in a Manager of
+// WithTx.
 //
 // A hook should do nothing else: it runs under the rotation's lock, and again, with
 // other ids, where the transaction has to be repeated. Nothing is told of what
@@ -87,7 +87,7 @@ func (m *Manager) tellPart(ctx context.Context, tx Tx, actor Actor, changes []Ch
 		if change.ID, err = uuid.NewV7(); err != nil {
 			return err
 		}
-		change.Actor, change.RequestID = actor, cmp.Or(actor.requestID, RequestID(ctx))
+		change.Actor, change.RequestID = actor, RequestID(ctx)
 		if change.At.IsZero() {
 			change.At = m.now()
 		}

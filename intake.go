@@ -13,6 +13,8 @@ type intake struct {
 	actor Actor
 	key   Key // empty without an idempotency key
 
+	requestID string
+
 	customer Customer // the answer
 }
 
@@ -101,7 +103,7 @@ func (m *Manager) takeInCarefully(ctx context.Context, tx Tx, requests []*intake
 	}
 	for i, lead := range leads {
 		fresh[i].customer = lead.Customer
-		if err := m.tell(m.intakes.shared(ctx), tx, fresh[i].actor, created(lead.Customer)); err != nil {
+		if err := m.tell(m.intakes.shared(ctx, fresh[i].requestID), tx, fresh[i].actor, created(lead.Customer)); err != nil {
 			return err
 		}
 	}
