@@ -225,7 +225,7 @@ func New(storage Storage, config *Config) (*Manager, error) {
 	}
 	m.intakes.run, m.assignments.run = m.takeIn, m.autoAssign
 	var ctx context.Context
-	ctx, m.stop = context.WithCancel(context.Background())
+	ctx, m.stop = context.WithCancel(context.Background()) //nolint:gosec // Close calls it
 	go m.work(ctx)
 	return m, nil
 }

@@ -73,7 +73,7 @@ const (
 
 // Event is one thing that happened to a customer.
 type Event struct {
-	ID   int64 // unique within its kind
+	ID   int64     // unique within its kind
 	At   time.Time // never before the event before it, whatever clocks do
 	Kind EventKind
 

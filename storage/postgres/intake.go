@@ -29,8 +29,8 @@ func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(ci
 	if err != nil {
 		return false, s.Explain(err)
 	}
-	if s.Fit(ctx, leads) != nil {
-		return false, nil // Update says what is wrong
+	if unfit, err := s.Unfit(ctx, leads); err != nil || unfit != nil {
+		return false, err // Update says what is wrong with it
 	}
 	err = s.Retry(ctx, func() error {
 		stored = false

@@ -37,7 +37,7 @@ func TestCallersWhoGiveUp(t *testing.T) {
 	lead, err := crm.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: "Aziza"})
 	require.NoError(t, err)
 	for n := range 6000 {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(300))*time.Microsecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(300))*time.Microsecond) //nolint:gosec // no secret
 		if n%10 > 0 {
 			_, _ = crm.SetStatus(ctx, system, lead.ID, []string{"contacted", "finished"}[n%2], "") // may be in time or not
 		} else {

@@ -170,7 +170,7 @@ func hookFails(t *testing.T, d *database) {
 	for name := range bad {
 		names = append(names, slices.Repeat([]string{name}, 4)...)
 	}
-	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+	rand.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] }) //nolint:gosec // no secret
 	errs := make([]error, len(names))
 	var group sync.WaitGroup
 	for i, name := range names {

@@ -92,11 +92,11 @@ func (f filling) fit(texts ...text) error {
 	return &cims.Error{Kind: cims.ErrInvalid, Fields: fields}
 }
 
-// Fit refuses leads that a host's table has no room for, in a cims.LeadError.
-func (q *queries) Fit(ctx context.Context, leads []*cims.Lead) error {
+// Unfit is the first of some leads that a host's table has no room for, or nil.
+func (q *queries) Unfit(ctx context.Context, leads []*cims.Lead) (*cims.LeadError, error) {
 	f, err := q.fill(ctx, "customer")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for i, lead := range leads {
 		c := lead.Customer
@@ -104,13 +104,13 @@ func (q *queries) Fit(ctx context.Context, leads []*cims.Lead) error {
 			text{"full_name", c.FullName}, text{"phone_number", c.PhoneNumber}, text{"platform", c.Platform},
 			text{"username", c.Username}, text{"notes", c.Notes}, text{"status_name", c.StatusName},
 		); err != nil {
-			return &cims.LeadError{Index: i, Err: err}
+			return &cims.LeadError{Index: i, Err: err}, nil
 		}
 	}
-	return nil
+	return nil, nil
 }
 
-// fitUser is Fit for a user.
+// fitUser is fit for a user.
 func (f filling) fitUser(u cims.User) error {
 	return f.fit(text{"email", u.Email}, text{"name", u.Name}, text{"surname", u.Surname}, text{"role_name", u.RoleName})
 }

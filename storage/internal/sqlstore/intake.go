@@ -11,8 +11,12 @@ func (q *queries) Intake(ctx context.Context, leads []*cims.Lead) error {
 	if len(leads) == 0 {
 		return nil
 	}
-	if err := q.Fit(ctx, leads); err != nil {
+	unfit, err := q.Unfit(ctx, leads)
+	if err != nil {
 		return err
+	}
+	if unfit != nil {
+		return unfit
 	}
 	return q.explain(q.dialect.Intake(ctx, q.conn, q.Host, leads))
 }
