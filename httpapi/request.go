@@ -128,8 +128,8 @@ func (in input) read(hc huma.Context, to reflect.Value, s *server) error {
 		return err
 	}
 	if in.upload {
-		readDeadline(hc, s.opts.ImportTimeout) // of a connection that is closed after it, if it comes to that
-		to.FieldByName("Upload").Set(reflect.ValueOf(upload{hc.BodyReader(), contentType}))
+		body := &flowing{Reader: hc.BodyReader(), hc: hc, silence: s.opts.Timeout, end: time.Now().Add(s.opts.ImportTimeout)}
+		to.FieldByName("Upload").Set(reflect.ValueOf(upload{body, contentType}))
 		return nil
 	}
 	if in.body == nil {
@@ -270,6 +270,28 @@ func readBody(hc huma.Context, s *server) ([]byte, error) {
 	}
 	done()
 	return text, nil
+}
+
+// flowing is a body that may take its time, until the end, but not be silent.
+type flowing struct {
+	io.Reader
+	hc      huma.Context
+	silence time.Duration
+	end     time.Time
+}
+
+// Read waits for a piece of it.
+func (f *flowing) Read(p []byte) (int, error) {
+	deadline := time.Now().Add(f.silence)
+	if f.end.Before(deadline) {
+		deadline = f.end
+	}
+	_ = f.hc.SetReadDeadline(deadline)
+	n, err := f.Reader.Read(p)
+	if errors.Is(err, io.EOF) { // net/http reads on, to see a client hang up: a deadline that passes looks like one
+		_ = f.hc.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // bodyFault says what a broken body is answered with.

@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -177,4 +178,59 @@ func testASlowImportHoldsNothing(t *testing.T, on Host) {
 		require.NoError(t, err)
 		require.Empty(t, left, "no temporary file stays")
 	})
+}
+
+// testSilentImportIsNotWaitedFor: a file may take its time as long as something of
+// it comes, and what is stored after it may take longer than any silence.
+func testSilentImportIsNotWaitedFor(t *testing.T, on Host) {
+	const silence = 500 * time.Millisecond
+	s := on.newServer(t, func(o *httpapi.Options) { o.Timeout = silence })
+	conn := s.dial(t)
+	begin := func() *bufio.Reader {
+		_, err := fmt.Fprintf(conn, "POST %s/crm/customers/import HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n", s.host.Prefix, Token(t, CEOEmail))
+		require.NoError(t, err)
+		return bufio.NewReader(conn)
+	}
+	answers := begin()
+	for _, piece := range []string{"a\r\nfull_name\n\r\n", "2\r\nA\n\r\n", "2\r\nB\n\r\n", "2\r\nC\n\r\n", "2\r\nD\n\r\n", "0\r\n\r\n"} {
+		time.Sleep(silence / 4)
+		_, err := io.WriteString(conn, piece)
+		require.NoError(t, err)
+	}
+	response, err := http.ReadResponse(answers, nil)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusCreated, response.StatusCode)
+
+	answers = begin()
+	_, err = io.WriteString(conn, "a\r\nfull_name\n\r\n2\r\nE\n\r\n")
+	require.NoError(t, err)
+	response, err = http.ReadResponse(answers, nil)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusRequestTimeout, response.StatusCode)
+	require.Len(t, s.get(t, "/crm/customers").objects(t), 4)
+}
+
+// testStoringAFileMayTakeLongerThanSilence: a deadline of its sending that stayed
+// would look as if the client had hung up.
+func testStoringAFileMayTakeLongerThanSilence(t *testing.T, on Host) {
+	const silence = 200 * time.Millisecond
+	s := on.newServerOn(t, slow{newStorage(t), 4 * silence}, func(o *httpapi.Options) { o.Timeout = silence })
+	s.importing(t, httpapi.CSV, "full_name\nA\n").do(t).is(t, 201)
+}
+
+// slow is a storage that takes its time to change anything.
+type slow struct {
+	cims.Storage
+	time time.Duration
+}
+
+func (s slow) Update(ctx context.Context, do func(context.Context, cims.Tx) error) error {
+	select {
+	case <-time.After(s.time):
+		return s.Storage.Update(ctx, do)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -234,6 +234,52 @@ func testBodyThatNeverArrivesIsNotWaitedFor(t *testing.T, on Host) {
 	require.Equal(t, http.StatusRequestTimeout, response.StatusCode)
 }
 
+// testWhoIsTurnedAwayIsNotWaitedFor: neither the answer nor the connection waits
+// for the body of somebody who may not come in.
+func testWhoIsTurnedAwayIsNotWaitedFor(t *testing.T, on Host) {
+	if on.WaitsForBodies {
+		t.Skip("the router waits for the body before it asks anybody")
+	}
+	s := on.newServer(t, func(o *httpapi.Options) { o.Timeout = time.Hour })
+	s.user(t, "member", "Malika")
+	for _, c := range []struct {
+		path, authorization, sent string
+		status                    int
+	}{
+		{"/management/statuses", "", "Content-Length: 100\r\n\r\n{", 401},
+		{"/management/statuses", "", "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", 401},
+		{"/management/statuses", "Authorization: Bearer " + Token(t, "malika@example.com") + "\r\n", "Content-Length: 100\r\n\r\n{", 403},
+		{"/nowhere", "", "Content-Length: 100\r\n\r\n{", 404},
+		{"/crm/customers/import", "", "Content-Length: 1000000\r\n\r\nfull_name\n", 401},
+	} {
+		conn := s.dial(t)
+		require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+		_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%s%s", s.host.Prefix+c.path, c.authorization, c.sent)
+		require.NoError(t, err)
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err, "%s %d", c.path, c.status)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, c.status, response.StatusCode)
+		require.True(t, response.Close, "what comes of the body would be taken for another request")
+	}
+}
+
+// testRestOfABodyIsNotWaitedForWithoutEnd: who may come in is refused on a
+// connection that serves on, if the rest of the body comes in time.
+func testRestOfABodyIsNotWaitedForWithoutEnd(t *testing.T, on Host) {
+	if on.WaitsForBodies {
+		t.Skip("the router waits for the body before it asks anybody")
+	}
+	s := on.newServer(t, func(o *httpapi.Options) { o.Timeout = 200 * time.Millisecond })
+	conn := s.dial(t)
+	_, err := fmt.Fprintf(conn, "POST %s/management/statuses HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\n{", s.host.Prefix, Token(t, CEOEmail))
+	require.NoError(t, err)
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusUnsupportedMediaType, response.StatusCode)
+}
+
 func testContentTypeHasToBeJSON(t *testing.T, on Host) {
 	on.each(t, func(t *testing.T, s *Server) {
 		for _, contentTypes := range [][]string{
