@@ -160,6 +160,18 @@ func TestOriginsAreLetInByName(t *testing.T) {
 		simple, preflight := allowed(c.h, c.origin)
 		require.Equal(t, [2]string{c.want, c.want}, [2]string{simple, preflight}, c.origin)
 	}
+	for _, origins := range [][]string{{page, evil}, {evil, page}, {page, page}} {
+		for _, method := range []string{http.MethodGet, http.MethodOptions} {
+			request, err := http.NewRequestWithContext(t.Context(), method, open.url+"/me", http.NoBody)
+			require.NoError(t, err)
+			request.Header["Origin"] = origins
+			request.Header.Set("Access-Control-Request-Method", "GET")
+			response, err := http.DefaultTransport.RoundTrip(request)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			require.Empty(t, response.Header.Values("Access-Control-Allow-Origin"), "%s %s", method, origins)
+		}
+	}
 }
 
 // TestLogForgesNoLineAndTellsNoSecret: not even with -v.
