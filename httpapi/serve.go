@@ -22,6 +22,7 @@ import (
 const (
 	jsonType        = "application/json"
 	requestIDHeader = "X-Request-ID"
+	idempotencyKey  = "Idempotency-Key"
 	retryAfter      = "1" // second
 )
 

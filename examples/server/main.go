@@ -4,7 +4,8 @@
 //	go run ./examples/server                         starts it
 //	go run ./examples/server -demo                   … with made-up leads
 //	go run ./examples/server token -email E          prints a token for a user
-//	go run ./examples/server migrate copy …          moves everything to another database
+//	go run ./examples/server import FILE             adds the leads of a file
+//	go run ./examples/server migrate …               moves an older program's database, or any to another place
 package main
 
 import (

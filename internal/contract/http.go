@@ -302,7 +302,10 @@ func testContentTypeHasToBeJSON(t *testing.T, on Host) {
 			}
 			require.Equal(t, want, a.status, contentTypes)
 		}
-		s.request(t, http.MethodPost, "/management/statuses", statusBody).with("Content-Encoding", "gzip").do(t).is(t, 415)
+		for _, header := range [][2]string{{"Content-Encoding", "gzip"}, {"Content-Type", "application/json; charset=utf-16"}} {
+			a := s.request(t, http.MethodPost, "/management/statuses", statusBody).with(header[0], header[1]).with("Accept-Language", "en").do(t).is(t, 415)
+			require.Contains(t, a.problem(t).Detail, header[0], "that, and not application/json, is what is wrong")
+		}
 		for i, contentType := range []string{"application/json", "Application/JSON", "application/json; charset=utf-8", `application/json;charset="UTF-8"`} {
 			body := fmt.Sprintf(`{"name": "s%d", "display_name": "S"}`, i)
 			s.request(t, http.MethodPost, "/management/statuses", body).with("Content-Type", contentType).do(t).is(t, 201)
@@ -370,6 +373,17 @@ func testQueryIsReadStrictly(t *testing.T, on Host) {
 			a := s.get(t, path)
 			require.Equal(t, 422, a.status, path)
 			require.Equal(t, []string{at}, a.at(t), path)
+		}
+		a := s.request(t, http.MethodGet, "/crm/customers?status=nowhere", nil).with("Accept-Language", "en").do(t).is(t, 422)
+		require.Equal(t, "names no entry", a.problem(t).Errors[0].Message, "an inactive one would do")
+		a = s.request(t, http.MethodGet, "/crm/customers?limit=99999999999999999999", nil).with("Accept-Language", "en").do(t).is(t, 422)
+		require.Equal(t, "must be from 1 to 200", a.problem(t).Errors[0].Message)
+		a = s.request(t, http.MethodGet, "/crm/conversion-rate?sales_manager_id=9223372036854775808", nil).with("Accept-Language", "en").do(t).is(t, 422)
+		require.Equal(t, "must be from 1 to 9223372036854775807", a.problem(t).Errors[0].Message)
+		a = s.request(t, http.MethodGet, "/crm/conversion-rate?sales_manager_id=0", nil).with("Accept-Language", "en").do(t).is(t, 422)
+		require.Equal(t, "must be at least 1", a.problem(t).Errors[0].Message)
+		for _, id := range []string{"9223372036854775807", "9223372036854775808", strings.Repeat("9", 500)} {
+			s.post(t, "/crm/assign-sales-manager", `{"customer_id": 1, "sales_manager_id": `+id+`}`).is(t, 404)
 		}
 		for _, id := range []string{"0", "-1", "99", "9223372036854775807", "9223372036854775808", "-99999999999999999999", strings.Repeat("9", 500)} {
 			s.get(t, "/crm/customers/"+id).is(t, 404)
