@@ -70,7 +70,7 @@ func problemText(status int, acceptLanguage string) []byte {
 
 func cleanPath(p string) bool {
 	clean := path.Clean(p)
-	return clean == p || clean+"/" == p
+	return (clean == p || clean+"/" == p) && p != "*" // which net/http's router refuses without a word
 }
 
 // problemWriter replaces a plain-text 404, 405 and 429.

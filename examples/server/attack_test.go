@@ -201,6 +201,25 @@ func TestLogForgesNoLineAndTellsNoSecret(t *testing.T) {
 	})
 }
 
+// TestAsteriskIsNoAddress: net/http would answer it by itself, without headers or
+// without a word.
+func TestAsteriskIsNoAddress(t *testing.T) {
+	p := launch(t, sqliteFile(t))
+	for _, method := range []string{http.MethodOptions, http.MethodGet} {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(p.base, "http://"))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		_, err = io.WriteString(conn, method+" * HTTP/1.1\r\nHost: x\r\n\r\n")
+		require.NoError(t, err)
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, 404, response.StatusCode, method)
+		require.Equal(t, "application/problem+json", response.Header.Get("Content-Type"))
+		require.Equal(t, "nosniff", response.Header.Get("X-Content-Type-Options"))
+	}
+}
+
 // TestSlowConnectionsAreClosed: 300 of them keep nobody else waiting, and none
 // stays.
 func TestSlowConnectionsAreClosed(t *testing.T) {
