@@ -194,7 +194,7 @@ func testASlowImportHoldsNothing(t *testing.T, on Host) {
 // testSilentImportIsNotWaitedFor: a file may take its time as long as something of
 // it comes, and what is stored after it may take longer than any silence.
 func testSilentImportIsNotWaitedFor(t *testing.T, on Host) {
-	const silence = 500 * time.Millisecond
+	const silence = time.Second
 	s := on.newServer(t, func(o *httpapi.Options) { o.Timeout = silence })
 	conn := s.dial(t)
 	begin := func() *bufio.Reader {
@@ -226,7 +226,7 @@ func testSilentImportIsNotWaitedFor(t *testing.T, on Host) {
 // testStoringAFileMayTakeLongerThanSilence: a deadline of its sending that stayed
 // would look as if the client had hung up.
 func testStoringAFileMayTakeLongerThanSilence(t *testing.T, on Host) {
-	const silence = 200 * time.Millisecond
+	const silence = 500 * time.Millisecond
 	s := on.newServerOn(t, slow{newStorage(t), 4 * silence}, func(o *httpapi.Options) { o.Timeout = silence })
 	s.importing(t, httpapi.CSV, "full_name\nA\n").do(t).is(t, 201)
 }
