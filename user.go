@@ -73,7 +73,7 @@ func (m *Manager) Users(ctx context.Context, actor Actor, filter UserFilter, pag
 		return Page[User]{}, err
 	}
 	var check checks
-	query := UserQuery{Role: filter.Role, Active: filter.Active, Prefix: check.line("q", filter.Prefix, 0, 255)}
+	query := UserQuery{Role: normalName(filter.Role), Active: filter.Active, Prefix: check.line("q", filter.Prefix, 0, 255)}
 	cursor := check.page(page, 'u', 1)
 	if err := check.err(); err != nil {
 		return Page[User]{}, err
@@ -81,12 +81,12 @@ func (m *Manager) Users(ctx context.Context, actor Actor, filter UserFilter, pag
 	if cursor != nil {
 		query.AfterID = cursor[0]
 	}
-	if filter.Role != "" {
+	if query.Role != "" {
 		roles, err := m.storage.Roles(ctx)
 		if err != nil {
 			return Page[User]{}, err
 		}
-		if !slices.ContainsFunc(roles, func(r Role) bool { return r.Name == filter.Role }) {
+		if !slices.ContainsFunc(roles, func(r Role) bool { return r.Name == query.Role }) {
 			return Page[User]{}, invalid(FieldError{Field: "role", Rule: RuleUnknown})
 		}
 	}

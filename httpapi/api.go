@@ -83,13 +83,14 @@ type Options struct {
 	// MaxBodyBytes is how large a request's body may be. Default: 1 MiB.
 	MaxBodyBytes int64
 
-	// Timeout is how long a request may take before it is answered with 503.
+	// Timeout is how long a request may take before it is answered with 503, and
+	// its body with 408; of an import, how long nothing of the file may come.
 	// Default: 10 seconds.
 	Timeout time.Duration
 
-	// ImportTimeout is the same for POST /crm/customers/import, from the first
-	// byte of the file to the answer. Default: 15 minutes. A server's own write
-	// timeout has to allow for it.
+	// ImportTimeout is how long POST /crm/customers/import may take, from the
+	// first byte of the file to the answer. Default: 15 minutes. A server's own
+	// read and write timeouts have to allow for it.
 	ImportTimeout time.Duration
 
 	// Logger gets the causes of answers with status 500 and 503. Default:

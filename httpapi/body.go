@@ -3,6 +3,7 @@ package httpapi
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"reflect"
@@ -119,7 +120,7 @@ func (b *body) set(name string, value json.RawMessage, again bool, to reflect.Va
 	if null {
 		return ""
 	}
-	if json.Unmarshal(value, target.Addr().Interface()) != nil {
+	if err := json.Unmarshal(value, target.Addr().Interface()); err != nil && !nearest(value, target) {
 		return rule
 	}
 	switch {
@@ -129,6 +130,17 @@ func (b *body) set(name string, value json.RawMessage, again bool, to reflect.Va
 		return cims.RuleReadOnly
 	}
 	return ""
+}
+
+// nearest sets the integer that comes nearest to one that is too large: it is an
+// integer, and the Manager says what is wrong with it, as with any other.
+func nearest(value json.RawMessage, target reflect.Value) bool {
+	if !target.CanInt() {
+		return false
+	}
+	n, err := strconv.ParseInt(string(value), 10, target.Type().Bits())
+	target.SetInt(n)
+	return errors.Is(err, strconv.ErrRange)
 }
 
 // loneSurrogate finds an escape such as \ud800 that is half of a character;

@@ -162,7 +162,7 @@ func (s *server) customers() {
 		id: "import-customers", method: http.MethodPost, path: "/crm/customers/import", tag: tagLeads,
 		permissions: []cims.Permission{cims.LeadsWrite},
 		summary:     "Import customers",
-		description: "All or none, in the order of the lines: NDJSON, or CSV whose first row names the columns (" + csvColumns() + "). Each gets its sales manager as a single new customer does. Up to 1,000,000 rows and 256 MiB.",
+		description: "All or none, in the order of the lines: NDJSON, or CSV whose first row names the columns (" + csvColumns() + "). Each gets its sales manager as a single new customer does. Up to 1,000,000 rows and 256 MiB. In CSV a line break inside quotes is stored as \\n. There is no Idempotency-Key: after a 503, look whether they are there before you repeat it.",
 		status:      http.StatusCreated, timeout: s.opts.ImportTimeout,
 		uploads: map[string]any{NDJSON: exampleNDJSON, CSV: exampleCSV}, answer: cimsImported{Imported: 2},
 	}, func(ctx context.Context, actor cims.Actor, in *importing) (cimsImported, error) {

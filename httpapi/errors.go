@@ -13,10 +13,19 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// httpError is a refusal that needs nothing but its status to be worded.
-type httpError struct{ status int }
+// httpError is a refusal that needs nothing but its status to be worded, or which
+// of its reasons.
+type httpError struct {
+	status int
+	reason string // the end of a text's key, such as 415.encoding; may be empty
+}
 
-func (e httpError) Error() string { return http.StatusText(e.status) }
+func (e httpError) Error() string { return english.say(e.keys()) }
+
+func (e httpError) keys() []string {
+	status := strconv.Itoa(e.status)
+	return []string{status + "." + e.reason, status}
+}
 
 // fault is a rule that one part of a request breaks.
 type fault struct {
@@ -28,7 +37,14 @@ type fault struct {
 // invalid is everything that is wrong with a request.
 type invalid []fault
 
-func (invalid) Error() string { return "invalid request" }
+// Error words it in English, for logs and developers.
+func (f invalid) Error() string {
+	var all []string
+	for _, detail := range english.details(f) {
+		all = append(all, strings.TrimSpace(strings.TrimPrefix(detail.Location, "body.")+" "+detail.Message))
+	}
+	return strings.Join(all, "; ")
+}
 
 func (f invalid) err() error {
 	if len(f) == 0 {
@@ -77,23 +93,26 @@ func (r *route) problem(lang language, err error) problem {
 		return problem{status: status, detail: lang.say(append(keys, strconv.Itoa(status)))}
 	}
 	switch {
+	case errors.Is(err, cims.ErrOutcomeUnknown) && r.input.location("idempotency_key") == "header."+idempotencyKey:
+		return say(http.StatusServiceUnavailable, "outcome_unknown.key")
 	case errors.Is(err, cims.ErrOutcomeUnknown):
 		return say(http.StatusServiceUnavailable, "outcome_unknown")
 	case unavailable(err):
 		return say(http.StatusServiceUnavailable)
 	case errors.As(err, &line):
 		return lang.line(line)
-	case errors.As(err, &status) && status.status == http.StatusUnsupportedMediaType && r.uploads != nil:
-		return say(status.status, "415.file")
 	case errors.As(err, &status):
-		return say(status.status)
+		if status.reason == "" && r.uploads != nil {
+			status.reason = "file"
+		}
+		return say(status.status, status.keys()...)
 	case errors.As(err, &faults):
 		p := say(http.StatusUnprocessableEntity)
 		p.details = lang.details(faults)
 		return p
 	case errors.Is(err, cims.ErrInvalid):
 		for _, f := range refused.Fields {
-			faults = append(faults, fault{location: r.input.location(f.Field), rule: f.Rule, min: f.Min, max: f.Max})
+			faults = append(faults, fault{location: r.input.location(f.Field), rule: r.rule(f), min: f.Min, max: f.Max})
 		}
 		return r.problem(lang, faults)
 	case errors.Is(err, cims.ErrKeyReused):
@@ -127,9 +146,20 @@ func (r *route) problem(lang language, err error) problem {
 	}
 }
 
+// rule is the Manager's, or what it means where the request says it.
+func (r *route) rule(f cims.FieldError) cims.FieldRule {
+	switch {
+	case f.Rule == cims.RuleUnknown && r.method == http.MethodGet: // who looks may ask for what is inactive
+		return ruleUnknownEntry
+	case f.Rule == cims.RuleText && f.Field == "idempotency_key":
+		return ruleVisible
+	default:
+		return f.Rule
+	}
+}
+
 // line words what is wrong with a line of a file.
 func (l language) line(refused *LineError) problem {
-	location := fmt.Sprintf("line[%d]", refused.Line)
 	var faults, located invalid
 	var known *cims.Error
 	switch {
@@ -141,19 +171,25 @@ func (l language) line(refused *LineError) problem {
 	default: // no JSON
 		faults = invalid{{rule: cims.RuleFormat}}
 	}
-	for _, f := range faults {
-		if f.location == "body" { // of the line as a whole
-			f.location = ""
+	location := fmt.Sprintf("line[%d]", refused.Line)
+	first := ""
+	for i, f := range faults {
+		field := strings.TrimPrefix(strings.TrimPrefix(f.location, "body"), ".") // none: of the line as a whole
+		if i == 0 {
+			first = field
 		}
-		f.location = strings.TrimSuffix(location+"."+strings.TrimPrefix(f.location, "body."), ".")
+		f.location = strings.TrimSuffix(location+"."+field, ".")
 		located = append(located, f)
 	}
 	p := problem{status: http.StatusUnprocessableEntity, details: l.details(located)}
-	reason := ""
-	if len(p.details) > 0 {
-		reason = strings.TrimSpace(strings.TrimPrefix(strings.TrimPrefix(p.details[0].Location, location), ".") + " " + p.details[0].Message)
+	switch {
+	case len(p.details) == 0: // too much to be named
+		p.detail = l["422"]
+	case first == "":
+		p.detail = l.format("line.whole", refused.Line, p.details[0].Message)
+	default:
+		p.detail = l.format("line", refused.Line, first, p.details[0].Message)
 	}
-	p.detail = l.format("line", refused.Line, reason)
 	return p
 }
 

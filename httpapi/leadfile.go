@@ -97,7 +97,7 @@ func (f *LeadFile) receive(leads iter.Seq2[lead, error]) error {
 		case err != nil:
 			return &LineError{Line: lead.Line, Err: err}
 		case f.Leads == maxLeads:
-			return httpError{status: http.StatusRequestEntityTooLarge}
+			return httpError{status: http.StatusRequestEntityTooLarge, reason: "rows"}
 		}
 		if err := encoder.Encode(lead); err != nil {
 			return err
@@ -179,7 +179,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	}
 	b.left -= int64(n)
 	if b.left < 0 {
-		return 0, httpError{status: http.StatusRequestEntityTooLarge}
+		return 0, httpError{status: http.StatusRequestEntityTooLarge, reason: "bytes"}
 	}
 	if b.record > 0 {
 		if b.record -= int64(n); b.record <= 0 {
@@ -285,6 +285,9 @@ func checkHeader(header []string) error {
 	seen := map[string]bool{}
 	for _, name := range header {
 		switch {
+		case csvFields[name] == nil && csvFields[strings.TrimSpace(name)] != nil:
+			faults = append(faults, fault{location: strings.TrimSpace(name), rule: ruleSpaces})
+			name = strings.TrimSpace(name)
 		case csvFields[name] == nil:
 			faults = append(faults, fault{location: harmless(name), rule: ruleUnknownField})
 		case seen[name]:

@@ -70,7 +70,7 @@ func problemText(status int, acceptLanguage string) []byte {
 
 func cleanPath(p string) bool {
 	clean := path.Clean(p)
-	return clean == p || clean+"/" == p
+	return (clean == p || clean+"/" == p) && p != "*" // which net/http's router refuses without a word
 }
 
 // problemWriter replaces a plain-text 404, 405 and 429.
@@ -138,6 +138,9 @@ func (w *problemWriter) problem(status int) {
 	text := problemText(status, strings.Join(w.request.Header.Values("Accept-Language"), ","))
 	w.Header().Del("Content-Length")
 	w.Header().Set("Content-Type", "application/problem+json")
+	if w.request.Body != http.NoBody && w.request.ProtoMajor == 1 {
+		w.Header().Set("Connection", "close") // or net/http would wait for the body first
+	}
 	w.ResponseWriter.WriteHeader(status)
 	_, _ = w.ResponseWriter.Write(text)
 }

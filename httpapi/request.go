@@ -1,9 +1,11 @@
 package httpapi
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"maps"
+	"math"
 	"mime"
 	"net/http"
 	"net/url"
@@ -30,6 +32,10 @@ const (
 	ruleObject           cims.FieldRule = "type_object"
 	ruleLongLine         cims.FieldRule = "long_line"
 	ruleEmpty            cims.FieldRule = "empty"
+	ruleUnknownEntry     cims.FieldRule = "unknown_entry"
+	ruleVisible          cims.FieldRule = "visible"
+	ruleSpaces           cims.FieldRule = "spaces"
+	ruleNoKey            cims.FieldRule = "no_key"
 )
 
 // typeRule is the rule that a value of a field breaks when its type is another.
@@ -128,8 +134,11 @@ func (in input) read(hc huma.Context, to reflect.Value, s *server) error {
 		return err
 	}
 	if in.upload {
-		readDeadline(hc, s.opts.ImportTimeout) // of a connection that is closed after it, if it comes to that
-		to.FieldByName("Upload").Set(reflect.ValueOf(upload{hc.BodyReader(), contentType}))
+		if len(headers(hc, idempotencyKey)) > 0 { // whoever sends one would believe that a repetition is harmless
+			return invalid{{location: "header." + idempotencyKey, rule: ruleNoKey}}
+		}
+		body := &flowing{Reader: hc.BodyReader(), hc: hc, silence: s.opts.Timeout, end: time.Now().Add(s.opts.ImportTimeout)}
+		to.FieldByName("Upload").Set(reflect.ValueOf(upload{body, contentType}))
 		return nil
 	}
 	if in.body == nil {
@@ -196,6 +205,10 @@ func (p parameter) set(values []string, to reflect.Value) fault {
 		switch {
 		case p.in == "path" && errors.Is(err, strconv.ErrRange):
 			n = 0 // an integer, but no id that exists: the same as for any other
+		case errors.Is(err, strconv.ErrRange):
+			f := p.outOfRange()
+			f.max = cmp.Or(f.max, math.MaxInt64)
+			return f
 		case err != nil || strconv.FormatInt(n, 10) != text:
 			return fault{rule: ruleInteger}
 		}
@@ -215,6 +228,15 @@ func (p parameter) set(values []string, to reflect.Value) fault {
 }
 
 func (p parameter) between(n int64) fault {
+	below := p.schema.Minimum != nil && float64(n) < *p.schema.Minimum
+	above := p.schema.Maximum != nil && float64(n) > *p.schema.Maximum
+	if below || above {
+		return p.outOfRange()
+	}
+	return fault{}
+}
+
+func (p parameter) outOfRange() fault {
 	f := fault{rule: cims.RuleRange}
 	if p.schema.Minimum != nil {
 		f.min = int(*p.schema.Minimum)
@@ -222,12 +244,7 @@ func (p parameter) between(n int64) fault {
 	if p.schema.Maximum != nil {
 		f.max = int(*p.schema.Maximum)
 	}
-	below := p.schema.Minimum != nil && n < int64(f.min)
-	above := p.schema.Maximum != nil && n > int64(f.max)
-	if below || above {
-		return f
-	}
-	return fault{}
+	return f
 }
 
 func (p parameter) text(text string) fault {
@@ -244,15 +261,17 @@ func (p parameter) text(text string) fault {
 
 // bodyType is what a body claims to be; it has to be UTF-8, and as it is.
 func bodyType(hc huma.Context) (string, error) {
-	refused := httpError{status: http.StatusUnsupportedMediaType}
 	contentType, parameters, err := mime.ParseMediaType(header(hc, "Content-Type"))
-	if err != nil || len(headers(hc, "Content-Encoding")) > 0 {
-		return "", refused
+	if err != nil {
+		return "", httpError{status: http.StatusUnsupportedMediaType}
+	}
+	if len(headers(hc, "Content-Encoding")) > 0 {
+		return "", httpError{status: http.StatusUnsupportedMediaType, reason: "encoding"}
 	}
 	for name, value := range parameters {
 		header := contentType == CSV && name == "header" && value == "present" // RFC 4180, section 3
 		if !header && (name != "charset" || !strings.EqualFold(value, "utf-8")) {
-			return "", refused
+			return "", httpError{status: http.StatusUnsupportedMediaType, reason: "parameter"}
 		}
 	}
 	return contentType, nil
@@ -270,6 +289,28 @@ func readBody(hc huma.Context, s *server) ([]byte, error) {
 	}
 	done()
 	return text, nil
+}
+
+// flowing is a body that may take its time, until the end, but not be silent.
+type flowing struct {
+	io.Reader
+	hc      huma.Context
+	silence time.Duration
+	end     time.Time
+}
+
+// Read waits for a piece of it.
+func (f *flowing) Read(p []byte) (int, error) {
+	deadline := time.Now().Add(f.silence)
+	if f.end.Before(deadline) {
+		deadline = f.end
+	}
+	_ = f.hc.SetReadDeadline(deadline)
+	n, err := f.Reader.Read(p)
+	if errors.Is(err, io.EOF) { // net/http reads on, to see a client hang up: a deadline that passes looks like one
+		_ = f.hc.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // bodyFault says what a broken body is answered with.

@@ -22,6 +22,7 @@ import (
 const (
 	jsonType        = "application/json"
 	requestIDHeader = "X-Request-ID"
+	idempotencyKey  = "Idempotency-Key"
 	retryAfter      = "1" // second
 )
 
@@ -37,6 +38,7 @@ func (s *server) serve(r *route, call func(huma.Context, cims.Actor) (any, error
 		body := &trackedBody{Reader: hc.BodyReader()}
 		hc = bodyContext{hc, body}
 
+		letIn := false
 		answer, err := protect(func() (any, error) {
 			actor, err := s.authenticate(hc)
 			if err != nil {
@@ -48,9 +50,10 @@ func (s *server) serve(r *route, call func(huma.Context, cims.Actor) (any, error
 			if !acceptsJSON(header(hc, "Accept")) {
 				return nil, httpError{status: http.StatusNotAcceptable}
 			}
+			letIn = true
 			return call(hc, actor)
 		})
-		body.finish(hc, s.opts.Timeout)
+		body.finish(hc, s.opts.Timeout, letIn)
 		if err != nil {
 			s.refuse(hc, r, err)
 			return
@@ -248,14 +251,24 @@ func (b *trackedBody) Read(p []byte) (int, error) {
 // to read the answer.
 const maxUnread = 4 << 20
 
-// finish takes away what is left of a body. net/http does so by itself, and closes
-// its bodies. fiber, where it streams them, would take the rest for the next
-// request, whatever somebody has smuggled into it.
-func (b *trackedBody) finish(hc huma.Context, timeout time.Duration) {
-	if _, closes := b.Reader.(io.Closer); closes || b.Reader == nil {
+// finish takes away what is left of a body, in bounded time, so that the connection
+// can serve on. net/http, which closes its bodies, does so by itself before it
+// answers: who was not let in would be answered when the body has come, and so gets
+// a connection that closes instead. fiber, where it streams them, would take the
+// rest for the next request, whatever somebody has smuggled into it.
+func (b *trackedBody) finish(hc huma.Context, timeout time.Duration, letIn bool) {
+	if b.ended || b.Reader == nil || b.Reader == http.NoBody {
+		return
+	}
+	_, closes := b.Reader.(io.Closer)
+	if closes && !letIn && hc.Version().ProtoMajor == 1 { // HTTP/2 ends the one request
+		hc.SetHeader("Connection", "close")
 		return
 	}
 	done := readDeadline(hc, timeout)
+	if closes {
+		return // net/http takes the deadline back
+	}
 	if n, err := io.CopyN(io.Discard, b, maxUnread); n == maxUnread || !errors.Is(err, io.EOF) {
 		hc.SetHeader("Connection", "close")
 	}

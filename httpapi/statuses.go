@@ -105,7 +105,7 @@ func (s *server) statuses() {
 	}
 	add(s, route{
 		id: "delete-status", method: http.MethodDelete, path: "/management/statuses/{status_id}", tag: tagStatuses, permissions: write,
-		summary: "Delete a status", description: "While customers are in it nothing is deleted, unless `move_to` says where to. A system status can't be deleted.",
+		summary: "Delete a status", description: "While customers are in it nothing is deleted, unless `move_to` says where to. A system status can't be deleted. One that is made again under the same name goes on with the history of the first.",
 		entity: cims.EntityStatus, conflict: cims.ErrInUse, status: http.StatusNoContent,
 	}, func(ctx context.Context, actor cims.Actor, in *deletion) (none, error) {
 		return none{}, s.manager.DeleteStatus(ctx, actor, in.ID, cims.Deletion{MoveTo: in.MoveTo})

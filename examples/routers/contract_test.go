@@ -134,7 +134,7 @@ func TestContract(t *testing.T) {
 			contract.Run(t, contract.Host{
 				Prefix: "/api/v1", SQLiteOnly: true,
 				AnswersHead: name == "net-http" || fiber, AnswersOptions: name == "echo",
-				MissesHangUps: fiber, JoinsTypes: fiber, CutsLongBodies: fiber, OnlyStandard: fiber, MaxHeaderBytes: map[bool]int{true: 16 << 10}[fiber],
+				MissesHangUps: fiber, JoinsTypes: fiber, WaitsForBodies: fiber, CutsLongBodies: fiber, OnlyStandard: fiber, MaxHeaderBytes: map[bool]int{true: 16 << 10}[fiber],
 				Serve: func(t *testing.T, register func(huma.API) error, _ *slog.Logger) string {
 					t.Helper()
 					return serve(t, withShop(register))

@@ -14,7 +14,8 @@ import (
 // newFiber makes an app that knows one spelling of a path, hands bodies on as they
 // come, takes tokens of up to 8 KiB, and words its own refusals as problems. It
 // closes the connection after each: what is left of the body would be taken for
-// the next request.
+// the next request. Its server waits for a body, or the first 4 MB of one, before
+// it hands a request on: ReadTimeout is how long.
 func newFiber() *fiber.App {
 	return fiber.New(fiber.Config{
 		CaseSensitive: true, StrictRouting: true, StreamRequestBody: true, ReadBufferSize: 16 << 10, ReadTimeout: 10 * time.Second,

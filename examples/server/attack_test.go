@@ -160,6 +160,18 @@ func TestOriginsAreLetInByName(t *testing.T) {
 		simple, preflight := allowed(c.h, c.origin)
 		require.Equal(t, [2]string{c.want, c.want}, [2]string{simple, preflight}, c.origin)
 	}
+	for _, origins := range [][]string{{page, evil}, {evil, page}, {page, page}} {
+		for _, method := range []string{http.MethodGet, http.MethodOptions} {
+			request, err := http.NewRequestWithContext(t.Context(), method, open.url+"/me", http.NoBody)
+			require.NoError(t, err)
+			request.Header["Origin"] = origins
+			request.Header.Set("Access-Control-Request-Method", "GET")
+			response, err := http.DefaultTransport.RoundTrip(request)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			require.Empty(t, response.Header.Values("Access-Control-Allow-Origin"), "%s %s", method, origins)
+		}
+	}
 }
 
 // TestLogForgesNoLineAndTellsNoSecret: not even with -v.
@@ -187,6 +199,25 @@ func TestLogForgesNoLineAndTellsNoSecret(t *testing.T) {
 			require.NotContains(t, log, hidden)
 		}
 	})
+}
+
+// TestAsteriskIsNoAddress: net/http would answer it by itself, without headers or
+// without a word.
+func TestAsteriskIsNoAddress(t *testing.T) {
+	p := launch(t, sqliteFile(t))
+	for _, method := range []string{http.MethodOptions, http.MethodGet} {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(p.base, "http://"))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		_, err = io.WriteString(conn, method+" * HTTP/1.1\r\nHost: x\r\n\r\n")
+		require.NoError(t, err)
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, 404, response.StatusCode, method)
+		require.Equal(t, "application/problem+json", response.Header.Get("Content-Type"))
+		require.Equal(t, "nosniff", response.Header.Get("X-Content-Type-Options"))
+	}
 }
 
 // TestSlowConnectionsAreClosed: 300 of them keep nobody else waiting, and none

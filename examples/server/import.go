@@ -56,7 +56,11 @@ func importFile(ctx context.Context, args []string, stdout, stderr io.Writer) (e
 	if err != nil {
 		return fmt.Errorf("%s: nothing was imported: %w", s.file, err)
 	}
-	_, err = fmt.Fprintf(stdout, "%d leads imported from %s in %s\n", n, s.file, time.Since(bar.begin).Round(time.Millisecond))
+	what := "leads"
+	if n == 1 {
+		what = "lead"
+	}
+	_, err = fmt.Fprintf(stdout, "%d %s imported from %s in %s\n", n, what, s.file, time.Since(bar.begin).Round(time.Millisecond))
 	return err
 }
 

@@ -4,7 +4,8 @@
 //	go run ./examples/server                         starts it
 //	go run ./examples/server -demo                   … with made-up leads
 //	go run ./examples/server token -email E          prints a token for a user
-//	go run ./examples/server migrate copy …          moves everything to another database
+//	go run ./examples/server import FILE             adds the leads of a file
+//	go run ./examples/server migrate …               moves an older program's database, or any to another place
 package main
 
 import (
@@ -24,7 +25,6 @@ import (
 	"github.com/mattn/go-isatty"
 
 	"github.com/cimskit/cims"
-	"github.com/cimskit/cims/httpapi/jwtauth"
 )
 
 func main() {
@@ -117,8 +117,8 @@ func start(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 	}
 	base := baseURL(listener.Addr())
 	fmt.Fprintf(stdout, "cims is at %s, its API at %s/docs\n", base, base)
-	if first && isTerminal(stdout) {
-		err = greet(stdout, s.ceo, base, secret)
+	if first != nil && isTerminal(stdout) {
+		err = greet(stdout, *first, base, secret)
 	} else {
 		err = hint(ctx, stdout, store, s)
 	}
@@ -135,18 +135,21 @@ func closing(log *slog.Logger, what string, closeIt func() error) {
 }
 
 // makeCEO makes the first user, so that there is somebody who can make others.
-// It reports whether it did.
-func makeCEO(ctx context.Context, crm *cims.Manager, email string) (bool, error) {
+// It returns nil where there was somebody.
+func makeCEO(ctx context.Context, crm *cims.Manager, email string) (*cims.User, error) {
 	trusted := cims.System("first start")
 	users, err := crm.Users(ctx, trusted, cims.UserFilter{}, cims.PageRequest{Limit: 1})
 	if err != nil || len(users.Items) > 0 {
-		return false, err
+		return nil, err
 	}
-	_, err = crm.CreateUser(ctx, trusted, cims.NewUser{Email: email, Name: "First", Surname: "CEO", RoleName: cims.RoleCEO})
+	ceo, err := crm.CreateUser(ctx, trusted, cims.NewUser{Email: email, Name: "First", Surname: "CEO", RoleName: cims.RoleCEO})
 	if errors.Is(err, cims.ErrExists) { // another process was faster
-		return false, nil
+		return nil, nil //nolint:nilnil // that is somebody
 	}
-	return err == nil, err
+	if err != nil {
+		return nil, err
+	}
+	return &ceo, nil
 }
 
 // baseURL is where a browser on this machine finds a listener: one on all
@@ -165,8 +168,8 @@ func isTerminal(w io.Writer) bool {
 
 // greet says what to do first. It shows a token, so it is for a person only:
 // what is not a terminal may be a log.
-func greet(stdout io.Writer, ceo, base string, secret []byte) error {
-	token, err := jwtauth.Token(secret, ceo, 24*time.Hour)
+func greet(stdout io.Writer, ceo cims.User, base string, secret []byte) error {
+	token, err := tokenFor(secret, ceo, 24*time.Hour)
 	if err != nil {
 		return err
 	}
@@ -181,7 +184,7 @@ See who sells, then add a lead:
   curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
     -d '{"full_name": "Aziza Karimova", "phone_number": "+998901234567"}' %s/crm/customers
 
-`, ceo, token, base, base)
+`, ceo.Email, token, base, base)
 	return err
 }
 

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -61,7 +63,10 @@ func newHandler(crm *cims.Manager, secret []byte, origins []string, log *slog.Lo
 	handler := patient(mux)
 	if len(origins) > 0 {
 		handler = cors.New(cors.Options{
-			AllowedOrigins: origins,
+			// Browsers send one; of several the package would allow all if it knows the first.
+			AllowOriginVaryRequestFunc: func(r *http.Request, origin string) (bool, []string) {
+				return len(r.Header["Origin"]) == 1 && slices.ContainsFunc(origins, func(o string) bool { return strings.EqualFold(o, origin) }), nil
+			},
 			AllowedMethods: []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete},
 			AllowedHeaders: []string{"Authorization", "Content-Type", "Accept-Language", "Idempotency-Key", "X-Request-ID"},
 			ExposedHeaders: []string{"X-Request-ID", "Retry-After"},
@@ -125,7 +130,9 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler, log
 		WriteTimeout:      writeTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		// "OPTIONS *" is refused with headers and in words as anything else.
+		DisableGeneralOptionsHandler: true,
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()

@@ -495,6 +495,9 @@ func TestHelp(t *testing.T) {
 			require.Contains(t, stdout, said)
 		}
 		require.Equal(t, args[0] != "token", strings.Contains(stdout, "CIMS_CORS_ORIGINS"))
+		for _, command := range []string{"import", "migrate plan", "migrate up", "migrate sql", "migrate verify", "migrate rollback", "migrate copy"} {
+			require.Equal(t, args[0] != "token", strings.Contains(stdout, "server "+command+" "), command)
+		}
 		require.NotContains(t, stdout, "hidden")
 	}
 }
@@ -565,7 +568,7 @@ func TestImportFile(t *testing.T) {
 		require.Empty(t, stderr, "no bar where there is no terminal")
 		stdout, _, err = imported(write("more.ndjson", `{"full_name": "Four"}`))
 		require.NoError(t, err)
-		require.Contains(t, stdout, "1 leads imported")
+		require.Contains(t, stdout, "1 lead imported")
 		leads := ceo.leads()
 		require.Len(t, leads, 4)
 		for _, manager := range ceo.list("/crm/sales-managers") {
@@ -573,8 +576,9 @@ func TestImportFile(t *testing.T) {
 		}
 
 		for file, says := range map[string]string{
-			write("bad.csv", "full_name\nx\n\" \"\n"):                               "bad.csv: line 3: ",
-			write("unknown.csv", "full_name,status_name\nx,contacted\ny,no_such\n"): "unknown.csv: nothing was imported: line 3: ",
+			write("bad.csv", "full_name\nx\n\" \"\n"):                               "bad.csv: line 3: cims: invalid input: full_name is required",
+			write("field.ndjson", `{"full_name": "x", "hue": 1}`):                   "field.ndjson: line 1: hue is an unknown field",
+			write("unknown.csv", "full_name,status_name\nx,contacted\ny,no_such\n"): "unknown.csv: nothing was imported: line 3: cims: invalid input: status_name names nothing that exists and is active",
 			"none.csv":                    "no such file",
 			write("leads.txt", "x"):       ".csv, .ndjson or .jsonl",
 			filepath.Join("..", "x", "y"): ".csv, .ndjson or .jsonl",

@@ -19,7 +19,14 @@ const (
   server [flags]                               starts it
   server token -email E [-ttl 1h] [-db URL]    prints a token for a user
   server import [-db URL] FILE                 adds the leads of a file
+  server migrate plan -db URL                  says what up would do, and changes nothing
+  server migrate up -db URL                    moves an older CIMS database to cims
+  server migrate sql -db URL                   prints what up would do for psql
+  server migrate verify -db URL                compares what is there with what was
+  server migrate rollback -db URL              takes away what up has added
   server migrate copy -from URL -to URL        moves everything to another database
+
+-h after a command says more of it.
 
 Flags:
 `

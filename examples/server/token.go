@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"time"
 
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/httpapi/jwtauth"
@@ -29,10 +31,11 @@ func printToken(ctx context.Context, args []string, stdout io.Writer) (err error
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	if err := findUser(ctx, store, s.email); err != nil {
+	user, err := findUser(ctx, store, s.email)
+	if err != nil {
 		return err
 	}
-	token, err := jwtauth.Token(secret, s.email, s.ttl)
+	token, err := tokenFor(secret, user, s.ttl)
 	if err != nil {
 		return err
 	}
@@ -41,15 +44,20 @@ func printToken(ctx context.Context, args []string, stdout io.Writer) (err error
 }
 
 // findUser asks the storage itself: a Manager would begin to work on it.
-func findUser(ctx context.Context, store cims.Storage, email string) error {
+func findUser(ctx context.Context, store cims.Storage, email string) (cims.User, error) {
 	found, err := store.AccountsByEmail(ctx, email)
 	switch {
 	case err != nil:
-		return err
+		return cims.User{}, err
 	case len(found) == 0:
-		return fmt.Errorf("-email: no such user: %s", email)
+		return cims.User{}, fmt.Errorf("-email: no such user: %s", email)
 	case len(found) > 1:
-		return fmt.Errorf("-email: %d users have %s in other cases: write it as one of them does", len(found), email)
+		return cims.User{}, fmt.Errorf("-email: %d users have %s in other cases: write it as one of them does", len(found), email)
 	}
-	return nil
+	return found[0].User, nil
+}
+
+// tokenFor makes a token out to the user's id: an email can change hands.
+func tokenFor(secret []byte, user cims.User, ttl time.Duration) (string, error) {
+	return jwtauth.Token(secret, strconv.FormatInt(user.ID, 10), ttl)
 }

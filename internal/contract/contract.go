@@ -28,6 +28,7 @@ type Host struct {
 	AnswersOptions bool // with 204, else with 405
 	MissesHangUps  bool // a request goes on although its client has gone
 	JoinsTypes     bool // of two Content-Type headers only the last is left
+	WaitsForBodies bool // nobody is answered before the body has come, or the server's time-out
 	CutsLongBodies bool // who sends far too much may get no answer but a closed connection
 	OnlyStandard   bool // a method that HTTP does not name gets a plain 501 before anything of ours is asked
 	MaxHeaderBytes int  // of all headers, above it 431; 0: net/http's megabyte
@@ -55,6 +56,8 @@ var cases = []struct {
 	{"BodyIsBounded", testBodyIsBounded},
 	{"EndlessBodyIsCutOff", testEndlessBodyIsCutOff},
 	{"BodyThatNeverArrivesIsNotWaitedFor", testBodyThatNeverArrivesIsNotWaitedFor},
+	{"WhoIsTurnedAwayIsNotWaitedFor", testWhoIsTurnedAwayIsNotWaitedFor},
+	{"RestOfABodyIsNotWaitedForWithoutEnd", testRestOfABodyIsNotWaitedForWithoutEnd},
 	{"ContentTypeHasToBeJSON", testContentTypeHasToBeJSON},
 	{"AcceptHasToLetJSONIn", testAcceptHasToLetJSONIn},
 	{"QueryIsReadStrictly", testQueryIsReadStrictly},
@@ -121,6 +124,8 @@ var cases = []struct {
 	{"ImportNamesTheBadLine", testImportNamesTheBadLine},
 	{"ImportRefusals", testImportRefusals},
 	{"ASlowImportHoldsNothing", testASlowImportHoldsNothing},
+	{"SilentImportIsNotWaitedFor", testSilentImportIsNotWaitedFor},
+	{"StoringAFileMayTakeLongerThanSilence", testStoringAFileMayTakeLongerThanSilence},
 
 	{"TroubleThatPassesIs503", testTroubleThatPassesIs503},
 	{"RequestIsNotWaitedForWithoutEnd", testRequestIsNotWaitedForWithoutEnd},

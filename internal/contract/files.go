@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -59,25 +60,26 @@ func testImportNamesTheBadLine(t *testing.T, on Host) {
 			{httpapi.NDJSON, good + good + `{"full_name": ""}`, "line[3].full_name", "Line 3: full_name is required. Nothing was stored"},
 			{httpapi.NDJSON, good + `{"phone_number": "1"}`, "line[2].full_name", "Line 2: full_name is required"},
 			{httpapi.NDJSON, good + `{"full_name": "x", "full_name": "y"}`, "line[2].full_name", "more than once"},
-			{httpapi.NDJSON, good + `{"full_name": "x", "id": 1}`, "line[2].id", "unknown field"},
+			{httpapi.NDJSON, good + `{"full_name": "x", "id": 1}`, "line[2].id", "Line 2: id is an unknown field. Nothing"},
 			{httpapi.NDJSON, good + `{"full_name": 7}`, "line[2].full_name", "must be a string"},
-			{httpapi.NDJSON, good + `{"full_name": "x"} {"full_name": "y"}`, "line[2]", "Line 2: is malformed"},
+			{httpapi.NDJSON, good + `{"full_name": "x"} {"full_name": "y"}`, "line[2]", "Line 2 is malformed. Nothing was stored"},
 			{httpapi.NDJSON, good + "{\n", "line[2]", "is malformed"},
 			{httpapi.NDJSON, good + "[]\n", "line[2]", "must be a JSON object"},
 			{httpapi.NDJSON, "\ufeff" + good, "line[1]", "is malformed"},
 			{httpapi.NDJSON, good + "{\"full_name\": \"\xff\"}", "line[2]", "is malformed"},
-			{httpapi.NDJSON, good + "\n" + `{"full_name": "x", "status_name": "no_such"}`, "line[3].status_name", "no such active entry"},
+			{httpapi.NDJSON, good + "\n" + `{"full_name": "x", "status_name": "no_such"}`, "line[3].status_name", "Line 3: status_name names no active entry"},
 			{httpapi.NDJSON, good + `{"full_name": "` + long + `"}`, "line[2]", "longer than 1 MiB"},
 			{httpapi.CSV, "", "line[1].full_name", "is required"},
 			{httpapi.CSV, "name\nx\n", "line[1].name", "unknown field"},
 			{httpapi.CSV, "full_name,full_name\nx,y\n", "line[1].full_name", "more than once"},
+			{httpapi.CSV, "full_name, notes\nx,y\n", "line[1].notes", "notes must have no spaces around it"},
 			{httpapi.CSV, "full_name;notes\nx;y\n", "line[1].full_name;notes", "unknown field"},
 			{httpapi.CSV, "full_name,notes\nx,y\n\n,z\n", "line[4].full_name", "is required"},
 			{httpapi.CSV, "full_name,notes\nx,y\nz\n", "line[3]", "is malformed"},
 			{httpapi.CSV, "full_name\nx\n\"y\n", "line[3]", "is malformed"},
 			{httpapi.CSV, "full_name\n\xff\n", "line[2].full_name", "control characters"},
 			{httpapi.CSV, "full_name,status_name\nx,\n\"a\nb\",finished\n", "line[3].full_name", "control characters"},
-			{httpapi.CSV, "full_name,status_name\nx,contacted\ny,no_such\n", "line[3].status_name", "no such active entry"},
+			{httpapi.CSV, "full_name,status_name\nx,contacted\ny,no_such\n", "line[3].status_name", "names no active entry"},
 			{httpapi.CSV, "full_name,notes\nx,\ny,\"" + long + "\n" + long + "\"\n", "line[3]", "longer than 1 MiB"},
 		} {
 			a := s.importing(t, test.contentType, test.file).do(t).is(t, 422)
@@ -93,16 +95,26 @@ func testImportRefusals(t *testing.T, on Host) {
 	s.user(t, cims.RoleSalesManager, "aziza")
 	for _, contentType := range []string{"application/json", "text/plain", "text/csv; charset=latin1", "text/csv; header=absent", ""} {
 		a := s.importing(t, contentType, "full_name\nx\n").do(t).is(t, 415)
-		require.Contains(t, a.problem(t).Detail, "text/csv")
+		if !strings.Contains(contentType, ";") { // of those below
+			require.Contains(t, a.problem(t).Detail, "text/csv")
+		}
 	}
-	s.importing(t, httpapi.CSV, "full_name\nx\n").with("Content-Encoding", "gzip").do(t).is(t, 415)
+	for says, call := range map[string]*call{
+		"without a Content-Encoding": s.importing(t, httpapi.CSV, "full_name\nx\n").with("Content-Encoding", "gzip"),
+		"charset=utf-8":              s.importing(t, "text/csv; charset=latin1", "full_name\nx\n"),
+	} {
+		require.Contains(t, call.do(t).is(t, 415).problem(t).Detail, says)
+	}
+	keyed := s.importing(t, httpapi.CSV, "full_name\nx\n").with("Idempotency-Key", "k").do(t).is(t, 422)
+	require.Equal(t, []string{"header.Idempotency-Key"}, keyed.at(t), "it would not make a repetition harmless")
 	a := s.importing(t, httpapi.CSV, "full_name\nx\n").with("Accept-Language", "ru").do(t).is(t, 201)
 	require.InDelta(t, 1, a.object(t)["imported"], 0)
 	s.importing(t, httpapi.CSV, "full_name\nx\n").as(t, "aziza@example.com").do(t).is(t, 403)
 
 	if !on.SQLiteOnly { // takes its time, and is no router's business
 		tooMany := strings.Repeat("x\n", 1_000_001)
-		s.importing(t, httpapi.CSV, "full_name\n"+tooMany).do(t).is(t, 413)
+		a := s.importing(t, httpapi.CSV, "full_name\n"+tooMany).do(t).is(t, 413)
+		require.Equal(t, "The file has more than 1,000,000 rows", a.problem(t).Detail)
 	}
 	large := io.MultiReader(strings.NewReader("full_name,notes\n"), io.LimitReader(rows{}, 257<<20))
 	call := s.request(t, http.MethodPost, "/crm/customers/import", large).with("Content-Type", httpapi.CSV)
@@ -177,4 +189,59 @@ func testASlowImportHoldsNothing(t *testing.T, on Host) {
 		require.NoError(t, err)
 		require.Empty(t, left, "no temporary file stays")
 	})
+}
+
+// testSilentImportIsNotWaitedFor: a file may take its time as long as something of
+// it comes, and what is stored after it may take longer than any silence.
+func testSilentImportIsNotWaitedFor(t *testing.T, on Host) {
+	const silence = time.Second
+	s := on.newServer(t, func(o *httpapi.Options) { o.Timeout = silence })
+	conn := s.dial(t)
+	begin := func() *bufio.Reader {
+		_, err := fmt.Fprintf(conn, "POST %s/crm/customers/import HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n", s.host.Prefix, Token(t, CEOEmail))
+		require.NoError(t, err)
+		return bufio.NewReader(conn)
+	}
+	answers := begin()
+	for _, piece := range []string{"a\r\nfull_name\n\r\n", "2\r\nA\n\r\n", "2\r\nB\n\r\n", "2\r\nC\n\r\n", "2\r\nD\n\r\n", "0\r\n\r\n"} {
+		time.Sleep(silence / 4)
+		_, err := io.WriteString(conn, piece)
+		require.NoError(t, err)
+	}
+	response, err := http.ReadResponse(answers, nil)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusCreated, response.StatusCode)
+
+	answers = begin()
+	_, err = io.WriteString(conn, "a\r\nfull_name\n\r\n2\r\nE\n\r\n")
+	require.NoError(t, err)
+	response, err = http.ReadResponse(answers, nil)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusRequestTimeout, response.StatusCode)
+	require.Len(t, s.get(t, "/crm/customers").objects(t), 4)
+}
+
+// testStoringAFileMayTakeLongerThanSilence: a deadline of its sending that stayed
+// would look as if the client had hung up.
+func testStoringAFileMayTakeLongerThanSilence(t *testing.T, on Host) {
+	const silence = 500 * time.Millisecond
+	s := on.newServerOn(t, slow{newStorage(t), 4 * silence}, func(o *httpapi.Options) { o.Timeout = silence })
+	s.importing(t, httpapi.CSV, "full_name\nA\n").do(t).is(t, 201)
+}
+
+// slow is a storage that takes its time to change anything.
+type slow struct {
+	cims.Storage
+	time time.Duration
+}
+
+func (s slow) Update(ctx context.Context, do func(context.Context, cims.Tx) error) error {
+	select {
+	case <-time.After(s.time):
+		return s.Storage.Update(ctx, do)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -234,6 +234,52 @@ func testBodyThatNeverArrivesIsNotWaitedFor(t *testing.T, on Host) {
 	require.Equal(t, http.StatusRequestTimeout, response.StatusCode)
 }
 
+// testWhoIsTurnedAwayIsNotWaitedFor: neither the answer nor the connection waits
+// for the body of somebody who may not come in.
+func testWhoIsTurnedAwayIsNotWaitedFor(t *testing.T, on Host) {
+	if on.WaitsForBodies {
+		t.Skip("the router waits for the body before it asks anybody")
+	}
+	s := on.newServer(t, func(o *httpapi.Options) { o.Timeout = time.Hour })
+	s.user(t, "member", "Malika")
+	for _, c := range []struct {
+		path, authorization, sent string
+		status                    int
+	}{
+		{"/management/statuses", "", "Content-Length: 100\r\n\r\n{", 401},
+		{"/management/statuses", "", "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n", 401},
+		{"/management/statuses", "Authorization: Bearer " + Token(t, "malika@example.com") + "\r\n", "Content-Length: 100\r\n\r\n{", 403},
+		{"/nowhere", "", "Content-Length: 100\r\n\r\n{", 404},
+		{"/crm/customers/import", "", "Content-Length: 1000000\r\n\r\nfull_name\n", 401},
+	} {
+		conn := s.dial(t)
+		require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+		_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%s%s", s.host.Prefix+c.path, c.authorization, c.sent)
+		require.NoError(t, err)
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(t, err, "%s %d", c.path, c.status)
+		require.NoError(t, response.Body.Close())
+		require.Equal(t, c.status, response.StatusCode)
+		require.True(t, response.Close, "what comes of the body would be taken for another request")
+	}
+}
+
+// testRestOfABodyIsNotWaitedForWithoutEnd: who may come in is refused on a
+// connection that serves on, if the rest of the body comes in time.
+func testRestOfABodyIsNotWaitedForWithoutEnd(t *testing.T, on Host) {
+	if on.WaitsForBodies {
+		t.Skip("the router waits for the body before it asks anybody")
+	}
+	s := on.newServer(t, func(o *httpapi.Options) { o.Timeout = 200 * time.Millisecond })
+	conn := s.dial(t)
+	_, err := fmt.Fprintf(conn, "POST %s/management/statuses HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\n{", s.host.Prefix, Token(t, CEOEmail))
+	require.NoError(t, err)
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusUnsupportedMediaType, response.StatusCode)
+}
+
 func testContentTypeHasToBeJSON(t *testing.T, on Host) {
 	on.each(t, func(t *testing.T, s *Server) {
 		for _, contentTypes := range [][]string{
@@ -256,7 +302,10 @@ func testContentTypeHasToBeJSON(t *testing.T, on Host) {
 			}
 			require.Equal(t, want, a.status, contentTypes)
 		}
-		s.request(t, http.MethodPost, "/management/statuses", statusBody).with("Content-Encoding", "gzip").do(t).is(t, 415)
+		for _, header := range [][2]string{{"Content-Encoding", "gzip"}, {"Content-Type", "application/json; charset=utf-16"}} {
+			a := s.request(t, http.MethodPost, "/management/statuses", statusBody).with(header[0], header[1]).with("Accept-Language", "en").do(t).is(t, 415)
+			require.Contains(t, a.problem(t).Detail, header[0], "that, and not application/json, is what is wrong")
+		}
 		for i, contentType := range []string{"application/json", "Application/JSON", "application/json; charset=utf-8", `application/json;charset="UTF-8"`} {
 			body := fmt.Sprintf(`{"name": "s%d", "display_name": "S"}`, i)
 			s.request(t, http.MethodPost, "/management/statuses", body).with("Content-Type", contentType).do(t).is(t, 201)
@@ -324,6 +373,17 @@ func testQueryIsReadStrictly(t *testing.T, on Host) {
 			a := s.get(t, path)
 			require.Equal(t, 422, a.status, path)
 			require.Equal(t, []string{at}, a.at(t), path)
+		}
+		a := s.request(t, http.MethodGet, "/crm/customers?status=nowhere", nil).with("Accept-Language", "en").do(t).is(t, 422)
+		require.Equal(t, "names no entry", a.problem(t).Errors[0].Message, "an inactive one would do")
+		a = s.request(t, http.MethodGet, "/crm/customers?limit=99999999999999999999", nil).with("Accept-Language", "en").do(t).is(t, 422)
+		require.Equal(t, "must be from 1 to 200", a.problem(t).Errors[0].Message)
+		a = s.request(t, http.MethodGet, "/crm/conversion-rate?sales_manager_id=9223372036854775808", nil).with("Accept-Language", "en").do(t).is(t, 422)
+		require.Equal(t, "must be from 1 to 9223372036854775807", a.problem(t).Errors[0].Message)
+		a = s.request(t, http.MethodGet, "/crm/conversion-rate?sales_manager_id=0", nil).with("Accept-Language", "en").do(t).is(t, 422)
+		require.Equal(t, "must be at least 1", a.problem(t).Errors[0].Message)
+		for _, id := range []string{"9223372036854775807", "9223372036854775808", strings.Repeat("9", 500)} {
+			s.post(t, "/crm/assign-sales-manager", `{"customer_id": 1, "sales_manager_id": `+id+`}`).is(t, 404)
 		}
 		for _, id := range []string{"0", "-1", "99", "9223372036854775807", "9223372036854775808", "-99999999999999999999", strings.Repeat("9", 500)} {
 			s.get(t, "/crm/customers/"+id).is(t, 404)

@@ -91,6 +91,8 @@ func testIdempotencyKeyMakesARepetitionHarmless(t *testing.T, on Host) {
 		for _, keys := range [][]string{{"a", "b"}, {"a", "a"}, {""}, {"a b"}, {"ключ"}, {strings.Repeat("k", 256)}} {
 			require.Equal(t, []string{"header.Idempotency-Key"}, add(`{"full_name": "Aziza"}`, keys...).is(t, 422).at(t), keys)
 		}
+		spaced := s.request(t, http.MethodPost, "/crm/customers", `{"full_name": "A"}`).with("Idempotency-Key", "a b").with("Accept-Language", "en").do(t)
+		require.Equal(t, "must have visible ASCII characters only, no spaces", spaced.problem(t).Errors[0].Message)
 		require.Len(t, s.get(t, "/crm/customers").objects(t), 1)
 		add(`{"full_name": "Aziza"}`, strings.Repeat("k", 255)).is(t, 201)
 	})

@@ -55,6 +55,8 @@ func testUsersAreListedInPages(t *testing.T, on Host) {
 		}
 		require.Len(t, s.get(t, "/management/users").is(t, 200).objects(t), 4)
 		require.Len(t, s.get(t, "/management/users?role=member&active=true&q=az").is(t, 200).objects(t), 2)
+		require.Empty(t, s.get(t, "/management/users?role=Sales%20Manager").is(t, 200).objects(t))
+		require.Len(t, s.get(t, "/management/users?role=%20MEMBER").is(t, 200).objects(t), 3)
 		require.Empty(t, s.get(t, "/management/users?active=false").is(t, 200).objects(t))
 		require.Equal(t, []string{"query.role"}, s.get(t, "/management/users?role=nobody").is(t, 422).at(t))
 
