@@ -102,8 +102,12 @@ func Open(ctx context.Context, path string, options ...Option) (*Storage, error)
 		return nil, fmt.Errorf("cims: database file: %w", err)
 	}
 	// temp_store keeps the journal of a statement that runs triggers in memory: in
-	// a file it costs a fifth of an intake.
-	pragmas := []string{"busy_timeout(5000)", "journal_mode(WAL)", string(cmp.Or(choices.synchronous, SynchronousFull)), "foreign_keys(1)", "temp_store(MEMORY)"}
+	// a file it costs a fifth of an intake. journal_size_limit gives back what a large
+	// import has made of the WAL.
+	pragmas := []string{
+		"busy_timeout(5000)", "journal_mode(WAL)", string(cmp.Or(choices.synchronous, SynchronousFull)), "foreign_keys(1)", "temp_store(MEMORY)",
+		"journal_size_limit(67108864)",
+	}
 	write, err := open(path, url.Values{"_txlock": {"immediate"}}, pragmas...)
 	if err != nil {
 		return nil, err
