@@ -53,3 +53,27 @@ func TestFillWaitsForTheOlderProgram(t *testing.T) {
 	require.NoError(t, older.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM cims_unassigned WHERE customer_id = $1)", last).Scan(&unassigned))
 	require.False(t, unassigned, "it has a sales manager")
 }
+
+// TestASettingThatIsNone has the older program work under a time of grace that
+// is none: that is no reason to refuse its lead.
+func TestASettingThatIsNone(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), pgtest.URL(t)
+	pgtest.Execute(t, url, legacy.Deployed)
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+	require.NoError(t, store.Migrate(ctx))
+	older := connect(t, url)
+	for grace, want := range map[string]time.Duration{
+		"five minutes": time.Minute, "5 minutes": 5 * time.Minute, "": time.Minute, "900000 years": time.Minute, "00:00:00:00": time.Minute, "10s": 10 * time.Second,
+	} {
+		var seconds int
+		_, err := older.Exec(ctx, "SELECT set_config('cims.grace', $1, FALSE)", grace)
+		require.NoError(t, err)
+		require.NoError(t, older.QueryRow(ctx, `WITH lead AS (
+				INSERT INTO customer (full_name, platform, phone_number, status, created_at) VALUES ('Lead', 'site', '1', 'contacted', now()) RETURNING id
+			) SELECT id FROM lead`).Scan(new(int64)), grace)
+		require.NoError(t, older.QueryRow(ctx, "SELECT round(EXTRACT(epoch FROM due_at - now()))::int FROM cims_unassigned ORDER BY customer_id DESC LIMIT 1").Scan(&seconds))
+		require.InDelta(t, want.Seconds(), seconds, 3, grace)
+	}
+}

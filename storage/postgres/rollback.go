@@ -119,7 +119,7 @@ const endRollback = `
 		DELETE FROM sales_manager_counter AS k USING cims_added AS a WHERE a.kind = 'row' AND a.table_name = 'sales_manager_counter' AND a.name = CAST(k.id AS TEXT);
 		DROP VIEW cims_parts;
 		DROP TABLE IF EXISTS sales_manager_rotation, cims_unassigned, customer_status_history, assignment_history, cims_idempotency, cims_audit;
-		FOR gone IN SELECT oid FROM pg_proc WHERE proname = 'cims_enum_status' AND pronamespace = CAST(current_schema() AS regnamespace) LOOP
+		FOR gone IN SELECT oid FROM pg_proc WHERE proname = 'cims_enum_status' AND pronamespace = CAST(quote_ident(current_schema()) AS regnamespace) LOOP
 			EXECUTE format('DROP FUNCTION %s', CAST(gone.oid AS regprocedure));
 		END LOOP;
 		FOR gone IN SELECT table_name FROM cims_host WHERE relation <> quote_ident(table_name) LOOP
@@ -139,7 +139,7 @@ const endRollback = `
 		LOOP
 			EXECUTE format('DROP TABLE %I', gone.table_name);
 		END LOOP;
-		FOR gone IN SELECT oid FROM pg_proc WHERE proname LIKE 'cims\_%' AND pronamespace = CAST(current_schema() AS regnamespace) LOOP
+		FOR gone IN SELECT oid FROM pg_proc WHERE proname LIKE 'cims\_%' AND pronamespace = CAST(quote_ident(current_schema()) AS regnamespace) LOOP
 			EXECUTE format('DROP FUNCTION %s', CAST(gone.oid AS regprocedure));
 		END LOOP;
 	END $$;

@@ -1,8 +1,21 @@
 -- Triggers: what another program writes into these tables shows here at once, and what is written here shows there.
 
--- How long a lead that another program has inserted is left to that program.
-CREATE FUNCTION cims_grace() RETURNS INTERVAL LANGUAGE sql STABLE AS
-	$$ SELECT CAST(COALESCE(NULLIF(current_setting('cims.grace', TRUE), ''), '1 minute') AS INTERVAL) $$;
+-- How long a lead that another program has inserted is left to that program. A
+-- setting that is none is no reason to refuse its lead.
+CREATE FUNCTION cims_grace() RETURNS INTERVAL LANGUAGE plpgsql STABLE AS $$
+DECLARE
+	setting TEXT := NULLIF(current_setting('cims.grace', TRUE), '');
+BEGIN
+	IF setting IS NOT NULL THEN
+		BEGIN
+			PERFORM now() + CAST(setting AS INTERVAL); -- is it a time at all?
+			RETURN CAST(setting AS INTERVAL);
+		EXCEPTION WHEN data_exception THEN
+			NULL;
+		END;
+	END IF;
+	RETURN INTERVAL '1 minute';
+END $$;
 
 -- The older program's enums: what either writes is normalised, never refused.
 -- The migration itself, which fills the names in, leaves the enums as they are.
@@ -229,3 +242,25 @@ CREATE TRIGGER cims_foreign_reassignment AFTER UPDATE OF sales_manager_id, is_ac
 	EXECUTE FUNCTION cims_foreign_reassignment();
 CREATE TRIGGER cims_assignment_deleted AFTER DELETE ON sales_manager_assignment
 	REFERENCING OLD TABLE AS deleted FOR EACH STATEMENT EXECUTE FUNCTION cims_assignment_deleted();
+
+-- A program whose rights are on the tables that it knows writes into ours by
+-- these: so triggers run with the rights of whoever migrates. Nothing that a
+-- caller can make is looked up in them, neither a temporary table nor a schema of
+-- its own, and nobody else can put them on a table of theirs. Whoever may create
+-- something in the schema itself has to be trusted, as with all that its owner runs.
+DO $$
+DECLARE
+	path TEXT := (SELECT string_agg(quote_ident(name), ', ') FROM unnest(current_schemas(FALSE)) AS s (name)) || ', pg_temp';
+	made RECORD;
+BEGIN
+	FOR made IN SELECT CAST(oid AS regprocedure) AS name, prorettype = CAST('trigger' AS regtype) AS is_trigger FROM pg_proc
+		WHERE proname LIKE 'cims\_%' AND pronamespace = CAST(quote_ident(current_schema()) AS regnamespace)
+		AND EXISTS (SELECT 1 FROM unnest(proconfig) AS c (setting) WHERE setting LIKE 'search\_path=%')
+	LOOP
+		EXECUTE format('ALTER FUNCTION %s SET search_path = %s', made.name, path);
+		IF made.is_trigger THEN
+			EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER', made.name);
+			EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', made.name);
+		END IF;
+	END LOOP;
+END $$;
