@@ -31,6 +31,8 @@ func databaseOf(flag, text string) (database, error) {
 	}
 	path, ok := strings.CutPrefix(text, "sqlite:")
 	switch {
+	case text == "":
+		return database{}, errors.New(flag + ": want sqlite:PATH or postgres://…, and it is not given")
 	case !ok || path == "": // the text is not repeated: it may hold a password
 		return database{}, errors.New(flag + ": want sqlite:PATH or postgres://…")
 	case strings.HasPrefix(path, "//"), strings.HasPrefix(path, "file:"):

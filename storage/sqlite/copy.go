@@ -14,12 +14,16 @@ import (
 )
 
 func (h *host) copying() sqlstore.Copying {
-	return sqlstore.Copying{Snapshot: snapshot, Begin: begin, Load: h.load, LastID: h.lastID, Loaded: h.loaded, Computed: []sqlstore.Computed{{Table: "customer", Column: nameColumn, From: "full_name", Value: func(name any) any {
+	return sqlstore.Copying{Snapshot: snapshot, Begin: begin, Load: h.load, LastID: h.lastID, Loaded: h.loaded, Tables: tables, Computed: []sqlstore.Computed{{Table: "customer", Column: nameColumn, From: "full_name", Value: func(name any) any {
 		if text, ok := name.(string); ok {
 			return strings.ToLower(text)
 		}
 		return nil
 	}}}}
+}
+
+func tables(ctx context.Context, conn bun.IConn) ([]string, error) {
+	return values[string](ctx, conn, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
 }
 
 // snapshot begins with the first read, and then keeps no writer waiting.

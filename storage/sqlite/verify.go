@@ -33,6 +33,10 @@ func (s *Storage) snapshot(ctx context.Context, do func(conn bun.IConn) error) e
 func (s *Storage) Plan(ctx context.Context) (plan migration.Plan, err error) {
 	err = s.snapshot(ctx, func(conn bun.IConn) error {
 		plan = migration.Plan{}
+		if unfinished, err := exists(ctx, conn, "table", "cims_copy"); err != nil || unfinished {
+			plan.State = migration.Unfinished
+			return err
+		}
 		n, err := s.host.applied(ctx, conn)
 		if err != nil {
 			return err
@@ -216,6 +220,10 @@ func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migrati
 		if steps := s.host.steps(); n < len(steps) {
 			report.Checks = []migration.Check{{Name: "migrated", Fault: fmt.Sprintf("at step %d of %d: run Migrate", n, len(steps))}}
 			return nil
+		}
+		if unfinished, err := exists(ctx, conn, "table", "cims_copy"); err != nil || unfinished {
+			report.Checks = []migration.Check{{Name: "whole", Fault: "it is an unfinished copy of another database: run the copy again to finish it"}}
+			return err
 		}
 		report.Checks = []migration.Check{{Name: "migrated"}}
 		for _, t := range s.host.tables() {
