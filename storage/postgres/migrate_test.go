@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/internal/legacy"
 	"github.com/cimskit/cims/internal/pgtest"
 	"github.com/cimskit/cims/storage/migration"
@@ -76,4 +77,76 @@ func TestASettingThatIsNone(t *testing.T) {
 		require.NoError(t, older.QueryRow(ctx, "SELECT round(EXTRACT(epoch FROM due_at - now()))::int FROM cims_unassigned ORDER BY customer_id DESC LIMIT 1").Scan(&seconds))
 		require.InDelta(t, want.Seconds(), seconds, 3, grace)
 	}
+}
+
+// TestEntriesOfTheOlderProgram: whatever its entries are called, names find them,
+// and a rollback calls them so again.
+func TestEntriesOfTheOlderProgram(t *testing.T) {
+	t.Parallel()
+	ctx, url, us := t.Context(), pgtest.URL(t), cims.System("test")
+	pgtest.Execute(t, url, legacy.Deployed+`
+		INSERT INTO customer_status (name, display_name, color, "order", is_active, is_system) VALUES
+			('Nobody Knows', 'Who knows', '#123456', 9, TRUE, FALSE), ('Contacted', 'Beside it', NULL, 9, TRUE, FALSE),
+			('Twice Said', 'Once', NULL, 9, FALSE, FALSE), ('twice said', 'Twice', NULL, 9, TRUE, FALSE);
+		INSERT INTO user_role (name, display_name, is_active) VALUES ('Team Lead', 'Leads a team', TRUE);
+		UPDATE customer_status SET name = 'Rejected', is_system = NULL WHERE name = 'rejected';
+		UPDATE user_role SET is_system = FALSE WHERE name = 'member';
+		UPDATE customer SET status_name = 'Nobody Knows' WHERE id = 1;
+		UPDATE customer SET status_name = 'Twice Said' WHERE id = 2;
+		UPDATE customer SET status_name = 'NOBODY KNOWS' WHERE id = 3;
+		UPDATE "user" SET role_name = 'Team Lead' WHERE id = 11;`)
+	conn := connect(t, url)
+	schema := schemaOf(t, url)
+	before := dump(t, conn, schema)
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+
+	plan, err := store.Plan(ctx)
+	require.NoError(t, err)
+	says := map[string]string{}
+	for _, f := range plan.Findings {
+		says[f.Where+": "+f.Found] = f.Does
+		require.NotContains(t, f.Does, "inactive entry nobody_knows")
+		require.NotContains(t, f.Does, "inactive entry team_lead")
+	}
+	for found, does := range map[string]string{
+		"customer_status.name: 1 rows are called “Nobody Knows”": "becomes nobody_knows",
+		"customer_status.name: 1 rows are called “Rejected”":     "becomes rejected",
+		"customer_status.name: 1 rows are called “twice said”":   "becomes twice_said",
+		"customer_status.name: 1 rows are called “Twice Said”":   "stays as it is, and is not used: twice_said is",
+		"customer_status.name: 1 rows are called “Contacted”":    "stays as it is, and is not used: contacted is",
+		"user_role.name: 1 rows are called “Team Lead”":          "becomes team_lead",
+		"user_role.is_system: 1 rows are called like a system entry and are none": "becomes one, which can't be deleted",
+		"customer.status_name: 1 rows say “NOBODY KNOWS”":                         "becomes nobody_knows",
+	} {
+		require.Equal(t, does, says[found], "%s\n%s", found, plan)
+	}
+
+	require.NoError(t, store.Migrate(ctx))
+	verified(t, store)
+	crm, err := cims.New(store, nil)
+	require.NoError(t, err)
+	statuses, err := crm.Statuses(ctx, us, nil)
+	require.NoError(t, err)
+	shown := map[string]cims.Status{}
+	for _, status := range statuses {
+		shown[status.Name] = status
+	}
+	require.Equal(t, "Who knows", shown["nobody_knows"].DisplayName)
+	require.True(t, shown["nobody_knows"].Active)
+	require.Equal(t, "Twice", shown["twice_said"].DisplayName)
+	require.True(t, shown["rejected"].System)
+	require.NotContains(t, shown, "Nobody Knows")
+	for id, want := range map[int64]string{1: "nobody_knows", 2: "twice_said", 3: "nobody_knows"} {
+		lead, err := crm.Customer(ctx, us, id)
+		require.NoError(t, err)
+		require.Equal(t, want, lead.StatusName)
+	}
+	users, err := crm.Users(ctx, us, cims.UserFilter{Role: "team_lead"}, cims.PageRequest{})
+	require.NoError(t, err)
+	require.Len(t, users.Items, 1)
+
+	require.NoError(t, crm.Close(ctx))
+	require.NoError(t, store.Rollback(ctx, false))
+	require.Equal(t, before, dump(t, conn, schema), "all is as it was")
 }

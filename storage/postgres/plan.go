@@ -143,12 +143,9 @@ const manyValues = 100
 func (p *planner) look() {
 	p.lookAtNames("customer", "status_name", "status", "customer_status", "the status contacted")
 	p.lookAtNames("user", "role_name", "role", "user_role", "no role")
-	for _, table := range []string{"customer_status", "user_role"} {
-		if p.has(table) {
-			p.find(table+".name", "%d rows are called “%s”", "stays as it is, and is not used: %s is", fmt.Sprintf(
-				"SELECT count(*), name, %s FROM %q WHERE name <> %s GROUP BY name ORDER BY name", normalOf("name"), table, normalOf("name")))
-			p.count("%d rows are neither active nor inactive", "stays as it is, and is taken for inactive", "is_active IS NULL", table, "is_active")
-			p.count("%d rows are neither system entries nor others", "stays as it is, and is taken for no system entry", "is_system IS NULL", table, "is_system")
+	for _, e := range []struct{ table, system string }{{"customer_status", systemStatuses}, {"user_role", systemRoles}} {
+		if p.has(e.table) && !p.ours(e.table, "") {
+			p.lookAtEntries(e.table, fmt.Sprintf(e.system, normalOf("name")))
 		}
 	}
 	if p.hasColumn("user", "is_active") {
@@ -164,6 +161,23 @@ func (p *planner) look() {
 	}
 }
 
+// lookAtEntries looks at the older program's statuses or roles.
+func (p *planner) lookAtEntries(table, isSystem string) {
+	p.find(table+".name", "%d rows are called “%s”", "%s", fmt.Sprintf(`SELECT count(*), name, CASE WHEN kept THEN 'becomes ' || becomes ELSE 'stays as it is, and is not used: ' || becomes || ' is' END
+		FROM (SELECT name, becomes, NOT bool_or(name = becomes) OVER same AND row_number() OVER (same ORDER BY is_active DESC NULLS LAST, id) = 1 AS kept
+			FROM (SELECT *, %[2]s AS becomes FROM %[1]q) AS e WINDOW same AS (PARTITION BY becomes)) AS e
+		WHERE name <> becomes GROUP BY name, becomes, kept ORDER BY name`, table, normalOf("name")))
+	p.count("%d rows are neither active nor inactive", "stays as it is, and is taken for inactive", "is_active IS NULL", table, "is_active")
+	p.count("%d rows are neither system entries nor others", "stays as it is, and is taken for no system entry", "is_system IS NULL AND NOT "+isSystem, table, "is_system")
+	p.count("%d rows are called like a system entry and are none", "becomes one, which can't be deleted", "is_system IS NOT TRUE AND "+isSystem, table, "is_system")
+}
+
+// The entries of the library's own.
+const (
+	systemStatuses = "%s IN ('contacted', 'project_started', 'continuing', 'finished', 'rejected', 'need_to_call')"
+	systemRoles    = "%s IN ('ceo', 'financial_director', 'sales_manager', 'member', 'customer')"
+)
+
 // lookAtNames looks at a column of names and at the enum beside it, where there
 // are any.
 func (p *planner) lookAtNames(table, name, label, entries, nothing string) {
@@ -174,16 +188,16 @@ func (p *planner) lookAtNames(table, name, label, entries, nothing string) {
 	named := p.hasColumn(table, name) && !p.ours(table, name)
 	known := "FALSE"
 	if p.has(entries) {
-		known = fmt.Sprintf("EXISTS (SELECT 1 FROM %s AS e WHERE e.name = v.becomes)", entries)
+		known = fmt.Sprintf("EXISTS (SELECT 1 FROM %s AS e WHERE %s = v.becomes)", entries, normalOf("e.name"))
 	}
 	values := func(column string) string {
 		return fmt.Sprintf(`SELECT v.n, v.value, v.becomes FROM (
 			SELECT count(*) AS n, CAST(%[2]s AS TEXT) AS value, %[3]s AS becomes FROM %[1]s AS t GROUP BY 2, 3
 		) AS v WHERE v.becomes IS NOT NULL AND %%s ORDER BY v.n DESC, v.value LIMIT %[4]d`, p.names.Relation(table), column, normalOf(column), manyValues)
 	}
-	system := "v.becomes IN ('contacted', 'project_started', 'continuing', 'finished', 'rejected', 'need_to_call')"
+	system := fmt.Sprintf(systemStatuses, "v.becomes")
 	if table == "user" {
-		system = "v.becomes IN ('ceo', 'financial_director', 'sales_manager', 'member', 'customer')"
+		system = fmt.Sprintf(systemRoles, "v.becomes")
 	}
 	column := p.names.SQL("t.{" + table + "." + name + "}")
 	where, shown := p.names.Shown(table, name), p.names.Column(table, name)

@@ -32,7 +32,7 @@ func (s *Storage) Rollback(ctx context.Context, force bool) error {
 	if err := s.UnderLock(ctx, s.names.SQL(beginRollback)); err != nil {
 		return err
 	}
-	for scalar[bool](&p, "SELECT EXISTS (SELECT 1 FROM cims_replaced_name)") {
+	for scalar[bool](&p, "SELECT EXISTS (SELECT 1 FROM cims_replaced_name WHERE table_name IN ('customer', 'user'))") {
 		if err := s.UnderLock(ctx, restoreNames); err != nil {
 			return err
 		}
@@ -105,6 +105,12 @@ const endRollback = `
 	DECLARE
 		gone RECORD;
 	BEGIN
+		FOR gone IN SELECT DISTINCT split_part(table_name, '.', 1) AS name FROM cims_replaced_name LOOP
+			EXECUTE format('UPDATE %1$I AS e SET is_system = CAST(r.old_name AS BOOLEAN) FROM cims_replaced_name AS r WHERE r.table_name = %2$L AND r.row_id = e.id',
+				gone.name, gone.name || '.is_system');
+			EXECUTE format('UPDATE %1$I AS e SET name = r.old_name FROM cims_replaced_name AS r WHERE r.table_name = %1$L AND r.row_id = e.id AND r.new_name = e.name
+				AND NOT EXISTS (SELECT 1 FROM %1$I AS t WHERE t.name = r.old_name)', gone.name);
+		END LOOP;
 		FOR gone IN SELECT tgname, tgrelid FROM pg_trigger WHERE tgname LIKE 'cims\_%' AND NOT tgisinternal
 			AND tgrelid IN (cims_relation('customer'), cims_relation('user'), cims_relation('sales_manager_assignment'))
 		LOOP

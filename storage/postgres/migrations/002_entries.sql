@@ -15,6 +15,26 @@ CREATE FUNCTION cims_is_enum(tab TEXT, col TEXT) RETURNS BOOLEAN LANGUAGE sql ST
 	)
 $$;
 
+-- An older program's entries take that form, too, or nothing would find them any
+-- more: of several that become the same, an active one, and none where it is there
+-- already. System entries are marked as such. A rollback puts both back.
+DO $$
+DECLARE
+	tab TEXT;
+BEGIN
+	FOREACH tab IN ARRAY ARRAY['customer_status', 'user_role'] LOOP
+		EXECUTE format('INSERT INTO cims_replaced_name SELECT DISTINCT ON (cims_name(name)) %1$L, id, name, cims_name(name) FROM %1$I AS e
+			WHERE name <> cims_name(name) AND NOT EXISTS (SELECT 1 FROM %1$I AS t WHERE t.name = cims_name(e.name))
+			ORDER BY cims_name(name), is_active DESC NULLS LAST, id', tab);
+		EXECUTE format('UPDATE %1$I AS e SET name = r.new_name FROM cims_replaced_name AS r WHERE r.table_name = %1$L AND r.row_id = e.id', tab);
+		EXECUTE format('INSERT INTO cims_replaced_name SELECT %2$L, id, CAST(is_system AS TEXT), name FROM %1$I WHERE is_system IS NOT TRUE AND name = ANY ($1)',
+			tab, tab || '.is_system') USING CASE tab
+			WHEN 'user_role' THEN ARRAY['ceo', 'financial_director', 'sales_manager', 'member', 'customer']
+			ELSE ARRAY['contacted', 'project_started', 'continuing', 'finished', 'rejected', 'need_to_call'] END;
+		EXECUTE format('UPDATE %1$I AS e SET is_system = TRUE FROM cims_replaced_name AS r WHERE r.table_name = %2$L AND r.row_id = e.id', tab, tab || '.is_system');
+	END LOOP;
+END $$;
+
 WITH added AS (
 	INSERT INTO customer_status (name, display_name, description, color, "order", is_active, is_system, created_at, updated_at)
 	SELECT e.name, e.display_name, e.description, e.color, e.place, TRUE, TRUE, now(), now() FROM (VALUES
