@@ -110,12 +110,12 @@ func TestEntriesOfTheOlderProgram(t *testing.T) {
 		require.NotContains(t, f.Does, "inactive entry team_lead")
 	}
 	for found, does := range map[string]string{
-		"customer_status.name: 1 rows are called “Nobody Knows”": "becomes nobody_knows",
-		"customer_status.name: 1 rows are called “Rejected”":     "becomes rejected",
-		"customer_status.name: 1 rows are called “twice said”":   "becomes twice_said",
-		"customer_status.name: 1 rows are called “Twice Said”":   "stays as it is, and is not used: twice_said is",
-		"customer_status.name: 1 rows are called “Contacted”":    "stays as it is, and is not used: contacted is",
-		"user_role.name: 1 rows are called “Team Lead”":          "becomes team_lead",
+		"customer_status.name: 1 rows are called “Nobody Knows”":                  "becomes nobody_knows",
+		"customer_status.name: 1 rows are called “Rejected”":                      "becomes rejected",
+		"customer_status.name: 1 rows are called “twice said”":                    "becomes twice_said",
+		"customer_status.name: 1 rows are called “Twice Said”":                    "stays as it is, and is not used: twice_said is",
+		"customer_status.name: 1 rows are called “Contacted”":                     "stays as it is, and is not used: contacted is",
+		"user_role.name: 1 rows are called “Team Lead”":                           "becomes team_lead",
 		"user_role.is_system: 1 rows are called like a system entry and are none": "becomes one, which can't be deleted",
 		"customer.status_name: 1 rows say “NOBODY KNOWS”":                         "becomes nobody_knows",
 	} {
@@ -149,4 +149,88 @@ func TestEntriesOfTheOlderProgram(t *testing.T) {
 	require.NoError(t, crm.Close(ctx))
 	require.NoError(t, store.Rollback(ctx, false))
 	require.Equal(t, before, dump(t, conn, schema), "all is as it was")
+}
+
+// TestImpossibleAssignments: tables without keys hold what can't be. That is set
+// aside, can't come again, and is back after a rollback.
+func TestImpossibleAssignments(t *testing.T) {
+	t.Parallel()
+	ctx, url, us := t.Context(), pgtest.URL(t), cims.System("test")
+	pgtest.Execute(t, url, legacy.Deployed+`
+		ALTER TABLE sales_manager_assignment DROP CONSTRAINT uq_customer_assignment, DROP CONSTRAINT sales_manager_assignment_customer_id_fkey,
+			DROP CONSTRAINT sales_manager_assignment_sales_manager_id_fkey;
+		DELETE FROM sales_manager_assignment WHERE customer_id BETWEEN 1 AND 4;
+		INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active) VALUES
+			(999999, 3, NULL, TRUE), (1, 888888, '2025-01-02 03:04:05.678901', TRUE), (2, 3, now(), TRUE), (2, 4, now(), TRUE), (2, 6, now(), FALSE),
+			(3, 888888, now(), TRUE), (3, 3, now(), TRUE);`)
+	conn, schema := connect(t, url), schemaOf(t, url)
+	before := dump(t, conn, schema)
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+
+	plan, err := store.Plan(ctx)
+	require.NoError(t, err)
+	rows := map[string]int64{}
+	for _, f := range plan.Findings {
+		if strings.Contains(f.Does, "is set aside, and comes back with a rollback") {
+			rows[f.Found] = f.Rows
+		}
+	}
+	require.Equal(t, map[string]int64{
+		"1 rows are of a customer that is not there": 1, "2 rows are to a user who is not there": 2, "3 rows are of a lead that has another": 3,
+	}, rows)
+	require.Contains(t, plan.String(), "keys or a unique index are missing")
+
+	require.NoError(t, store.Migrate(ctx))
+	verified(t, store)
+	report, err := store.Verify(ctx, false)
+	require.NoError(t, err)
+	require.Contains(t, report.Notes, "5 rows of sales_manager_assignment are set aside, until a rollback")
+	crm, err := cims.New(store, nil)
+	require.NoError(t, err)
+	for id, want := range map[int64]int64{1: 0, 2: 4, 3: 3, 4: 0} {
+		lead, err := crm.Customer(ctx, us, id)
+		require.NoError(t, err)
+		require.Equal(t, want, ownerOf(lead))
+	}
+	require.NoError(t, crm.Close(ctx))
+	require.NoError(t, store.Rollback(ctx, false))
+	require.Equal(t, before, dump(t, conn, schema), "all is as it was")
+	require.NoError(t, store.Migrate(ctx))
+
+	crm, err = cims.New(store, nil)
+	require.NoError(t, err)
+	_, err = crm.Assign(ctx, us, 2, 6)
+	require.NoError(t, err)
+	_, err = conn.Exec(ctx, "INSERT INTO sales_manager_assignment (customer_id, sales_manager_id) VALUES (2, 3)")
+	require.NoError(t, err, "the older program has its own way to say so")
+	lead, err := crm.Customer(ctx, us, 2)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, ownerOf(lead))
+	_, err = conn.Exec(ctx, "DELETE FROM customer WHERE id = 5")
+	require.NoError(t, err)
+	report, err = store.Verify(ctx, true)
+	require.NoError(t, err)
+	require.True(t, report.OK(), report)
+	require.NoError(t, crm.Close(ctx))
+	require.NoError(t, store.Rollback(ctx, false))
+}
+
+func TestEntriesHaveToBeUnique(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	pgtest.Execute(t, url, legacy.Deployed+"ALTER TABLE customer_status DROP CONSTRAINT customer_status_name_key")
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+	require.ErrorContains(t, store.Migrate(t.Context()), `customer_status: the column "name" has to be unique`)
+	plan, err := store.Plan(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "is refused: nothing is migrated", plan.Findings[0].Does)
+}
+
+func ownerOf(lead cims.Customer) int64 {
+	if lead.SalesManager == nil {
+		return 0
+	}
+	return lead.SalesManager.ID
 }

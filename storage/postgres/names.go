@@ -93,12 +93,30 @@ func (n names) problems(ctx context.Context, conn sqlstore.Conn) ([]problem, err
 		}
 		problems = append(problems, of...)
 	}
+	of, err := n.entryProblems(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	problems = append(problems, of...)
 	if len(problems) > 0 { // or is it another process's view that was found?
 		if recorded, others, err := n.recorded(ctx, conn); err != nil || recorded {
 			return others, err
 		}
 	}
 	return problems, nil
+}
+
+// entryProblems are those of an older program's statuses and roles: foreign keys
+// refer to their names.
+func (n names) entryProblems(ctx context.Context, conn sqlstore.Conn) (problems []problem, err error) {
+	var tables []string
+	err = n.scanAll(ctx, conn, `SELECT e.name FROM (VALUES ('customer_status'), ('user_role')) AS e (name) WHERE to_regclass(e.name) IS NOT NULL AND NOT EXISTS (
+		SELECT 1 FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+		WHERE i.indrelid = to_regclass(e.name) AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indnkeyatts = 1 AND a.attname = 'name')`, &tables)
+	for _, table := range tables {
+		problems = append(problems, problem{table, `the column "name" has to be unique`})
+	}
+	return problems, err
 }
 
 // recorded compares the names with those that the database was migrated under,

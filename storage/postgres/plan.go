@@ -230,16 +230,44 @@ func (p *planner) lookAtAssignments() {
 	p.count("%d rows are neither active nor inactive", "stays as it is, and is taken for inactive", "is_active IS NULL", assignments, "is_active")
 	p.count("%d rows are inactive", "stays as it is; the lead has no sales manager", "NOT is_active", assignments)
 	p.count("%d rows are NULL", "stays as it is", "assigned_at IS NULL", assignments, "assigned_at")
-	if p.has("user") && p.has("customer") {
-		role := "NULL"
-		for _, column := range []string{"role", "role_name"} { // the name wins
-			if p.hasColumn("user", column) {
-				role = fmt.Sprintf("COALESCE(%s, %s)", normalOf(p.names.SQL("u.{user."+column+"}")), role)
-			}
-		}
-		p.count("%d active rows are of people who are not active sales managers", "stays as it is; they get no new leads",
-			fmt.Sprintf(`t.is_active AND NOT EXISTS (SELECT 1 FROM {user} AS u WHERE u.{user.id} = t.sales_manager_id AND u.{user.is_active} AND %s = 'sales_manager')`, role), assignments)
-		p.count("%d leads have no sales manager", "are left so, until POST /crm/assign-backlog",
-			"NOT EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = t.{customer.id} AND a.is_active)", "customer")
+	if !p.has("user") || !p.has("customer") {
+		return
 	}
+	if !p.ours(assignments, "") {
+		p.lookForImpossible(assignments)
+	}
+	role := "NULL"
+	for _, column := range []string{"role", "role_name"} { // the name wins
+		if p.hasColumn("user", column) {
+			role = fmt.Sprintf("COALESCE(%s, %s)", normalOf(p.names.SQL("u.{user."+column+"}")), role)
+		}
+	}
+	p.count("%d active rows are of people who are not active sales managers", "stays as it is; they get no new leads",
+		fmt.Sprintf(`t.is_active AND EXISTS (SELECT 1 FROM {user} AS u WHERE u.{user.id} = t.sales_manager_id AND (u.{user.is_active} AND %s = 'sales_manager') IS NOT TRUE)`, role), assignments)
+	p.count("%d leads have no sales manager", "are left so, until POST /crm/assign-backlog",
+		"NOT EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = t.{customer.id} AND a.is_active)", "customer")
+}
+
+// lookForImpossible looks for assignments that a table without keys may have.
+func (p *planner) lookForImpossible(assignments string) {
+	const aside = "is set aside, and comes back with a rollback"
+	p.count("%d rows are of a customer that is not there", aside, "NOT EXISTS (SELECT 1 FROM {customer} AS c WHERE c.{customer.id} = t.customer_id)", assignments, "customer_id")
+	p.count("%d rows are to a user who is not there", aside+"; the lead has no sales manager then", "NOT EXISTS (SELECT 1 FROM {user} AS u WHERE u.{user.id} = t.sales_manager_id)", assignments, "sales_manager_id")
+	p.find(assignments+".customer_id", "%d rows are of a lead that has another%.0s", aside+": of each lead, the last active one stays%.0s",
+		"SELECT count(*) - count(DISTINCT customer_id), '', '' FROM sales_manager_assignment")
+	if p.lacksKeys(assignments) {
+		p.findings = append(p.findings, migration.Finding{
+			Where: assignments, Found: "keys or a unique index are missing, so that such rows may come",
+			Does: "gets them; for a moment, longer where there are many rows, others wait to write to it",
+		})
+	}
+}
+
+func (p *planner) lacksKeys(assignments string) bool {
+	return scalar[bool](p, `SELECT NOT EXISTS (
+			SELECT 1 FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+			WHERE i.indrelid = to_regclass($1) AND a.attname = 'customer_id' AND i.indnkeyatts = 1 AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
+		) OR EXISTS (
+			SELECT 1 FROM pg_attribute AS a WHERE a.attrelid = to_regclass($1) AND a.attname IN ('customer_id', 'sales_manager_id')
+			AND NOT EXISTS (SELECT 1 FROM pg_constraint AS c WHERE c.conrelid = a.attrelid AND c.contype = 'f' AND c.conkey = ARRAY[a.attnum]))`, assignments)
 }

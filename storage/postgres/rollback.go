@@ -116,6 +116,11 @@ const endRollback = `
 		LOOP
 			EXECUTE format('DROP TRIGGER %I ON %s', gone.tgname, gone.tgrelid::regclass);
 		END LOOP;
+		ALTER TABLE sales_manager_assignment DROP CONSTRAINT IF EXISTS cims_assignment_customer, DROP CONSTRAINT IF EXISTS cims_assignment_user;
+		DROP INDEX IF EXISTS cims_assignment_unique;
+		INSERT INTO sales_manager_assignment OVERRIDING SYSTEM VALUE
+		SELECT (jsonb_populate_record(CAST(NULL AS sales_manager_assignment), original)).* FROM cims_set_aside WHERE table_name = 'sales_manager_assignment'
+		ON CONFLICT DO NOTHING; -- with one that was made since
 		-- Entries that we made, where nobody has worked on them since.
 		FOR gone IN SELECT table_name, name FROM cims_added AS a WHERE kind = 'row' AND table_name IN ('customer_status', 'user_role')
 			AND NOT EXISTS (SELECT 1 FROM cims_added AS t WHERE t.kind = 'table' AND t.table_name = a.table_name)
@@ -149,4 +154,4 @@ const endRollback = `
 			EXECUTE format('DROP FUNCTION %s', CAST(gone.oid AS regprocedure));
 		END LOOP;
 	END $$;
-	DROP TABLE cims_host, cims_part, cims_added, cims_replaced_name, cims_original_column, cims_filled, cims_fill, cims_migrations;`
+	DROP TABLE cims_host, cims_part, cims_added, cims_replaced_name, cims_set_aside, cims_original_column, cims_filled, cims_fill, cims_migrations;`

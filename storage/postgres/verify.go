@@ -38,7 +38,7 @@ func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migrati
 		}
 		report.Checks = append(report.Checks, migration.Check{Name: check.name, Fault: fault})
 	}
-	for _, query := range []string{differing} {
+	for _, query := range []string{differing, setAside} {
 		note, err := text(ctx, tx, query)
 		if err != nil {
 			return report, err
@@ -122,3 +122,5 @@ const indexNames = `'cims_customer_newest', 'cims_customer_status', 'cims_custom
 // differing counts where a name has won over the enum.
 const differing = `SELECT format('%s customers are in a status that differs from the older column, which stays as it is', count(*))
 	FROM customer AS c WHERE cims_enum_status(c) <> c.status_name HAVING count(*) > 0`
+
+const setAside = `SELECT format('%s rows of %s are set aside, until a rollback', count(*), table_name) FROM cims_set_aside GROUP BY table_name`

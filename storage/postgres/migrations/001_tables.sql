@@ -43,6 +43,8 @@ CREATE TABLE cims_replaced_name (
 	new_name TEXT NOT NULL,
 	PRIMARY KEY (table_name, row_id)
 );
+-- Rows that could not stay where they were, whole.
+CREATE TABLE cims_set_aside (table_name TEXT NOT NULL, row_id BIGINT NOT NULL, original JSONB NOT NULL, PRIMARY KEY (table_name, row_id));
 -- The columns that were there before, and a digest of what they held when a
 -- range of rows was filled.
 CREATE TABLE cims_original_column (table_name TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (table_name, name));

@@ -1,4 +1,4 @@
--- The system statuses and roles, where they are missing.
+-- The system statuses and roles, where they are missing; assignments that can't be are set aside.
 
 -- An older program's TIMESTAMP columns hold UTC, whatever the server's zone is.
 SET LOCAL timezone = 'UTC';
@@ -99,4 +99,48 @@ BEGIN
 			INSERT INTO cims_added VALUES ('row', tab, added);
 		END IF;
 	END IF;
+END $$;
+
+-- Sets aside assignments of a customer or to a user that is not there, and all but
+-- one of a customer: the last one that is active.
+CREATE FUNCTION cims_set_aside() RETURNS VOID LANGUAGE sql SET search_path FROM CURRENT AS $$
+	WITH looked_at AS (
+		SELECT a.id, a.customer_id, a.is_active, EXISTS (SELECT 1 FROM customer AS c WHERE c.id = a.customer_id)
+			AND EXISTS (SELECT 1 FROM "user" AS u WHERE u.id = a.sales_manager_id) AS possible
+		FROM sales_manager_assignment AS a
+	), ranked AS (
+		SELECT id, possible, row_number() OVER (PARTITION BY customer_id ORDER BY possible DESC, is_active DESC NULLS LAST, id DESC) AS place FROM looked_at
+	), gone AS (
+		DELETE FROM sales_manager_assignment AS a USING ranked AS r WHERE r.id = a.id AND (r.place > 1 OR NOT r.possible) RETURNING a.*
+	)
+	INSERT INTO cims_set_aside SELECT 'sales_manager_assignment', id, to_jsonb(gone) FROM gone
+$$;
+
+-- An older program's table may lack what keeps such from coming: it gets that. So
+-- that nothing comes in between, others wait for this, after most of it is done.
+DO $$
+DECLARE
+	lacking TEXT[] := (
+		SELECT array_agg(format('ALTER TABLE sales_manager_assignment ADD CONSTRAINT %I FOREIGN KEY (%I) REFERENCES %s ON DELETE CASCADE NOT VALID', k.name, k.col, k.target))
+		FROM (VALUES ('cims_assignment_customer', 'customer_id', '{customer} ({customer.id})'), ('cims_assignment_user', 'sales_manager_id', '{user} ({user.id})')) AS k (name, col, target)
+		JOIN pg_attribute AS a ON a.attrelid = CAST('sales_manager_assignment' AS regclass) AND a.attname = k.col
+		WHERE NOT EXISTS (SELECT 1 FROM pg_constraint AS c WHERE c.conrelid = a.attrelid AND c.contype = 'f' AND c.conkey = ARRAY[a.attnum])
+	);
+BEGIN
+	IF NOT EXISTS (
+		SELECT 1 FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+		WHERE i.indrelid = CAST('sales_manager_assignment' AS regclass) AND a.attname = 'customer_id' AND i.indnkeyatts = 1
+		AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
+	) THEN
+		lacking := lacking || CAST('CREATE UNIQUE INDEX cims_assignment_unique ON sales_manager_assignment (customer_id)' AS TEXT);
+	END IF;
+	IF lacking IS NULL THEN
+		RETURN;
+	END IF;
+	PERFORM cims_set_aside();
+	LOCK TABLE sales_manager_assignment, {customer}, {user} IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM cims_set_aside();
+	FOR place IN 1 .. cardinality(lacking) LOOP
+		EXECUTE lacking[place];
+	END LOOP;
 END $$;
