@@ -167,3 +167,17 @@ func TestCopyProgressHasABarForEachTable(t *testing.T) {
 	require.Equal(t, 1, strings.Count(screen.String(), "\033[K"))
 	require.Equal(t, map[string]int64{"customer": 1000}, progress.rows, fmt.Sprint(progress))
 }
+
+// TestRollbackOfAllThereIs: where nothing would be left, only -force goes on.
+func TestRollbackOfAllThereIs(t *testing.T) {
+	onBoth(t, func(t *testing.T, db string) {
+		if strings.HasPrefix(db, "sqlite:") {
+			require.NoError(t, os.WriteFile(strings.TrimPrefix(db, "sqlite:"), nil, 0o600))
+		}
+		require.Equal(t, "Nothing of cims is here to be taken away.\n", migrated(t, db, "rollback"))
+		migrated(t, db, "up")
+		require.Contains(t, refused(t, db, "rollback"), "this would be lost: add -force to go on")
+		require.Contains(t, migrated(t, db, "rollback", "-force"), "Done: ")
+		require.Equal(t, "Nothing of cims is here to be taken away.\n", migrated(t, db, "rollback"))
+	})
+}

@@ -93,9 +93,11 @@ func TestThereAndBack(t *testing.T) {
 				worked := takePicture(t, conn)
 				says := refused(t, url, "rollback")
 				require.Contains(t, says, "2 customers are in the status “trial”")
+				require.Contains(t, says, "2 users have the role “sales_manager”")
+				require.Contains(t, says, "5 leads have a sales manager, and the older program has no place for that")
 				require.Contains(t, says, "-force")
 				worked.requireSame(t, takePicture(t, conn), "a rollback that refuses changes nothing")
-				migrated(t, url, "rollback", "-force")
+				require.Contains(t, migrated(t, url, "rollback", "-force"), "5 leads have a sales manager", "it says so then, too")
 			}
 			before.requireAway(t, conn, customers, users)
 			require.Equal(t, count, value[int64](t, conn, "SELECT count(*) FROM customer"), "leads of ours stay")
@@ -429,7 +431,7 @@ func TestRollbackOfNothing(t *testing.T) {
 			url, _ := older.load(t)
 			conn := connect(t, url)
 			before := takePicture(t, conn)
-			migrated(t, url, "rollback")
+			require.Equal(t, "Nothing of cims is here to be taken away.\n", migrated(t, url, "rollback"))
 			before.requireSame(t, takePicture(t, conn), "a rollback of nothing")
 		})
 	}

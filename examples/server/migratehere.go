@@ -18,6 +18,7 @@ type mover interface {
 	Plan(ctx context.Context) (migration.Plan, error)
 	MigrateWithProgress(ctx context.Context, progress func(migration.Progress)) error
 	Verify(ctx context.Context, whileRunning bool) (migration.Report, error)
+	Begun(ctx context.Context) (bool, error)
 	Rollback(ctx context.Context, force bool) error
 }
 
@@ -182,12 +183,22 @@ func migrateVerify(ctx context.Context, store mover, running bool, stdout io.Wri
 }
 
 func migrateRollback(ctx context.Context, store mover, force bool, stdout io.Writer) error {
-	err := store.Rollback(ctx, force)
+	if begun, err := store.Begun(ctx); err != nil || !begun {
+		if err == nil {
+			_, err = fmt.Fprintln(stdout, "Nothing of cims is here to be taken away.")
+		}
+		return err
+	}
+	err := store.Rollback(ctx, false) // which lists what would be lost, also where it may be
 	if refused, ok := errors.AsType[*migration.RefusedError](err); ok {
 		for _, reason := range refused.Reasons {
 			fmt.Fprintln(stdout, reason)
 		}
-		return errors.New("migrate rollback: this would be lost: add -force to go on")
+		if !force {
+			return errors.New("migrate rollback: this would be lost: add -force to go on")
+		}
+		fmt.Fprintln(stdout, "This is lost, as -force says.")
+		err = store.Rollback(ctx, true)
 	}
 	if err == nil {
 		_, err = fmt.Fprintln(stdout, "Done: the database is as it would be without cims.")

@@ -65,6 +65,14 @@ func (p *planner) lost() []string {
 			lost = append(lost, f.Found)
 		}
 	}
+	if p.ours("sales_manager_assignment", "") && (p.isEnum("customer", "status") || p.isEnum("user", "role")) {
+		p.findings = nil
+		p.find("sales_manager_assignment", "%d leads have a sales manager, and the older program has no place for that%.0s", "%s",
+			"SELECT count(*), '', '' FROM sales_manager_assignment WHERE is_active")
+		for _, f := range p.findings {
+			lost = append(lost, f.Found)
+		}
+	}
 	return lost
 }
 
