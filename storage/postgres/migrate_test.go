@@ -234,3 +234,54 @@ func ownerOf(lead cims.Customer) int64 {
 	}
 	return lead.SalesManager.ID
 }
+
+// TestTimesThatAreNone: before anything is made they are refused, and named; what
+// the older program writes later gets the time of its writing.
+func TestTimesThatAreNone(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), pgtest.URL(t)
+	pgtest.Execute(t, url, legacy.Deployed+`
+		UPDATE customer SET created_at = 'infinity' WHERE id = 1;
+		UPDATE customer SET created_at = '0044-03-15 12:00:00 BC' WHERE id = 2;
+		UPDATE customer SET created_at = '10000-01-01' WHERE id = 3;
+		UPDATE sales_manager_assignment SET assigned_at = '-infinity' WHERE id = 4;`)
+	conn, schema := connect(t, url), schemaOf(t, url)
+	before := dump(t, conn, schema)
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+	plan, err := store.Plan(ctx)
+	require.NoError(t, err)
+	err = store.Migrate(ctx)
+	for _, found := range []string{
+		`customer: 3 rows hold a time in "created_at" that is none of the years 1 to 9999`,
+		`sales_manager_assignment: 1 rows hold a time in "assigned_at" that is none of the years 1 to 9999`,
+	} {
+		require.Contains(t, plan.String(), found)
+		require.ErrorContains(t, err, found)
+	}
+	require.Equal(t, before, dump(t, conn, schema))
+
+	_, err = conn.Exec(ctx, `UPDATE customer SET created_at = now() AT TIME ZONE 'UTC' WHERE id < 4; UPDATE sales_manager_assignment SET assigned_at = NULL WHERE id = 4`)
+	require.NoError(t, err)
+	plan, err = store.Plan(ctx)
+	require.NoError(t, err)
+	require.Contains(t, plan.String(), "customer.created_at: its times have no zone\n    → stays as it is, and is read and written as UTC")
+	require.NoError(t, store.Migrate(ctx))
+	for _, at := range []string{"infinity", "-infinity", "0044-03-15 BC", "12025-01-01"} {
+		_, err = conn.Exec(ctx, "INSERT INTO customer (full_name, platform, phone_number, status, created_at) VALUES ('Odd', 'site', '1', 'contacted', CAST(CAST($1 AS TEXT) AS TIMESTAMP))", at)
+		require.NoError(t, err)
+		_, err = conn.Exec(ctx, "UPDATE customer SET created_at = CAST(CAST($1 AS TEXT) AS TIMESTAMP) WHERE id = 1", at)
+		require.NoError(t, err)
+	}
+	crm, err := cims.New(store, nil)
+	require.NoError(t, err)
+	page, err := crm.Customers(ctx, cims.System("test"), cims.CustomerFilter{}, cims.PageRequest{Limit: 5})
+	require.NoError(t, err)
+	for _, lead := range page.Items {
+		require.WithinDuration(t, time.Now(), lead.CreatedAt, time.Hour)
+	}
+	require.NoError(t, crm.Close(ctx))
+	report, err := store.Verify(ctx, true)
+	require.NoError(t, err)
+	require.True(t, report.OK(), report)
+}

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/cimskit/cims/storage/internal/sqlstore"
@@ -146,6 +147,15 @@ func (p *planner) look() {
 	for _, e := range []struct{ table, system string }{{"customer_status", systemStatuses}, {"user_role", systemRoles}} {
 		if p.has(e.table) && !p.ours(e.table, "") {
 			p.lookAtEntries(e.table, fmt.Sprintf(e.system, normalOf("name")))
+		}
+	}
+	for _, c := range timeColumns[:3] { // those that people are shown
+		kind, err := p.names.timeType(p.ctx, sqlstore.SQL{IConn: p.db}, c.table, c.column)
+		if p.err = errors.Join(p.err, err); kind == "timestamp" {
+			p.findings = append(p.findings, migration.Finding{
+				Where: p.names.Shown(c.table, c.column), Found: "its times have no zone",
+				Does: "stays as it is, and is read and written as UTC: if the older program writes another zone's, they are off by as much",
+			})
 		}
 	}
 	if p.hasColumn("user", "is_active") {

@@ -82,7 +82,7 @@ BEGIN
 	RETURN NULL;
 END $$;
 
--- Customers are listed by the time of their creation, so each has one.
+-- Customers are listed by the time of their creation, so each has one that can be told.
 CREATE FUNCTION cims_created() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
 BEGIN
 	NEW.{customer.created_at} := now();
@@ -210,6 +210,8 @@ BEGIN
 		CREATE TRIGGER cims_created BEFORE INSERT OR UPDATE OF {customer.created_at} ON {customer}
 			FOR EACH ROW WHEN (NEW.{customer.created_at} IS NULL) EXECUTE FUNCTION cims_created();
 	END IF;
+	CREATE TRIGGER cims_created_when BEFORE INSERT OR UPDATE OF {customer.created_at} ON {customer}
+		FOR EACH ROW WHEN (NEW.{customer.created_at} < '0001-01-01' OR NEW.{customer.created_at} >= '10000-01-01') EXECUTE FUNCTION cims_created();
 	-- What the older program's column says, if it has one: of a row of the table,
 	-- and of the view, if there is one.
 	FOR row_type IN SELECT DISTINCT unnest(ARRAY['customer', '{customer}']) LOOP
