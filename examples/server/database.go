@@ -96,7 +96,7 @@ func (d database) use(ctx context.Context) (transfer.Storage, error) {
 		return nil, err
 	}
 	if err := store.Ready(ctx); err != nil {
-		return nil, fmt.Errorf("%s: the database is not ready: %w", d.flag, errors.Join(err, store.Close()))
+		return nil, fmt.Errorf("%s: the database is not ready, as server migrate up would make it: %w", d.flag, errors.Join(err, store.Close()))
 	}
 	return store, nil
 }

@@ -15,11 +15,11 @@ import (
 const (
 	usageMigrate = `Moves a database over to cims, and back; or to another place.
 
-  server migrate plan -db URL                  says what up would do, and changes nothing
-  server migrate up -db URL                    does it, while others go on writing
-  server migrate sql -db URL                   prints what up would do for psql
-  server migrate verify -db URL                compares what is there with what was
-  server migrate rollback -db URL              takes away what up has added
+  server migrate plan [-db URL]                says what up would do, and changes nothing
+  server migrate up [-db URL]                  does it, while others go on writing
+  server migrate sql [-db URL]                 prints what up would do for psql
+  server migrate verify [-db URL]              compares what is there with what was
+  server migrate rollback [-db URL]            takes away what up has added
   server migrate copy -from URL -to URL        moves everything to another database
 `
 	usageMigrateCopy = `Moves everything to another database, and compares both.

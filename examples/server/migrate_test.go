@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -446,4 +447,51 @@ func TestRollbackOfNothing(t *testing.T) {
 			before.requireSame(t, takePicture(t, conn), "a rollback of nothing")
 		})
 	}
+}
+
+// TestMigrateUsesTheServersDatabase: where none is named, it is the environment's,
+// as it is for the server.
+func TestMigrateUsesTheServersDatabase(t *testing.T) {
+	t.Parallel()
+	url, _ := deployed(0).load(t)
+	for _, args := range [][]string{{"plan"}, {"up"}, {"verify"}, {"rollback"}} {
+		stdout, stderr, err := command(t, t.TempDir(), []string{"CIMS_DATABASE_URL=" + url}, append([]string{"migrate"}, args...)...)
+		require.NoError(t, err, stderr)
+		require.NotEmpty(t, stdout)
+	}
+	require.Contains(t, refused(t, url, "verify"), "21 steps are left to do: migrate up does them")
+}
+
+// TestTheServerSaysThatItMigrates somebody else's tables, the first time.
+func TestTheServerSaysThatItMigrates(t *testing.T) {
+	t.Parallel()
+	url, _ := deployed(0).load(t)
+	const says = `msg=migrating database="the older program's database, migrated by itself" steps=21`
+	first := launch(t, url)
+	first.stop()
+	require.Contains(t, first.stderr.String(), says)
+	second := launch(t, url)
+	second.stop()
+	require.NotContains(t, second.stderr.String(), "msg=migrating")
+	empty := launch(t, sqliteFile(t))
+	empty.stop()
+	require.NotContains(t, empty.stderr.String(), "msg=migrating")
+}
+
+// TestWaitingIsSaid: somebody holds a lock for longer than one likes to look at nothing.
+func TestWaitingIsSaid(t *testing.T) {
+	t.Parallel()
+	url, _ := deployed(0).load(t)
+	conn := connect(t, url)
+	tx, err := conn.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "LOCK TABLE customer IN ROW EXCLUSIVE MODE")
+	require.NoError(t, err)
+	var said lockedBuffer
+	cmd := exec.Command(binary, "migrate", "up", "-db", url) //nolint:gosec,noctx // our own binary; waited for
+	cmd.Env, cmd.Stderr = cleanEnv(), &said
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool { return strings.Contains(said.String(), "still waiting after ") }, time.Minute, 10*time.Millisecond)
+	require.NoError(t, tx.Rollback(t.Context()))
+	require.NoError(t, cmd.Wait())
 }

@@ -27,9 +27,12 @@ func (s *Storage) Plan(ctx context.Context) (migration.Plan, error) {
 		}
 		return plan, s.Explain(p.err)
 	}
-	if len(plan.Steps) > 0 && plan.State != migration.Empty {
-		p.look()
-		plan.Findings = p.findings
+	if len(plan.Steps) > 0 {
+		p.lookAtRights()
+		if plan.State != migration.Empty {
+			p.look()
+		}
+		plan.Findings = append(plan.Findings, p.findings...)
 	}
 	return plan, s.Explain(p.err)
 }
@@ -168,6 +171,31 @@ func (p *planner) look() {
 	}
 	if p.has("sales_manager_assignment") {
 		p.lookAtAssignments()
+	}
+}
+
+// lookAtRights looks for what would stop whoever asks from migrating. Another user
+// may do that with psql.
+func (p *planner) lookAtRights() {
+	add := func(where, found, does string) {
+		p.findings = append(p.findings, migration.Finding{Where: where, Found: found, Does: does})
+	}
+	if scalar[bool](p, "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'") {
+		add("the server", "it takes no writes from this user", "fails at the first step")
+	}
+	if !scalar[bool](p, "SELECT COALESCE(has_schema_privilege(current_schema(), 'CREATE'), FALSE)") {
+		add("the schema "+scalar[string](p, "SELECT COALESCE(current_schema(), 'of the search_path')"), "this user may create nothing in it", "fails at the first step")
+	}
+	for _, table := range []string{"customer", "user", "customer_status", "user_role", "sales_manager_assignment", "sales_manager_counter"} {
+		if !p.has(table) {
+			continue
+		}
+		relation := p.names.Relation(table)
+		if !scalar[bool](p, "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass($1)", relation) {
+			add(p.names.Shown(table), "this user does not own it", "fails where it is to get columns or triggers")
+		} else if owner := scalar[string](p, "SELECT CASE WHEN u.rolsuper AND NOT o.rolsuper THEN o.rolname ELSE '' END FROM pg_class AS c JOIN pg_roles AS o ON o.oid = c.relowner, pg_roles AS u WHERE c.oid = to_regclass($1) AND u.rolname = current_user", relation); owner != "" && table == "customer" {
+			add(p.names.Shown(table), "its owner is "+owner+", and this user is a superuser", "triggers run with the rights of this user: better migrate as "+owner)
+		}
 	}
 }
 
