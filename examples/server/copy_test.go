@@ -171,8 +171,8 @@ func TestCopyProgressHasABarForEachTable(t *testing.T) {
 // TestRollbackOfAllThereIs: where nothing would be left, only -force goes on.
 func TestRollbackOfAllThereIs(t *testing.T) {
 	onBoth(t, func(t *testing.T, db string) {
-		if strings.HasPrefix(db, "sqlite:") {
-			require.NoError(t, os.WriteFile(strings.TrimPrefix(db, "sqlite:"), nil, 0o600))
+		if path, ok := strings.CutPrefix(db, "sqlite:"); ok {
+			require.NoError(t, os.WriteFile(path, nil, 0o600))
 		}
 		require.Equal(t, "Nothing of cims is here to be taken away.\n", migrated(t, db, "rollback"))
 		migrated(t, db, "up")

@@ -125,8 +125,13 @@ func (n names) entryProblems(ctx context.Context, conn sqlstore.Conn) (problems 
 
 // timeColumns are those that this library reads, where they are there.
 var timeColumns = []struct{ table, column string }{
-	{"customer", "created_at"}, {"customer", "updated_at"}, {"sales_manager_assignment", "assigned_at"},
-	{"customer_status", "created_at"}, {"customer_status", "updated_at"}, {"user_role", "created_at"}, {"user_role", "updated_at"},
+	{"customer", "created_at"},
+	{"customer", "updated_at"},
+	{"sales_manager_assignment", "assigned_at"},
+	{"customer_status", "created_at"},
+	{"customer_status", "updated_at"},
+	{"user_role", "created_at"},
+	{"user_role", "updated_at"},
 }
 
 // timeProblems are times that can't be told: there is no infinity in Go, and no
