@@ -11,6 +11,7 @@ import (
 	"github.com/cimskit/cims/internal/legacy"
 	"github.com/cimskit/cims/internal/pgtest"
 	"github.com/cimskit/cims/storage/migration"
+	"github.com/cimskit/cims/storage/postgres"
 )
 
 // TestFillWaitsForTheOlderProgram has it make a lead's assignment active again
@@ -142,6 +143,21 @@ func TestEntriesOfTheOlderProgram(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, lead.StatusName)
 	}
+	// What it adds or renames later is found as well, and refused for nothing.
+	_, err = conn.Exec(ctx, `INSERT INTO customer_status (name, display_name) VALUES ('Much Later', 'Later'), ('CONTACTED', 'Again');
+		UPDATE customer_status SET name = 'NOBODY knows', display_name = 'Still' WHERE name = 'nobody_knows'; UPDATE customer SET status_name = 'much LATER' WHERE id = 4`)
+	require.NoError(t, err)
+	lead, err := crm.Customer(ctx, us, 4)
+	require.NoError(t, err)
+	require.Equal(t, "much_later", lead.StatusName)
+	lead, err = crm.Customer(ctx, us, 1)
+	require.NoError(t, err)
+	require.Equal(t, "nobody_knows", lead.StatusName)
+	verifiedButForOthers(t, store)
+	_, err = conn.Exec(ctx, `UPDATE customer SET status_name = NULL WHERE id = 4; UPDATE customer_status SET display_name = 'Who knows' WHERE name = 'nobody_knows';
+		DELETE FROM customer_status WHERE name IN ('much_later', 'CONTACTED')`)
+	require.NoError(t, err)
+
 	users, err := crm.Users(ctx, us, cims.UserFilter{Role: "team_lead"}, cims.PageRequest{})
 	require.NoError(t, err)
 	require.Len(t, users.Items, 1)
@@ -209,11 +225,17 @@ func TestImpossibleAssignments(t *testing.T) {
 	require.EqualValues(t, 3, ownerOf(lead))
 	_, err = conn.Exec(ctx, "DELETE FROM customer WHERE id = 5")
 	require.NoError(t, err)
-	report, err = store.Verify(ctx, true)
-	require.NoError(t, err)
-	require.True(t, report.OK(), report)
+	verifiedButForOthers(t, store)
 	require.NoError(t, crm.Close(ctx))
 	require.NoError(t, store.Rollback(ctx, false))
+}
+
+// verifiedButForOthers is verified where others have been at work.
+func verifiedButForOthers(t *testing.T, store *postgres.Storage) {
+	t.Helper()
+	report, err := store.Verify(t.Context(), true)
+	require.NoError(t, err)
+	require.True(t, report.OK(), report)
 }
 
 func TestEntriesHaveToBeUnique(t *testing.T) {
@@ -281,7 +303,5 @@ func TestTimesThatAreNone(t *testing.T) {
 		require.WithinDuration(t, time.Now(), lead.CreatedAt, time.Hour)
 	}
 	require.NoError(t, crm.Close(ctx))
-	report, err := store.Verify(ctx, true)
-	require.NoError(t, err)
-	require.True(t, report.OK(), report)
+	verifiedButForOthers(t, store)
 }

@@ -113,16 +113,16 @@ const endRollback = `
 	DECLARE
 		gone RECORD;
 	BEGIN
+		FOR gone IN SELECT tgname, tgrelid FROM pg_trigger WHERE tgname LIKE 'cims\_%' AND NOT tgisinternal
+			AND tgrelid IN (SELECT cims_relation(name) FROM unnest(ARRAY['customer', 'user', 'sales_manager_assignment', 'customer_status', 'user_role']) AS t (name))
+		LOOP
+			EXECUTE format('DROP TRIGGER %I ON %s', gone.tgname, gone.tgrelid::regclass);
+		END LOOP;
 		FOR gone IN SELECT DISTINCT split_part(table_name, '.', 1) AS name FROM cims_replaced_name LOOP
 			EXECUTE format('UPDATE %1$I AS e SET is_system = CAST(r.old_name AS BOOLEAN) FROM cims_replaced_name AS r WHERE r.table_name = %2$L AND r.row_id = e.id',
 				gone.name, gone.name || '.is_system');
 			EXECUTE format('UPDATE %1$I AS e SET name = r.old_name FROM cims_replaced_name AS r WHERE r.table_name = %1$L AND r.row_id = e.id AND r.new_name = e.name
 				AND NOT EXISTS (SELECT 1 FROM %1$I AS t WHERE t.name = r.old_name)', gone.name);
-		END LOOP;
-		FOR gone IN SELECT tgname, tgrelid FROM pg_trigger WHERE tgname LIKE 'cims\_%' AND NOT tgisinternal
-			AND tgrelid IN (cims_relation('customer'), cims_relation('user'), cims_relation('sales_manager_assignment'))
-		LOOP
-			EXECUTE format('DROP TRIGGER %I ON %s', gone.tgname, gone.tgrelid::regclass);
 		END LOOP;
 		ALTER TABLE sales_manager_assignment DROP CONSTRAINT IF EXISTS cims_assignment_customer, DROP CONSTRAINT IF EXISTS cims_assignment_user;
 		DROP INDEX IF EXISTS cims_assignment_unique;

@@ -74,6 +74,19 @@ BEGIN
 	RETURN NEW;
 END $$;
 
+-- An entry of theirs gets the one form of names, unless another has it: it is not
+-- refused for that.
+CREATE FUNCTION cims_entry_named() RETURNS TRIGGER LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+	taken BOOLEAN;
+BEGIN
+	EXECUTE format('SELECT EXISTS (SELECT 1 FROM %I WHERE name = $1 AND id <> $2)', TG_TABLE_NAME) INTO taken USING cims_name(NEW.name), NEW.id;
+	IF NOT taken THEN
+		NEW.name := cims_name(NEW.name);
+	END IF;
+	RETURN NEW;
+END $$;
+
 -- A customer of theirs has no sales manager yet.
 CREATE FUNCTION cims_foreign_customer() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
 BEGIN
@@ -212,6 +225,12 @@ BEGIN
 	END IF;
 	CREATE TRIGGER cims_created_when BEFORE INSERT OR UPDATE OF {customer.created_at} ON {customer}
 		FOR EACH ROW WHEN (NEW.{customer.created_at} < '0001-01-01' OR NEW.{customer.created_at} >= '10000-01-01') EXECUTE FUNCTION cims_created();
+	FOR row_type IN SELECT e.name FROM (VALUES ('customer_status'), ('user_role')) AS e (name)
+		WHERE NOT EXISTS (SELECT 1 FROM cims_added AS a WHERE a.kind = 'table' AND a.table_name = e.name)
+	LOOP
+		EXECUTE format('CREATE TRIGGER cims_entry_named BEFORE INSERT OR UPDATE OF name ON %I
+			FOR EACH ROW WHEN (NEW.name <> cims_name(NEW.name)) EXECUTE FUNCTION cims_entry_named()', row_type);
+	END LOOP;
 	-- What the older program's column says, if it has one: of a row of the table,
 	-- and of the view, if there is one.
 	FOR row_type IN SELECT DISTINCT unnest(ARRAY['customer', '{customer}']) LOOP
