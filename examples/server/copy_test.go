@@ -80,6 +80,39 @@ func TestUnfinishedCopyIsNotServed(t *testing.T) {
 	})
 }
 
+// TestCopyLeavesAWrongTargetAsItIs: what is refused is not migrated either.
+func TestCopyLeavesAWrongTargetAsItIs(t *testing.T) {
+	t.Parallel()
+	from, _ := deployed(0).load(t)
+	migrated(t, from, "up")
+	wrong, _ := deployed(0).load(t)
+	conn := connect(t, wrong)
+	before := takePicture(t, conn)
+	_, stderr, err := command(t, t.TempDir(), nil, "migrate", "copy", "-from", from, "-to", wrong)
+	require.Error(t, err)
+	require.Contains(t, stderr, "the target of a copy has to be a new database")
+	before.requireSame(t, takePicture(t, conn), "before a copy that was refused, and after")
+
+	file := sqliteFile(t)
+	_, stderr, err = command(t, t.TempDir(), nil, "migrate", "copy", "-from", from, "-to", file)
+	require.Error(t, err)
+	require.Contains(t, stderr, `column "password" of table "user" holds data`)
+	require.Contains(t, stderr, `column "conversation_language" of table "customer" holds data`)
+	require.NoFileExists(t, strings.TrimPrefix(file, "sqlite:"))
+
+	for _, table := range []string{"customer", "user"} {
+		for _, column := range texts(t, connect(t, from), `SELECT column_name::text FROM information_schema.columns
+			WHERE table_schema = current_schema() AND table_name = $1 AND is_nullable = 'YES' AND column_name NOT IN ('status_name', 'role_name', 'is_active', 'role', 'username', 'notes')`, table) {
+			pgtest.Execute(t, from, fmt.Sprintf("ALTER TABLE %q DROP COLUMN %q", table, column))
+		}
+	}
+	pgtest.Execute(t, from, `ALTER TABLE "user" DROP COLUMN password`)
+	stdout, stderr, err := command(t, t.TempDir(), nil, "migrate", "copy", "-from", from, "-to", file)
+	require.NoError(t, err, stderr)
+	require.Contains(t, stdout, `Left behind: the column "status" of the table "customer": what counts is the name that is beside it`)
+	require.Contains(t, stdout, `Left behind: the table "message": it is not of cims`)
+}
+
 func TestMigrateRefuses(t *testing.T) {
 	for name, test := range map[string]struct {
 		args []string
@@ -91,6 +124,7 @@ func TestMigrateRefuses(t *testing.T) {
 		"without a target":         {[]string{"copy", "-from", "sqlite:a.db"}, "-to: want sqlite:PATH or postgres://"},
 		"with an argument":         {[]string{"copy", "a", "b"}, `unexpected argument "a"`},
 		"without the source there": {[]string{"copy", "-from", "sqlite:a.db", "-to", "sqlite:b.db"}, "-from: "},
+		"without any target":       {[]string{"copy", "-from", "sqlite:a.db"}, "and it is not given"},
 		"with a target's folder":   {[]string{"copy", "-from", "sqlite:a.db", "-to", "sqlite:none/b.db"}, "-to: there is no directory none"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -132,4 +166,18 @@ func TestCopyProgressHasABarForEachTable(t *testing.T) {
 	require.Contains(t, screen.String(), " 100 %  1000 of 1000 customer rows compared, ")
 	require.Equal(t, 1, strings.Count(screen.String(), "\033[K"))
 	require.Equal(t, map[string]int64{"customer": 1000}, progress.rows, fmt.Sprint(progress))
+}
+
+// TestRollbackOfAllThereIs: where nothing would be left, only -force goes on.
+func TestRollbackOfAllThereIs(t *testing.T) {
+	onBoth(t, func(t *testing.T, db string) {
+		if path, ok := strings.CutPrefix(db, "sqlite:"); ok {
+			require.NoError(t, os.WriteFile(path, nil, 0o600))
+		}
+		require.Equal(t, "Nothing of cims is here to be taken away.\n", migrated(t, db, "rollback"))
+		migrated(t, db, "up")
+		require.Contains(t, refused(t, db, "rollback"), "this would be lost: add -force to go on")
+		require.Contains(t, migrated(t, db, "rollback", "-force"), "Done: ")
+		require.Equal(t, "Nothing of cims is here to be taken away.\n", migrated(t, db, "rollback"))
+	})
 }

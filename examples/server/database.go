@@ -31,6 +31,8 @@ func databaseOf(flag, text string) (database, error) {
 	}
 	path, ok := strings.CutPrefix(text, "sqlite:")
 	switch {
+	case text == "":
+		return database{}, errors.New(flag + ": want sqlite:PATH or postgres://…, and it is not given")
 	case !ok || path == "": // the text is not repeated: it may hold a password
 		return database{}, errors.New(flag + ": want sqlite:PATH or postgres://…")
 	case strings.HasPrefix(path, "//"), strings.HasPrefix(path, "file:"):
@@ -39,7 +41,7 @@ func databaseOf(flag, text string) (database, error) {
 		return database{}, fmt.Errorf("%s: %s: want a file: nothing would stay in memory", flag, text)
 	}
 	folder := filepath.Dir(path)
-	if info, err := os.Stat(folder); err != nil || !info.IsDir() { //nolint:gosec // the path of whoever runs the program
+	if info, err := os.Stat(folder); err != nil || !info.IsDir() {
 		return database{}, fmt.Errorf("%s: there is no directory %s", flag, folder)
 	}
 	return database{text, path, flag}, nil
@@ -94,7 +96,7 @@ func (d database) use(ctx context.Context) (transfer.Storage, error) {
 		return nil, err
 	}
 	if err := store.Ready(ctx); err != nil {
-		return nil, fmt.Errorf("%s: the database is not ready: %w", d.flag, errors.Join(err, store.Close()))
+		return nil, fmt.Errorf("%s: the database is not ready, as server migrate up would make it: %w", d.flag, errors.Join(err, store.Close()))
 	}
 	return store, nil
 }

@@ -25,6 +25,8 @@ import (
 	"github.com/mattn/go-isatty"
 
 	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/storage/migration"
+	"github.com/cimskit/cims/storage/transfer"
 )
 
 func main() {
@@ -90,7 +92,7 @@ func start(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 			return err
 		}
 	}
-	if err := store.Migrate(ctx); err != nil {
+	if err := prepare(ctx, store, log); err != nil {
 		return err
 	}
 	crm, err := cims.New(store, &cims.Config{Logger: log})
@@ -126,6 +128,27 @@ func start(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 		return err
 	}
 	return serve(ctx, listener, handler, log)
+}
+
+// prepare migrates the database. Where somebody else's tables are in it, that is
+// said: it may have been named by mistake.
+func prepare(ctx context.Context, store transfer.Storage, log *slog.Logger) error {
+	if m, ok := store.(mover); ok {
+		left, err := m.Pending(ctx)
+		if err != nil {
+			return err
+		}
+		if left > 0 {
+			plan, err := m.Plan(ctx)
+			if err != nil {
+				return err
+			}
+			if plan.State != migration.Empty {
+				log.Info("migrating", "database", plan.State, "steps", left, "back", "server migrate rollback")
+			}
+		}
+	}
+	return store.Migrate(ctx)
 }
 
 func closing(log *slog.Logger, what string, closeIt func() error) {

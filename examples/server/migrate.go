@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/cimskit/cims/storage/transfer"
@@ -14,11 +15,11 @@ import (
 const (
 	usageMigrate = `Moves a database over to cims, and back; or to another place.
 
-  server migrate plan -db URL                  says what up would do, and changes nothing
-  server migrate up -db URL                    does it, while others go on writing
-  server migrate sql -db URL                   prints what up would do for psql
-  server migrate verify -db URL                compares what is there with what was
-  server migrate rollback -db URL              takes away what up has added
+  server migrate plan [-db URL]                says what up would do, and changes nothing
+  server migrate up [-db URL]                  does it, while others go on writing
+  server migrate sql [-db URL]                 prints what up would do for psql
+  server migrate verify [-db URL]              compares what is there with what was
+  server migrate rollback [-db URL]            takes away what up has added
   server migrate copy -from URL -to URL        moves everything to another database
 `
 	usageMigrateCopy = `Moves everything to another database, and compares both.
@@ -85,14 +86,11 @@ func migrateCopy(ctx context.Context, args []string, stdout, stderr io.Writer) (
 		return err
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	to, err := s.to.create(ctx)
+	to, left, err := s.prepare(ctx, from)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	if err := to.Migrate(ctx); err != nil && !errors.Is(err, transfer.ErrUnfinished) {
-		return fmt.Errorf("-to: %w", err)
-	}
 
 	begin := time.Now()
 	progress := copyProgress{bar: progressBar{to: stderr}, rows: map[string]int64{}, drawn: isTerminal(stderr)}
@@ -104,6 +102,9 @@ func migrateCopy(ctx context.Context, args []string, stdout, stderr io.Writer) (
 	case err != nil:
 		return err
 	}
+	for _, what := range left {
+		fmt.Fprintln(stdout, "Left behind:", what)
+	}
 	var rows int64
 	for _, n := range progress.rows {
 		rows += n
@@ -111,6 +112,26 @@ func migrateCopy(ctx context.Context, args []string, stdout, stderr io.Writer) (
 	_, err = fmt.Fprintf(stdout, "%d rows of %d tables copied to %s and found equal, in %s\n",
 		rows, len(progress.rows), s.to.shown(), time.Since(begin).Round(time.Millisecond))
 	return err
+}
+
+// prepare opens what is copied to and migrates it; if it can't be copied to, it is
+// left as it is, and a file that is new is none.
+func (s migrateCopySettings) prepare(ctx context.Context, from transfer.Storage) (to transfer.Storage, left []string, err error) {
+	_, missing := os.Stat(s.to.path)
+	if to, err = s.to.create(ctx); err != nil {
+		return nil, nil, err
+	}
+	if left, err = transfer.Check(ctx, from, to); err != nil {
+		err = errors.Join(err, to.Close())
+		if s.to.path != "" && missing != nil {
+			err = errors.Join(err, os.Remove(s.to.path))
+		}
+		return nil, nil, err
+	}
+	if err := to.Migrate(ctx); err != nil && !errors.Is(err, transfer.ErrUnfinished) {
+		return nil, nil, fmt.Errorf("-to: %w", errors.Join(err, to.Close()))
+	}
+	return to, left, nil
 }
 
 // copyProgress draws a bar for each table that is copied, and again for each

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -93,9 +94,11 @@ func TestThereAndBack(t *testing.T) {
 				worked := takePicture(t, conn)
 				says := refused(t, url, "rollback")
 				require.Contains(t, says, "2 customers are in the status “trial”")
+				require.Contains(t, says, "2 users have the role “sales_manager”")
+				require.Contains(t, says, "5 leads have a sales manager, and the older program has no place for that")
 				require.Contains(t, says, "-force")
 				worked.requireSame(t, takePicture(t, conn), "a rollback that refuses changes nothing")
-				migrated(t, url, "rollback", "-force")
+				require.Contains(t, migrated(t, url, "rollback", "-force"), "5 leads have a sales manager", "it says so then, too")
 			}
 			before.requireAway(t, conn, customers, users)
 			require.Equal(t, count, value[int64](t, conn, "SELECT count(*) FROM customer"), "leads of ours stay")
@@ -213,22 +216,33 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		// others: the older program may do it while both are at work.
 		others bool
 	}{
-		"a customer deleted":           {"DELETE FROM customer WHERE id = 7", `\bcustomer`, true},
-		"a phone number changed":       {"UPDATE customer SET phone_number = '+1' WHERE id = 7", `\bcustomer`, true},
-		"a time changed":               {"UPDATE customer SET created_at = created_at + INTERVAL '1 microsecond' WHERE id = 7", `\bcustomer`, true},
-		"a note gone":                  {"UPDATE customer SET notes = NULL WHERE id = 3", `\bcustomer`, true},
-		"a user's name changed":        {`UPDATE "user" SET name = 'X' WHERE id = 12`, `\buser`, true},
-		"a customer deleted unnoticed": {anySession("DELETE FROM customer WHERE id = 7"), `\bcustomer`, false},
-		"a history row deleted":        {"DELETE FROM customer_status_history WHERE customer_id = 7", "history", false},
-		"a history row changed":        {"UPDATE customer_status_history SET to_status = 'on_hold' WHERE customer_id = 7", "history", false},
-		"a count changed":              {"UPDATE sales_manager_rotation SET assigned_leads_count = assigned_leads_count + 1 WHERE sales_manager_id = 4", "(?i)number|count", false},
-		"an unassigned lead forgotten": {"DELETE FROM cims_unassigned WHERE customer_id = (SELECT min(customer_id) FROM cims_unassigned)", "(?i)unassigned|without", false},
-		"an assigned lead listed":      {"INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting) SELECT id, created_at AT TIME ZONE 'UTC', FALSE FROM customer WHERE id = 1", "(?i)unassigned|without", false},
-		"a status that is no entry":    {anySession("UPDATE customer SET status_name = 'nonsense' WHERE id = 7"), "nonsense|(?i)status", false},
-		"no status":                    {anySession("UPDATE customer SET status_name = NULL WHERE id = 7"), "(?i)status", false},
-		"a role that is no entry":      {anySession(`UPDATE "user" SET role_name = 'nonsense' WHERE id = 12`), "nonsense|(?i)role", false},
-		"an assignment gone unnoticed": {anySession("DELETE FROM sales_manager_assignment WHERE customer_id = 1"), "(?i)assignment|count|unassigned", false},
-		"a table of ours gone":         {"DROP TABLE assignment_history", "assignment_history", false},
+		"a customer deleted":            {"DELETE FROM customer WHERE id = 7", `\bcustomer`, true},
+		"a phone number changed":        {"UPDATE customer SET phone_number = '+1' WHERE id = 7", `\bcustomer`, true},
+		"a time changed":                {"UPDATE customer SET created_at = created_at + INTERVAL '1 microsecond' WHERE id = 7", `\bcustomer`, true},
+		"a note gone":                   {"UPDATE customer SET notes = NULL WHERE id = 3", `\bcustomer`, true},
+		"a user's name changed":         {`UPDATE "user" SET name = 'X' WHERE id = 12`, `\buser`, true},
+		"a customer deleted unnoticed":  {anySession("DELETE FROM customer WHERE id = 7"), `\bcustomer`, false},
+		"a history row deleted":         {"DELETE FROM customer_status_history WHERE customer_id = 7", "history", false},
+		"a history row changed":         {"UPDATE customer_status_history SET to_status = 'on_hold' WHERE customer_id = 7", "history", false},
+		"a count changed":               {"UPDATE sales_manager_rotation SET assigned_leads_count = assigned_leads_count + 1 WHERE sales_manager_id = 4", "(?i)number|count", false},
+		"an unassigned lead forgotten":  {"DELETE FROM cims_unassigned WHERE customer_id = (SELECT min(customer_id) FROM cims_unassigned)", "(?i)unassigned|without", false},
+		"an assigned lead listed":       {"INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting) SELECT id, created_at AT TIME ZONE 'UTC', FALSE FROM customer WHERE id = 1", "(?i)unassigned|without", false},
+		"a status that is no entry":     {anySession("UPDATE customer SET status_name = 'nonsense' WHERE id = 7"), "nonsense|(?i)status", false},
+		"no status":                     {anySession("UPDATE customer SET status_name = NULL WHERE id = 7"), "(?i)status", false},
+		"a role that is no entry":       {anySession(`UPDATE "user" SET role_name = 'nonsense' WHERE id = 12`), "nonsense|(?i)role", false},
+		"an assignment gone unnoticed":  {anySession("DELETE FROM sales_manager_assignment WHERE customer_id = 1"), "(?i)assignment|count|unassigned", false},
+		"a table of ours gone":          {"DROP TABLE assignment_history", "assignment_history", false},
+		"a column of theirs gone":       {"ALTER TABLE customer DROP COLUMN notes", `customer\.notes`, false},
+		"a column of ours gone":         {"ALTER TABLE customer DROP COLUMN cims_version CASCADE", `column customer\.cims_version`, false},
+		"a column of our table gone":    {"ALTER TABLE cims_unassigned DROP COLUMN due_at", `column cims_unassigned\.due_at`, false},
+		"a column added to theirs gone": {"ALTER TABLE sales_manager_counter DROP COLUMN turn", `column sales_manager_counter\.turn`, false},
+		"a trigger's function replaced": {"CREATE OR REPLACE FUNCTION cims_foreign_status() RETURNS TRIGGER LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'", "function cims_foreign_status", false},
+		"a function with less rights":   {"ALTER FUNCTION cims_foreign_status() SECURITY INVOKER", "function cims_foreign_status", false},
+		"the counter gone":              {"DELETE FROM sales_manager_counter", "sales_manager_counter is empty", false},
+		"a CEO without permissions":     {"UPDATE user_role SET permissions = '' WHERE name = 'ceo'", "the CEO's permission users:write", false},
+		"a CEO without one":             {"UPDATE user_role SET permissions = replace(permissions, ' leads:write ', ' ') WHERE name = 'ceo'", "the CEO's permission leads:write$", false},
+		"a system status that is none":  {"UPDATE customer_status SET is_system = FALSE WHERE name = 'finished'", "the status finished", false},
+		"a system role that is gone":    {anySession("DELETE FROM user_role WHERE name = 'sales_manager'"), "the role sales_manager", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -429,8 +443,55 @@ func TestRollbackOfNothing(t *testing.T) {
 			url, _ := older.load(t)
 			conn := connect(t, url)
 			before := takePicture(t, conn)
-			migrated(t, url, "rollback")
+			require.Equal(t, "Nothing of cims is here to be taken away.\n", migrated(t, url, "rollback"))
 			before.requireSame(t, takePicture(t, conn), "a rollback of nothing")
 		})
 	}
+}
+
+// TestMigrateUsesTheServersDatabase: where none is named, it is the environment's,
+// as it is for the server.
+func TestMigrateUsesTheServersDatabase(t *testing.T) {
+	t.Parallel()
+	url, _ := deployed(0).load(t)
+	for _, args := range [][]string{{"plan"}, {"up"}, {"verify"}, {"rollback"}} {
+		stdout, stderr, err := command(t, t.TempDir(), []string{"CIMS_DATABASE_URL=" + url}, append([]string{"migrate"}, args...)...)
+		require.NoError(t, err, stderr)
+		require.NotEmpty(t, stdout)
+	}
+	require.Contains(t, refused(t, url, "verify"), "21 steps are left to do: migrate up does them")
+}
+
+// TestTheServerSaysThatItMigrates somebody else's tables, the first time.
+func TestTheServerSaysThatItMigrates(t *testing.T) {
+	t.Parallel()
+	url, _ := deployed(0).load(t)
+	const says = `msg=migrating database="the older program's database, migrated by itself" steps=21`
+	first := launch(t, url)
+	first.stop()
+	require.Contains(t, first.stderr.String(), says)
+	second := launch(t, url)
+	second.stop()
+	require.NotContains(t, second.stderr.String(), "msg=migrating")
+	empty := launch(t, sqliteFile(t))
+	empty.stop()
+	require.NotContains(t, empty.stderr.String(), "msg=migrating")
+}
+
+// TestWaitingIsSaid: somebody holds a lock for longer than one likes to look at nothing.
+func TestWaitingIsSaid(t *testing.T) {
+	t.Parallel()
+	url, _ := deployed(0).load(t)
+	conn := connect(t, url)
+	tx, err := conn.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), "LOCK TABLE customer IN ROW EXCLUSIVE MODE")
+	require.NoError(t, err)
+	var said lockedBuffer
+	cmd := exec.Command(binary, "migrate", "up", "-db", url) //nolint:gosec,noctx // our own binary; waited for
+	cmd.Env, cmd.Stderr = cleanEnv(), &said
+	require.NoError(t, cmd.Start())
+	require.Eventually(t, func() bool { return strings.Contains(said.String(), "still waiting after ") }, time.Minute, 10*time.Millisecond)
+	require.NoError(t, tx.Rollback(t.Context()))
+	require.NoError(t, cmd.Wait())
 }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/cimskit/cims"
@@ -18,19 +19,21 @@ type mover interface {
 	Plan(ctx context.Context) (migration.Plan, error)
 	MigrateWithProgress(ctx context.Context, progress func(migration.Progress)) error
 	Verify(ctx context.Context, whileRunning bool) (migration.Report, error)
+	Begun(ctx context.Context) (bool, error)
+	Pending(ctx context.Context) (int, error)
 	Rollback(ctx context.Context, force bool) error
 }
 
 var usagesMigrate = map[string]string{
 	"plan": `Says what a migration would do, and what it found that is odd. Changes nothing.
 
-  server migrate plan -db URL
+  server migrate plan [-db URL]
 
 Flags:
 `,
 	"up": `Adds what cims needs to a database, while its other programs go on writing.
 
-  server migrate up -db URL
+  server migrate up [-db URL]
 
 Interrupted, the same command goes on where it was.
 
@@ -44,13 +47,13 @@ Flags:
 `,
 	"verify": `Compares a database with what it was before the migration, and with itself.
 
-  server migrate verify [-while-running] -db URL
+  server migrate verify [-while-running] [-db URL]
 
 Flags:
 `,
 	"rollback": `Takes away what the migration has added. Make a backup first.
 
-  server migrate rollback [-force] -db URL
+  server migrate rollback [-force] [-db URL]
 
 Flags:
 `,
@@ -60,7 +63,7 @@ Flags:
 func migrateHere(ctx context.Context, command string, args []string, stdout, stderr io.Writer) (err error) {
 	var running, force bool
 	flags := flag.NewFlagSet("server migrate "+command, flag.ContinueOnError)
-	db := flags.String("db", defaultDatabase, "database `URL`: sqlite:PATH or postgres://…")
+	db := databaseFlag(flags)
 	switch command {
 	case "verify":
 		flags.BoolVar(&running, "while-running", false, "other programs go on writing: what they have changed is no fault")
@@ -108,7 +111,9 @@ func migrateHere(ctx context.Context, command string, args []string, stdout, std
 func migrateUp(ctx context.Context, store mover, stdout, stderr io.Writer) error {
 	begin := time.Now()
 	steps := stepProgress{to: stderr, drawn: isTerminal(stderr)}
+	stop := steps.watch()
 	err := store.MigrateWithProgress(ctx, steps.show)
+	stop()
 	steps.clear()
 	switch {
 	case ctx.Err() != nil:
@@ -127,12 +132,47 @@ func migrateUp(ctx context.Context, store mover, stdout, stderr io.Writer) error
 type stepProgress struct {
 	to    io.Writer
 	drawn bool
+
+	mu    sync.Mutex
 	step  string
+	done  int64
+	since time.Time // of when it came so far
 	count int
 	bar   *progressBar
 }
 
+// patience is how long nothing may happen before that is said.
+const patience = 5 * time.Second
+
+// watch says when it has to wait, until it is told to stop.
+func (s *stepProgress) watch() (stop func()) {
+	s.since = time.Now()
+	ended, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-ended:
+				return
+			case <-time.After(patience):
+				s.mu.Lock()
+				if waited := time.Since(s.since); waited >= patience {
+					s.clear()
+					fmt.Fprintf(s.to, "still waiting after %s: a lock or a long transaction of somebody else may be in the way\n", waited.Round(time.Second))
+				}
+				s.mu.Unlock()
+			}
+		}
+	}()
+	return func() { close(ended); <-stopped }
+}
+
 func (s *stepProgress) show(p migration.Progress) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p.Step != s.step || p.Done != s.done {
+		s.since, s.done = time.Now(), p.Done
+	}
 	if p.Step != s.step {
 		s.clear()
 		s.step, s.count, s.bar = p.Step, s.count+1, nil
@@ -168,6 +208,13 @@ func migrateSQL(ctx context.Context, store mover, stdout io.Writer) error {
 }
 
 func migrateVerify(ctx context.Context, store mover, running bool, stdout io.Writer) error {
+	left, err := store.Pending(ctx)
+	if err != nil {
+		return err
+	}
+	if left > 0 {
+		return fmt.Errorf("migrate verify: %d steps are left to do: migrate up does them", left)
+	}
 	report, err := store.Verify(ctx, running)
 	if err != nil {
 		return err
@@ -182,12 +229,22 @@ func migrateVerify(ctx context.Context, store mover, running bool, stdout io.Wri
 }
 
 func migrateRollback(ctx context.Context, store mover, force bool, stdout io.Writer) error {
-	err := store.Rollback(ctx, force)
+	if begun, err := store.Begun(ctx); err != nil || !begun {
+		if err == nil {
+			_, err = fmt.Fprintln(stdout, "Nothing of cims is here to be taken away.")
+		}
+		return err
+	}
+	err := store.Rollback(ctx, false) // which lists what would be lost, also where it may be
 	if refused, ok := errors.AsType[*migration.RefusedError](err); ok {
 		for _, reason := range refused.Reasons {
 			fmt.Fprintln(stdout, reason)
 		}
-		return errors.New("migrate rollback: this would be lost: add -force to go on")
+		if !force {
+			return errors.New("migrate rollback: this would be lost: add -force to go on")
+		}
+		fmt.Fprintln(stdout, "This is lost, as -force says.")
+		err = store.Rollback(ctx, true)
 	}
 	if err == nil {
 		_, err = fmt.Fprintln(stdout, "Done: the database is as it would be without cims.")

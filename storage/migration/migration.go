@@ -18,6 +18,8 @@ const (
 	EnumOnly State = "the older program's database"                     // with enums for statuses and roles
 	Deployed State = "the older program's database, migrated by itself" // and with names beside them
 	Current  State = "migrated"                                         // nothing is left to do
+	// Unfinished is the target of a copy: nothing but that copy may go on with it.
+	Unfinished State = "an unfinished copy of another database"
 )
 
 // Plan is what a migration would do. Making one changes nothing.
@@ -99,9 +101,12 @@ func (e *RefusedError) Error() string {
 func (p Plan) String() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "This is %s.\n", p.State)
-	if len(p.Steps) == 0 {
+	switch {
+	case p.State == Unfinished:
+		text.WriteString("\nRun the copy again to finish it.\n")
+	case len(p.Steps) == 0:
 		text.WriteString("\nNothing is left to do.\n")
-	} else {
+	default:
 		text.WriteString("\nTo do:\n")
 	}
 	for _, step := range p.Steps {

@@ -21,12 +21,20 @@ func (n names) copying() sqlstore.Copying {
 		ByteOrder: ` COLLATE "C"`,
 		LastID:    n.lastID,
 		Loaded:    n.loaded,
+		Tables:    n.tables,
 		EmptyAudit: func(ctx context.Context, conn bun.IConn) error {
 			_, err := conn.ExecContext(ctx, `ALTER TABLE cims_audit DISABLE TRIGGER cims_audit_kept;
 				DELETE FROM cims_audit; ALTER TABLE cims_audit ENABLE ALWAYS TRIGGER cims_audit_kept`)
 			return err
 		},
 	}
+}
+
+// tables are those of the schema that is first on the search_path.
+func (n names) tables(ctx context.Context, conn bun.IConn) (list []string, err error) {
+	err = n.scanAll(ctx, sqlstore.SQL{IConn: conn}, `SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition
+		AND relnamespace = to_regnamespace(quote_ident(current_schema())) ORDER BY relname`, &list)
+	return list, err
 }
 
 func snapshot(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {

@@ -7,9 +7,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/internal/legacy"
 	"github.com/cimskit/cims/internal/pgtest"
 	"github.com/cimskit/cims/storage/migration"
+	"github.com/cimskit/cims/storage/postgres"
 )
 
 // TestFillWaitsForTheOlderProgram has it make a lead's assignment active again
@@ -52,4 +54,254 @@ func TestFillWaitsForTheOlderProgram(t *testing.T) {
 	var unassigned bool
 	require.NoError(t, older.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM cims_unassigned WHERE customer_id = $1)", last).Scan(&unassigned))
 	require.False(t, unassigned, "it has a sales manager")
+}
+
+// TestASettingThatIsNone has the older program work under a time of grace that
+// is none: that is no reason to refuse its lead.
+func TestASettingThatIsNone(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), pgtest.URL(t)
+	pgtest.Execute(t, url, legacy.Deployed)
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+	require.NoError(t, store.Migrate(ctx))
+	older := connect(t, url)
+	for grace, want := range map[string]time.Duration{
+		"five minutes": time.Minute, "5 minutes": 5 * time.Minute, "": time.Minute, "900000 years": time.Minute, "00:00:00:00": time.Minute, "10s": 10 * time.Second,
+	} {
+		var seconds int
+		_, err := older.Exec(ctx, "SELECT set_config('cims.grace', $1, FALSE)", grace)
+		require.NoError(t, err)
+		require.NoError(t, older.QueryRow(ctx, `WITH lead AS (
+				INSERT INTO customer (full_name, platform, phone_number, status, created_at) VALUES ('Lead', 'site', '1', 'contacted', now()) RETURNING id
+			) SELECT id FROM lead`).Scan(new(int64)), grace)
+		require.NoError(t, older.QueryRow(ctx, "SELECT round(EXTRACT(epoch FROM due_at - now()))::int FROM cims_unassigned ORDER BY customer_id DESC LIMIT 1").Scan(&seconds))
+		require.InDelta(t, want.Seconds(), seconds, 3, grace)
+	}
+}
+
+// TestEntriesOfTheOlderProgram: whatever its entries are called, names find them,
+// and a rollback calls them so again.
+func TestEntriesOfTheOlderProgram(t *testing.T) {
+	t.Parallel()
+	ctx, url, us := t.Context(), pgtest.URL(t), cims.System("test")
+	pgtest.Execute(t, url, legacy.Deployed+`
+		INSERT INTO customer_status (name, display_name, color, "order", is_active, is_system) VALUES
+			('Nobody Knows', 'Who knows', '#123456', 9, TRUE, FALSE), ('Contacted', 'Beside it', NULL, 9, TRUE, FALSE),
+			('Twice Said', 'Once', NULL, 9, FALSE, FALSE), ('twice said', 'Twice', NULL, 9, TRUE, FALSE);
+		INSERT INTO user_role (name, display_name, is_active) VALUES ('Team Lead', 'Leads a team', TRUE);
+		UPDATE customer_status SET name = 'Rejected', is_system = NULL WHERE name = 'rejected';
+		UPDATE user_role SET is_system = FALSE WHERE name = 'member';
+		UPDATE customer SET status_name = 'Nobody Knows' WHERE id = 1;
+		UPDATE customer SET status_name = 'Twice Said' WHERE id = 2;
+		UPDATE customer SET status_name = 'NOBODY KNOWS' WHERE id = 3;
+		UPDATE "user" SET role_name = 'Team Lead' WHERE id = 11;`)
+	conn := connect(t, url)
+	schema := schemaOf(t, url)
+	before := dump(t, conn, schema)
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+
+	plan, err := store.Plan(ctx)
+	require.NoError(t, err)
+	says := map[string]string{}
+	for _, f := range plan.Findings {
+		says[f.Where+": "+f.Found] = f.Does
+		require.NotContains(t, f.Does, "inactive entry nobody_knows")
+		require.NotContains(t, f.Does, "inactive entry team_lead")
+	}
+	for found, does := range map[string]string{
+		"customer_status.name: 1 rows are called “Nobody Knows”":                  "becomes nobody_knows",
+		"customer_status.name: 1 rows are called “Rejected”":                      "becomes rejected",
+		"customer_status.name: 1 rows are called “twice said”":                    "becomes twice_said",
+		"customer_status.name: 1 rows are called “Twice Said”":                    "stays as it is, and is not used: twice_said is",
+		"customer_status.name: 1 rows are called “Contacted”":                     "stays as it is, and is not used: contacted is",
+		"user_role.name: 1 rows are called “Team Lead”":                           "becomes team_lead",
+		"user_role.is_system: 1 rows are called like a system entry and are none": "becomes one, which can't be deleted",
+		"customer.status_name: 1 rows say “NOBODY KNOWS”":                         "becomes nobody_knows",
+	} {
+		require.Equal(t, does, says[found], "%s\n%s", found, plan)
+	}
+
+	require.NoError(t, store.Migrate(ctx))
+	verified(t, store)
+	crm, err := cims.New(store, nil)
+	require.NoError(t, err)
+	statuses, err := crm.Statuses(ctx, us, nil)
+	require.NoError(t, err)
+	shown := map[string]cims.Status{}
+	for _, status := range statuses {
+		shown[status.Name] = status
+	}
+	require.Equal(t, "Who knows", shown["nobody_knows"].DisplayName)
+	require.True(t, shown["nobody_knows"].Active)
+	require.Equal(t, "Twice", shown["twice_said"].DisplayName)
+	require.True(t, shown["rejected"].System)
+	require.NotContains(t, shown, "Nobody Knows")
+	for id, want := range map[int64]string{1: "nobody_knows", 2: "twice_said", 3: "nobody_knows"} {
+		lead, err := crm.Customer(ctx, us, id)
+		require.NoError(t, err)
+		require.Equal(t, want, lead.StatusName)
+	}
+	// What it adds or renames later is found as well, and refused for nothing.
+	_, err = conn.Exec(ctx, `INSERT INTO customer_status (name, display_name) VALUES ('Much Later', 'Later'), ('CONTACTED', 'Again');
+		UPDATE customer_status SET name = 'NOBODY knows', display_name = 'Still' WHERE name = 'nobody_knows'; UPDATE customer SET status_name = 'much LATER' WHERE id = 4`)
+	require.NoError(t, err)
+	lead, err := crm.Customer(ctx, us, 4)
+	require.NoError(t, err)
+	require.Equal(t, "much_later", lead.StatusName)
+	lead, err = crm.Customer(ctx, us, 1)
+	require.NoError(t, err)
+	require.Equal(t, "nobody_knows", lead.StatusName)
+	verifiedButForOthers(t, store)
+	_, err = conn.Exec(ctx, `UPDATE customer SET status_name = NULL WHERE id = 4; UPDATE customer_status SET display_name = 'Who knows' WHERE name = 'nobody_knows';
+		DELETE FROM customer_status WHERE name IN ('much_later', 'CONTACTED')`)
+	require.NoError(t, err)
+
+	users, err := crm.Users(ctx, us, cims.UserFilter{Role: "team_lead"}, cims.PageRequest{})
+	require.NoError(t, err)
+	require.Len(t, users.Items, 1)
+
+	require.NoError(t, crm.Close(ctx))
+	require.NoError(t, store.Rollback(ctx, false))
+	require.Equal(t, before, dump(t, conn, schema), "all is as it was")
+}
+
+// TestImpossibleAssignments: tables without keys hold what can't be. That is set
+// aside, can't come again, and is back after a rollback.
+func TestImpossibleAssignments(t *testing.T) {
+	t.Parallel()
+	ctx, url, us := t.Context(), pgtest.URL(t), cims.System("test")
+	pgtest.Execute(t, url, legacy.Deployed+`
+		ALTER TABLE sales_manager_assignment DROP CONSTRAINT uq_customer_assignment, DROP CONSTRAINT sales_manager_assignment_customer_id_fkey,
+			DROP CONSTRAINT sales_manager_assignment_sales_manager_id_fkey;
+		DELETE FROM sales_manager_assignment WHERE customer_id BETWEEN 1 AND 4;
+		INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active) VALUES
+			(999999, 3, NULL, TRUE), (1, 888888, '2025-01-02 03:04:05.678901', TRUE), (2, 3, now(), TRUE), (2, 4, now(), TRUE), (2, 6, now(), FALSE),
+			(3, 888888, now(), TRUE), (3, 3, now(), TRUE);`)
+	conn, schema := connect(t, url), schemaOf(t, url)
+	before := dump(t, conn, schema)
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+
+	plan, err := store.Plan(ctx)
+	require.NoError(t, err)
+	rows := map[string]int64{}
+	for _, f := range plan.Findings {
+		if strings.Contains(f.Does, "is set aside, and comes back with a rollback") {
+			rows[f.Found] = f.Rows
+		}
+	}
+	require.Equal(t, map[string]int64{
+		"1 rows are of a customer that is not there": 1, "2 rows are to a user who is not there": 2, "3 rows are of a lead that has another": 3,
+	}, rows)
+	require.Contains(t, plan.String(), "keys or a unique index are missing")
+
+	require.NoError(t, store.Migrate(ctx))
+	verified(t, store)
+	report, err := store.Verify(ctx, false)
+	require.NoError(t, err)
+	require.Contains(t, report.Notes, "5 rows of sales_manager_assignment are set aside, until a rollback")
+	crm, err := cims.New(store, nil)
+	require.NoError(t, err)
+	for id, want := range map[int64]int64{1: 0, 2: 4, 3: 3, 4: 0} {
+		lead, err := crm.Customer(ctx, us, id)
+		require.NoError(t, err)
+		require.Equal(t, want, ownerOf(lead))
+	}
+	require.NoError(t, crm.Close(ctx))
+	require.NoError(t, store.Rollback(ctx, false))
+	require.Equal(t, before, dump(t, conn, schema), "all is as it was")
+	require.NoError(t, store.Migrate(ctx))
+
+	crm, err = cims.New(store, nil)
+	require.NoError(t, err)
+	_, err = crm.Assign(ctx, us, 2, 6)
+	require.NoError(t, err)
+	_, err = conn.Exec(ctx, "INSERT INTO sales_manager_assignment (customer_id, sales_manager_id) VALUES (2, 3)")
+	require.NoError(t, err, "the older program has its own way to say so")
+	lead, err := crm.Customer(ctx, us, 2)
+	require.NoError(t, err)
+	require.EqualValues(t, 3, ownerOf(lead))
+	_, err = conn.Exec(ctx, "DELETE FROM customer WHERE id = 5")
+	require.NoError(t, err)
+	verifiedButForOthers(t, store)
+	require.NoError(t, crm.Close(ctx))
+	require.NoError(t, store.Rollback(ctx, false))
+}
+
+// verifiedButForOthers is verified where others have been at work.
+func verifiedButForOthers(t *testing.T, store *postgres.Storage) {
+	t.Helper()
+	report, err := store.Verify(t.Context(), true)
+	require.NoError(t, err)
+	require.True(t, report.OK(), report)
+}
+
+func TestEntriesHaveToBeUnique(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	pgtest.Execute(t, url, legacy.Deployed+"ALTER TABLE customer_status DROP CONSTRAINT customer_status_name_key")
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+	require.ErrorContains(t, store.Migrate(t.Context()), `customer_status: the column "name" has to be unique`)
+	plan, err := store.Plan(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "is refused: nothing is migrated", plan.Findings[0].Does)
+}
+
+func ownerOf(lead cims.Customer) int64 {
+	if lead.SalesManager == nil {
+		return 0
+	}
+	return lead.SalesManager.ID
+}
+
+// TestTimesThatAreNone: before anything is made they are refused, and named; what
+// the older program writes later gets the time of its writing.
+func TestTimesThatAreNone(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), pgtest.URL(t)
+	pgtest.Execute(t, url, legacy.Deployed+`
+		UPDATE customer SET created_at = 'infinity' WHERE id = 1;
+		UPDATE customer SET created_at = '0044-03-15 12:00:00 BC' WHERE id = 2;
+		UPDATE customer SET created_at = '10000-01-01' WHERE id = 3;
+		UPDATE sales_manager_assignment SET assigned_at = '-infinity' WHERE id = 4;`)
+	conn, schema := connect(t, url), schemaOf(t, url)
+	before := dump(t, conn, schema)
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+	plan, err := store.Plan(ctx)
+	require.NoError(t, err)
+	err = store.Migrate(ctx)
+	for _, found := range []string{
+		`customer: 3 rows hold a time in "created_at" that is none of the years 1 to 9999`,
+		`sales_manager_assignment: 1 rows hold a time in "assigned_at" that is none of the years 1 to 9999`,
+	} {
+		require.Contains(t, plan.String(), found)
+		require.ErrorContains(t, err, found)
+	}
+	require.Equal(t, before, dump(t, conn, schema))
+
+	_, err = conn.Exec(ctx, `UPDATE customer SET created_at = now() AT TIME ZONE 'UTC' WHERE id < 4; UPDATE sales_manager_assignment SET assigned_at = NULL WHERE id = 4`)
+	require.NoError(t, err)
+	plan, err = store.Plan(ctx)
+	require.NoError(t, err)
+	require.Contains(t, plan.String(), "customer.created_at: its times have no zone\n    → stays as it is, and is read and written as UTC")
+	require.NoError(t, store.Migrate(ctx))
+	for _, at := range []string{"infinity", "-infinity", "0044-03-15 BC", "12025-01-01"} {
+		_, err = conn.Exec(ctx, "INSERT INTO customer (full_name, platform, phone_number, status, created_at) VALUES ('Odd', 'site', '1', 'contacted', CAST(CAST($1 AS TEXT) AS TIMESTAMP))", at)
+		require.NoError(t, err)
+		_, err = conn.Exec(ctx, "UPDATE customer SET created_at = CAST(CAST($1 AS TEXT) AS TIMESTAMP) WHERE id = 1", at)
+		require.NoError(t, err)
+	}
+	crm, err := cims.New(store, nil)
+	require.NoError(t, err)
+	page, err := crm.Customers(ctx, cims.System("test"), cims.CustomerFilter{}, cims.PageRequest{Limit: 5})
+	require.NoError(t, err)
+	for _, lead := range page.Items {
+		require.WithinDuration(t, time.Now(), lead.CreatedAt, time.Hour)
+	}
+	require.NoError(t, crm.Close(ctx))
+	verifiedButForOthers(t, store)
 }

@@ -93,12 +93,80 @@ func (n names) problems(ctx context.Context, conn sqlstore.Conn) ([]problem, err
 		}
 		problems = append(problems, of...)
 	}
+	of, err := n.entryProblems(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	problems = append(problems, of...)
+	if of, err = n.timeProblems(ctx, conn); err != nil {
+		return nil, err
+	}
+	problems = append(problems, of...)
 	if len(problems) > 0 { // or is it another process's view that was found?
 		if recorded, others, err := n.recorded(ctx, conn); err != nil || recorded {
 			return others, err
 		}
 	}
 	return problems, nil
+}
+
+// entryProblems are those of an older program's statuses and roles: foreign keys
+// refer to their names.
+func (n names) entryProblems(ctx context.Context, conn sqlstore.Conn) (problems []problem, err error) {
+	var tables []string
+	err = n.scanAll(ctx, conn, `SELECT e.name FROM (VALUES ('customer_status'), ('user_role')) AS e (name) WHERE to_regclass(e.name) IS NOT NULL AND NOT EXISTS (
+		SELECT 1 FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+		WHERE i.indrelid = to_regclass(e.name) AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indnkeyatts = 1 AND a.attname = 'name')`, &tables)
+	for _, table := range tables {
+		problems = append(problems, problem{table, `the column "name" has to be unique`})
+	}
+	return problems, err
+}
+
+// timeColumns are those that this library reads, where they are there.
+var timeColumns = []struct{ table, column string }{
+	{"customer", "created_at"},
+	{"customer", "updated_at"},
+	{"sales_manager_assignment", "assigned_at"},
+	{"customer_status", "created_at"},
+	{"customer_status", "updated_at"},
+	{"user_role", "created_at"},
+	{"user_role", "updated_at"},
+}
+
+// timeProblems are times that can't be told: there is no infinity in Go, and no
+// year but those of four digits in JSON.
+func (n names) timeProblems(ctx context.Context, conn sqlstore.Conn) (problems []problem, err error) {
+	for _, c := range timeColumns {
+		kind, err := n.timeType(ctx, conn, c.table, c.column)
+		if err != nil {
+			return nil, err
+		}
+		if kind == "" {
+			continue
+		}
+		var rows int64
+		column := n.Column(c.table, c.column)
+		if err := sqlstore.ScanOne(ctx, conn, fmt.Sprintf("SELECT count(*) FROM %s WHERE NOT (%[2]s >= '0001-01-01' AND %[2]s < '10000-01-01')",
+			n.Relation(c.table), pgx.Identifier{column}.Sanitize()), &rows); err != nil {
+			return nil, err
+		}
+		if rows > 0 {
+			problems = append(problems, problem{n.Shown(c.table), fmt.Sprintf("%d rows hold a time in %q that is none of the years 1 to 9999: give them one", rows, column)})
+		}
+	}
+	return problems, nil
+}
+
+// timeType is timestamp or timestamptz, or empty where the column is neither.
+func (n names) timeType(ctx context.Context, conn sqlstore.Conn, table, column string) (string, error) {
+	var kinds []string
+	err := n.scanAll(ctx, conn, `SELECT t.typname FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+		WHERE a.attrelid = to_regclass('`+n.Relation(table)+`') AND a.attname = '`+n.Column(table, column)+`' AND NOT a.attisdropped AND t.typname IN ('timestamp', 'timestamptz')`, &kinds)
+	if err != nil || len(kinds) == 0 {
+		return "", err
+	}
+	return kinds[0], nil
 }
 
 // recorded compares the names with those that the database was migrated under,

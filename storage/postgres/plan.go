@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/cimskit/cims/storage/internal/sqlstore"
@@ -16,6 +17,9 @@ func (s *Storage) Plan(ctx context.Context) (migration.Plan, error) {
 		return migration.Plan{}, s.Explain(err)
 	}
 	p := planner{Storage: s, ctx: ctx}
+	if p.has("cims_copy") {
+		return migration.Plan{State: migration.Unfinished, Steps: []migration.Step{}, Findings: []migration.Finding{}}, nil
+	}
 	plan := migration.Plan{State: p.state(), Steps: p.steps(), Findings: []migration.Finding{}}
 	if len(problems) > 0 {
 		for _, found := range problems {
@@ -23,9 +27,12 @@ func (s *Storage) Plan(ctx context.Context) (migration.Plan, error) {
 		}
 		return plan, s.Explain(p.err)
 	}
-	if len(plan.Steps) > 0 && plan.State != migration.Empty {
-		p.look()
-		plan.Findings = p.findings
+	if len(plan.Steps) > 0 {
+		p.lookAtRights()
+		if plan.State != migration.Empty {
+			p.look()
+		}
+		plan.Findings = append(plan.Findings, p.findings...)
 	}
 	return plan, s.Explain(p.err)
 }
@@ -140,12 +147,18 @@ const manyValues = 100
 func (p *planner) look() {
 	p.lookAtNames("customer", "status_name", "status", "customer_status", "the status contacted")
 	p.lookAtNames("user", "role_name", "role", "user_role", "no role")
-	for _, table := range []string{"customer_status", "user_role"} {
-		if p.has(table) {
-			p.find(table+".name", "%d rows are called “%s”", "stays as it is, and is not used: %s is", fmt.Sprintf(
-				"SELECT count(*), name, %s FROM %q WHERE name <> %s GROUP BY name ORDER BY name", normalOf("name"), table, normalOf("name")))
-			p.count("%d rows are neither active nor inactive", "stays as it is, and is taken for inactive", "is_active IS NULL", table, "is_active")
-			p.count("%d rows are neither system entries nor others", "stays as it is, and is taken for no system entry", "is_system IS NULL", table, "is_system")
+	for _, e := range []struct{ table, system string }{{"customer_status", systemStatuses}, {"user_role", systemRoles}} {
+		if p.has(e.table) && !p.ours(e.table, "") {
+			p.lookAtEntries(e.table, fmt.Sprintf(e.system, normalOf("name")))
+		}
+	}
+	for _, c := range timeColumns[:3] { // those that people are shown
+		kind, err := p.names.timeType(p.ctx, sqlstore.SQL{IConn: p.db}, c.table, c.column)
+		if p.err = errors.Join(p.err, err); kind == "timestamp" {
+			p.findings = append(p.findings, migration.Finding{
+				Where: p.names.Shown(c.table, c.column), Found: "its times have no zone",
+				Does: "stays as it is, and is read and written as UTC: if the older program writes another zone's, they are off by as much",
+			})
 		}
 	}
 	if p.hasColumn("user", "is_active") {
@@ -161,6 +174,48 @@ func (p *planner) look() {
 	}
 }
 
+// lookAtRights looks for what would stop whoever asks from migrating. Another user
+// may do that with psql.
+func (p *planner) lookAtRights() {
+	add := func(where, found, does string) {
+		p.findings = append(p.findings, migration.Finding{Where: where, Found: found, Does: does})
+	}
+	if scalar[bool](p, "SELECT pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on'") {
+		add("the server", "it takes no writes from this user", "fails at the first step")
+	}
+	if !scalar[bool](p, "SELECT COALESCE(has_schema_privilege(current_schema(), 'CREATE'), FALSE)") {
+		add("the schema "+scalar[string](p, "SELECT COALESCE(current_schema(), 'of the search_path')"), "this user may create nothing in it", "fails at the first step")
+	}
+	for _, table := range []string{"customer", "user", "customer_status", "user_role", "sales_manager_assignment", "sales_manager_counter"} {
+		if !p.has(table) {
+			continue
+		}
+		relation := p.names.Relation(table)
+		if !scalar[bool](p, "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass($1)", relation) {
+			add(p.names.Shown(table), "this user does not own it", "fails where it is to get columns or triggers")
+		} else if owner := scalar[string](p, "SELECT CASE WHEN u.rolsuper AND NOT o.rolsuper THEN o.rolname ELSE '' END FROM pg_class AS c JOIN pg_roles AS o ON o.oid = c.relowner, pg_roles AS u WHERE c.oid = to_regclass($1) AND u.rolname = current_user", relation); owner != "" && table == "customer" {
+			add(p.names.Shown(table), "its owner is "+owner+", and this user is a superuser", "triggers run with the rights of this user: better migrate as "+owner)
+		}
+	}
+}
+
+// lookAtEntries looks at the older program's statuses or roles.
+func (p *planner) lookAtEntries(table, isSystem string) {
+	p.find(table+".name", "%d rows are called “%s”", "%s", fmt.Sprintf(`SELECT count(*), name, CASE WHEN kept THEN 'becomes ' || becomes ELSE 'stays as it is, and is not used: ' || becomes || ' is' END
+		FROM (SELECT name, becomes, NOT bool_or(name = becomes) OVER same AND row_number() OVER (same ORDER BY is_active DESC NULLS LAST, id) = 1 AS kept
+			FROM (SELECT *, %[2]s AS becomes FROM %[1]q) AS e WINDOW same AS (PARTITION BY becomes)) AS e
+		WHERE name <> becomes GROUP BY name, becomes, kept ORDER BY name`, table, normalOf("name")))
+	p.count("%d rows are neither active nor inactive", "stays as it is, and is taken for inactive", "is_active IS NULL", table, "is_active")
+	p.count("%d rows are neither system entries nor others", "stays as it is, and is taken for no system entry", "is_system IS NULL AND NOT "+isSystem, table, "is_system")
+	p.count("%d rows are called like a system entry and are none", "becomes one, which can't be deleted", "is_system IS NOT TRUE AND "+isSystem, table, "is_system")
+}
+
+// The entries of the library's own.
+const (
+	systemStatuses = "%s IN ('contacted', 'project_started', 'continuing', 'finished', 'rejected', 'need_to_call')"
+	systemRoles    = "%s IN ('ceo', 'financial_director', 'sales_manager', 'member', 'customer')"
+)
+
 // lookAtNames looks at a column of names and at the enum beside it, where there
 // are any.
 func (p *planner) lookAtNames(table, name, label, entries, nothing string) {
@@ -171,16 +226,16 @@ func (p *planner) lookAtNames(table, name, label, entries, nothing string) {
 	named := p.hasColumn(table, name) && !p.ours(table, name)
 	known := "FALSE"
 	if p.has(entries) {
-		known = fmt.Sprintf("EXISTS (SELECT 1 FROM %s AS e WHERE e.name = v.becomes)", entries)
+		known = fmt.Sprintf("EXISTS (SELECT 1 FROM %s AS e WHERE %s = v.becomes)", entries, normalOf("e.name"))
 	}
 	values := func(column string) string {
 		return fmt.Sprintf(`SELECT v.n, v.value, v.becomes FROM (
 			SELECT count(*) AS n, CAST(%[2]s AS TEXT) AS value, %[3]s AS becomes FROM %[1]s AS t GROUP BY 2, 3
 		) AS v WHERE v.becomes IS NOT NULL AND %%s ORDER BY v.n DESC, v.value LIMIT %[4]d`, p.names.Relation(table), column, normalOf(column), manyValues)
 	}
-	system := "v.becomes IN ('contacted', 'project_started', 'continuing', 'finished', 'rejected', 'need_to_call')"
+	system := fmt.Sprintf(systemStatuses, "v.becomes")
 	if table == "user" {
-		system = "v.becomes IN ('ceo', 'financial_director', 'sales_manager', 'member', 'customer')"
+		system = fmt.Sprintf(systemRoles, "v.becomes")
 	}
 	column := p.names.SQL("t.{" + table + "." + name + "}")
 	where, shown := p.names.Shown(table, name), p.names.Column(table, name)
@@ -213,16 +268,44 @@ func (p *planner) lookAtAssignments() {
 	p.count("%d rows are neither active nor inactive", "stays as it is, and is taken for inactive", "is_active IS NULL", assignments, "is_active")
 	p.count("%d rows are inactive", "stays as it is; the lead has no sales manager", "NOT is_active", assignments)
 	p.count("%d rows are NULL", "stays as it is", "assigned_at IS NULL", assignments, "assigned_at")
-	if p.has("user") && p.has("customer") {
-		role := "NULL"
-		for _, column := range []string{"role", "role_name"} { // the name wins
-			if p.hasColumn("user", column) {
-				role = fmt.Sprintf("COALESCE(%s, %s)", normalOf(p.names.SQL("u.{user."+column+"}")), role)
-			}
-		}
-		p.count("%d active rows are of people who are not active sales managers", "stays as it is; they get no new leads",
-			fmt.Sprintf(`t.is_active AND NOT EXISTS (SELECT 1 FROM {user} AS u WHERE u.{user.id} = t.sales_manager_id AND u.{user.is_active} AND %s = 'sales_manager')`, role), assignments)
-		p.count("%d leads have no sales manager", "are left so, until POST /crm/assign-backlog",
-			"NOT EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = t.{customer.id} AND a.is_active)", "customer")
+	if !p.has("user") || !p.has("customer") {
+		return
 	}
+	if !p.ours(assignments, "") {
+		p.lookForImpossible(assignments)
+	}
+	role := "NULL"
+	for _, column := range []string{"role", "role_name"} { // the name wins
+		if p.hasColumn("user", column) {
+			role = fmt.Sprintf("COALESCE(%s, %s)", normalOf(p.names.SQL("u.{user."+column+"}")), role)
+		}
+	}
+	p.count("%d active rows are of people who are not active sales managers", "stays as it is; they get no new leads",
+		fmt.Sprintf(`t.is_active AND EXISTS (SELECT 1 FROM {user} AS u WHERE u.{user.id} = t.sales_manager_id AND (u.{user.is_active} AND %s = 'sales_manager') IS NOT TRUE)`, role), assignments)
+	p.count("%d leads have no sales manager", "are left so, until POST /crm/assign-backlog",
+		"NOT EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = t.{customer.id} AND a.is_active)", "customer")
+}
+
+// lookForImpossible looks for assignments that a table without keys may have.
+func (p *planner) lookForImpossible(assignments string) {
+	const aside = "is set aside, and comes back with a rollback"
+	p.count("%d rows are of a customer that is not there", aside, "NOT EXISTS (SELECT 1 FROM {customer} AS c WHERE c.{customer.id} = t.customer_id)", assignments, "customer_id")
+	p.count("%d rows are to a user who is not there", aside+"; the lead has no sales manager then", "NOT EXISTS (SELECT 1 FROM {user} AS u WHERE u.{user.id} = t.sales_manager_id)", assignments, "sales_manager_id")
+	p.find(assignments+".customer_id", "%d rows are of a lead that has another%.0s", aside+": of each lead, the last active one stays%.0s",
+		"SELECT count(*) - count(DISTINCT customer_id), '', '' FROM sales_manager_assignment")
+	if p.lacksKeys(assignments) {
+		p.findings = append(p.findings, migration.Finding{
+			Where: assignments, Found: "keys or a unique index are missing, so that such rows may come",
+			Does: "gets them; for a moment, longer where there are many rows, others wait to write to it",
+		})
+	}
+}
+
+func (p *planner) lacksKeys(assignments string) bool {
+	return scalar[bool](p, `SELECT NOT EXISTS (
+			SELECT 1 FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+			WHERE i.indrelid = to_regclass($1) AND a.attname = 'customer_id' AND i.indnkeyatts = 1 AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
+		) OR EXISTS (
+			SELECT 1 FROM pg_attribute AS a WHERE a.attrelid = to_regclass($1) AND a.attname IN ('customer_id', 'sales_manager_id')
+			AND NOT EXISTS (SELECT 1 FROM pg_constraint AS c WHERE c.conrelid = a.attrelid AND c.contype = 'f' AND c.conkey = ARRAY[a.attnum]))`, assignments)
 }

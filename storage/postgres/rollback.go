@@ -32,7 +32,7 @@ func (s *Storage) Rollback(ctx context.Context, force bool) error {
 	if err := s.UnderLock(ctx, s.names.SQL(beginRollback)); err != nil {
 		return err
 	}
-	for scalar[bool](&p, "SELECT EXISTS (SELECT 1 FROM cims_replaced_name)") {
+	for scalar[bool](&p, "SELECT EXISTS (SELECT 1 FROM cims_replaced_name WHERE table_name IN ('customer', 'user'))") {
 		if err := s.UnderLock(ctx, restoreNames); err != nil {
 			return err
 		}
@@ -61,6 +61,14 @@ func (p *planner) lost() []string {
 				SELECT 1 FROM pg_attribute AS a JOIN pg_enum AS e ON e.enumtypid = a.atttypid
 				WHERE a.attrelid = cims_relation('%[1]s') AND a.attname = '%[3]s' AND cims_name(e.enumlabel) = t.%[2]s
 			) GROUP BY t.%[2]s ORDER BY t.%[2]s`, c.table, c.name, c.label))
+		for _, f := range p.findings {
+			lost = append(lost, f.Found)
+		}
+	}
+	if p.ours("sales_manager_assignment", "") && (p.isEnum("customer", "status") || p.isEnum("user", "role")) {
+		p.findings = nil
+		p.find("sales_manager_assignment", "%d leads have a sales manager, and the older program has no place for that%.0s", "%s",
+			"SELECT count(*), '', '' FROM sales_manager_assignment WHERE is_active")
 		for _, f := range p.findings {
 			lost = append(lost, f.Found)
 		}
@@ -106,10 +114,21 @@ const endRollback = `
 		gone RECORD;
 	BEGIN
 		FOR gone IN SELECT tgname, tgrelid FROM pg_trigger WHERE tgname LIKE 'cims\_%' AND NOT tgisinternal
-			AND tgrelid IN (cims_relation('customer'), cims_relation('user'), cims_relation('sales_manager_assignment'))
+			AND tgrelid IN (SELECT cims_relation(name) FROM unnest(ARRAY['customer', 'user', 'sales_manager_assignment', 'customer_status', 'user_role']) AS t (name))
 		LOOP
 			EXECUTE format('DROP TRIGGER %I ON %s', gone.tgname, gone.tgrelid::regclass);
 		END LOOP;
+		FOR gone IN SELECT DISTINCT split_part(table_name, '.', 1) AS name FROM cims_replaced_name LOOP
+			EXECUTE format('UPDATE %1$I AS e SET is_system = CAST(r.old_name AS BOOLEAN) FROM cims_replaced_name AS r WHERE r.table_name = %2$L AND r.row_id = e.id',
+				gone.name, gone.name || '.is_system');
+			EXECUTE format('UPDATE %1$I AS e SET name = r.old_name FROM cims_replaced_name AS r WHERE r.table_name = %1$L AND r.row_id = e.id AND r.new_name = e.name
+				AND NOT EXISTS (SELECT 1 FROM %1$I AS t WHERE t.name = r.old_name)', gone.name);
+		END LOOP;
+		ALTER TABLE sales_manager_assignment DROP CONSTRAINT IF EXISTS cims_assignment_customer, DROP CONSTRAINT IF EXISTS cims_assignment_user;
+		DROP INDEX IF EXISTS cims_assignment_unique;
+		INSERT INTO sales_manager_assignment OVERRIDING SYSTEM VALUE
+		SELECT (jsonb_populate_record(CAST(NULL AS sales_manager_assignment), original)).* FROM cims_set_aside WHERE table_name = 'sales_manager_assignment'
+		ON CONFLICT DO NOTHING; -- with one that was made since
 		-- Entries that we made, where nobody has worked on them since.
 		FOR gone IN SELECT table_name, name FROM cims_added AS a WHERE kind = 'row' AND table_name IN ('customer_status', 'user_role')
 			AND NOT EXISTS (SELECT 1 FROM cims_added AS t WHERE t.kind = 'table' AND t.table_name = a.table_name)
@@ -119,7 +138,7 @@ const endRollback = `
 		DELETE FROM sales_manager_counter AS k USING cims_added AS a WHERE a.kind = 'row' AND a.table_name = 'sales_manager_counter' AND a.name = CAST(k.id AS TEXT);
 		DROP VIEW cims_parts;
 		DROP TABLE IF EXISTS sales_manager_rotation, cims_unassigned, customer_status_history, assignment_history, cims_idempotency, cims_audit;
-		FOR gone IN SELECT oid FROM pg_proc WHERE proname = 'cims_enum_status' AND pronamespace = CAST(current_schema() AS regnamespace) LOOP
+		FOR gone IN SELECT oid FROM pg_proc WHERE proname = 'cims_enum_status' AND pronamespace = CAST(quote_ident(current_schema()) AS regnamespace) LOOP
 			EXECUTE format('DROP FUNCTION %s', CAST(gone.oid AS regprocedure));
 		END LOOP;
 		FOR gone IN SELECT table_name FROM cims_host WHERE relation <> quote_ident(table_name) LOOP
@@ -139,8 +158,8 @@ const endRollback = `
 		LOOP
 			EXECUTE format('DROP TABLE %I', gone.table_name);
 		END LOOP;
-		FOR gone IN SELECT oid FROM pg_proc WHERE proname LIKE 'cims\_%' AND pronamespace = CAST(current_schema() AS regnamespace) LOOP
+		FOR gone IN SELECT oid FROM pg_proc WHERE proname LIKE 'cims\_%' AND pronamespace = CAST(quote_ident(current_schema()) AS regnamespace) LOOP
 			EXECUTE format('DROP FUNCTION %s', CAST(gone.oid AS regprocedure));
 		END LOOP;
 	END $$;
-	DROP TABLE cims_host, cims_part, cims_added, cims_replaced_name, cims_original_column, cims_filled, cims_fill, cims_migrations;`
+	DROP TABLE cims_host, cims_part, cims_added, cims_replaced_name, cims_set_aside, cims_original_column, cims_filled, cims_fill, cims_migrations;`

@@ -5,7 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 	"github.com/cimskit/cims/storage/migration"
 )
@@ -25,21 +29,18 @@ func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migrati
 	}
 	defer func() { err = s.Explain(errors.Join(err, tx.Rollback())) }()
 	for _, check := range checks {
-		if !report.OK() && len(report.Checks) == 1 {
-			return report, nil // without its tables nothing else can be looked at
-		}
-		fault, err := text(ctx, tx, check.query)
-		if err != nil {
+		fault, err := look(ctx, tx, check.query)
+		switch {
+		case err != nil:
 			return report, fmt.Errorf("%s: %w", check.name, err)
+		case fault != "" && check.others != "" && whileRunning:
+			report.Notes = append(report.Notes, check.others+fault)
+		default:
+			report.Checks = append(report.Checks, migration.Check{Name: check.name, Fault: fault})
 		}
-		if fault != "" && check.foreign && whileRunning {
-			report.Notes = append(report.Notes, check.name+": "+fault)
-			fault = ""
-		}
-		report.Checks = append(report.Checks, migration.Check{Name: check.name, Fault: fault})
 	}
-	for _, query := range []string{differing} {
-		note, err := text(ctx, tx, query)
+	for _, query := range notes {
+		note, err := look(ctx, tx, query)
 		if err != nil {
 			return report, err
 		}
@@ -48,6 +49,20 @@ func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migrati
 		}
 	}
 	return report, nil
+}
+
+// look asks one of the queries below. Where what it is about is not there, that is
+// what it finds.
+func look(ctx context.Context, tx *sql.Tx, query string) (found string, err error) {
+	if _, err := tx.ExecContext(ctx, "SAVEPOINT look"); err != nil {
+		return "", err
+	}
+	found, err = text(ctx, tx, query)
+	if server, ok := errors.AsType[*pgconn.PgError](err); ok && strings.HasPrefix(server.Code, "42") {
+		_, err = tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT look")
+		return "it can't be looked at: " + server.Message, err
+	}
+	return found, err
 }
 
 func text(ctx context.Context, tx *sql.Tx, query string) (text string, err error) {
@@ -60,22 +75,33 @@ func text(ctx context.Context, tx *sql.Tx, query string) (text string, err error
 
 // checks are queries that return what is wrong, or no row or NULL.
 var checks = []struct {
-	name    string
-	foreign bool // another program may have done it
-	query   string
+	name   string
+	others string // how to say that other programs have done it, where they may
+	query  string
 }{
-	{name: "tables, indexes, keys and triggers are there, valid and at work", query: `
+	{name: "tables, columns, indexes, keys, triggers and functions are there, valid and at work", query: `
 		SELECT string_agg(p.kind || ' ' || p.name, ', ') FROM cims_part AS p
 		WHERE NOT p.original AND NOT EXISTS (SELECT 1 FROM cims_parts AS now WHERE now.kind = p.kind AND now.name = p.name)`},
 	{name: "every column that was there is there, with its type", query: `
 		SELECT string_agg(cims_relation(o.table_name) || '.' || o.name, ', ') FROM cims_original_column AS o
 		WHERE NOT EXISTS (SELECT 1 FROM pg_attribute AS a WHERE a.attrelid = cims_relation(o.table_name)
 			AND a.attname = o.name AND NOT a.attisdropped AND format_type(a.atttypid, a.atttypmod) = o.type)`},
-	{name: "no row was lost or changed in a column that is not ours", foreign: true, query: `
+	{name: "no row was lost or changed in a column that is not ours", others: "since the migration others have worked on ", query: `
 		SELECT string_agg(format('%s: %s rows are gone, and rows in %s of %s ranges have changed', cims_relation(table_name), gone, changed, ranges), '; ') FROM (
 			SELECT f.table_name, sum(f.row_count - d.row_count) AS gone, count(*) FILTER (WHERE f.digest <> d.digest) AS changed, count(*) AS ranges
 			FROM cims_filled AS f, cims_digest(f.table_name, f.above, f.up_to) AS d GROUP BY f.table_name
 		) AS t WHERE changed > 0`},
+	{name: "the system's statuses and roles are marked as such, and the CEO may do everything", query: fmt.Sprintf(`
+		SELECT string_agg(fault, ', ') FROM (
+			SELECT format('the status %%s', n.name) AS fault FROM unnest(CAST('{%[1]s}' AS TEXT[])) AS n (name) WHERE NOT EXISTS (SELECT 1 FROM customer_status AS s WHERE s.name = n.name AND s.is_system)
+				AND (n.name = 'contacted' OR EXISTS (SELECT 1 FROM customer_status AS s WHERE s.name = n.name))
+			UNION ALL SELECT format('the role %%s', n.name) FROM unnest(CAST('{%[2]s}' AS TEXT[])) AS n (name) WHERE NOT EXISTS (SELECT 1 FROM user_role AS r WHERE r.name = n.name AND r.is_system)
+				AND (n.name IN ('ceo', 'sales_manager') OR EXISTS (SELECT 1 FROM user_role AS r WHERE r.name = n.name))
+			UNION ALL SELECT format('the CEO''s permission %%s', n.name) FROM unnest(CAST('{%[3]s}' AS TEXT[])) AS n (name)
+				WHERE NOT EXISTS (SELECT 1 FROM user_role AS r WHERE r.name = 'ceo' AND n.name = ANY (string_to_array(r.permissions, ' ')))
+		) AS faults`, listOf(cims.SystemStatuses(), func(s cims.Status) string { return s.Name }), listOf(cims.SystemRoles(), func(r cims.Role) string { return r.Name }),
+		listOf(cims.AllPermissions(), func(p cims.Permission) string { return string(p) }))},
+	{name: "the rotation has its counter", query: `SELECT 'sales_manager_counter is empty' WHERE NOT EXISTS (SELECT 1 FROM sales_manager_counter)`},
 	{name: "every customer is in a status that exists", query: `
 		SELECT format('%s rows of %s are not', count(*), cims_relation('customer')) FROM customer AS c
 		WHERE NOT EXISTS (SELECT 1 FROM customer_status AS s WHERE s.name = c.status_name) HAVING count(*) > 0`},
@@ -103,8 +129,25 @@ var checks = []struct {
 		SELECT format('%s assignments have not, such as %s', count(*), min(a.id)) FROM sales_manager_assignment AS a LEFT JOIN customer AS c ON c.id = a.customer_id
 		WHERE c.id IS NULL OR a.customer_created_at IS DISTINCT FROM CAST(CAST(c.created_at AS TEXT) || CASE WHEN pg_typeof(c.created_at) = CAST('timestamp' AS regtype) THEN '+00' ELSE '' END AS TIMESTAMPTZ)
 		HAVING count(*) > 0`},
-	{name: "the rotation goes on with the manager that the older program would take next", query: `
-		SELECT CASE WHEN ours <> theirs THEN format('it goes on with %s, not %s', ours, theirs) END FROM (
+}
+
+func listOf[T any](all []T, name func(T) string) string {
+	names := make([]string, len(all))
+	for i, one := range all {
+		names[i] = name(one)
+	}
+	return strings.Join(names, ",")
+}
+
+const indexNames = `'cims_customer_newest', 'cims_customer_status', 'cims_customer_name', 'cims_customer_phone',
+	'cims_user_role', 'cims_user_email', 'cims_assignment_manager'`
+
+// notes are queries that return what is no fault.
+var notes = []string{
+	`SELECT format('%s customers are in a status that differs from the older column, which stays as it is', count(*))
+		FROM customer AS c WHERE cims_enum_status(c) <> c.status_name HAVING count(*) > 0`,
+	`SELECT format('%s rows of %s are set aside, until a rollback', count(*), table_name) FROM cims_set_aside GROUP BY table_name`,
+	`SELECT CASE WHEN ours <> theirs THEN format('the older program has taken turns since: it is the turn of %s, and with the next start of cims, or up, here as well; until then %s comes next', theirs, ours) END FROM (
 			SELECT (SELECT u.id FROM "user" AS u LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.id
 				WHERE u.role_name = 'sales_manager' AND u.is_active ORDER BY COALESCE(m.virtual_time, 0), COALESCE(m.last_turn, 0), u.id LIMIT 1) AS ours,
 			(SELECT pool.ids[(COALESCE(k.last_assigned_index, 0) + 1) % cardinality(pool.ids) + 1] FROM (
@@ -113,12 +156,5 @@ var checks = []struct {
 			FROM sales_manager_counter AS k
 			WHERE k.id = (SELECT min(id) FROM sales_manager_counter) AND k.turn = 0
 			AND NOT EXISTS (SELECT 1 FROM cims_added WHERE kind = 'table' AND table_name = 'sales_manager_counter')
-		) AS next`, foreign: true},
+		) AS next`,
 }
-
-const indexNames = `'cims_customer_newest', 'cims_customer_status', 'cims_customer_name', 'cims_customer_phone',
-	'cims_user_role', 'cims_user_email', 'cims_assignment_manager'`
-
-// differing counts where a name has won over the enum.
-const differing = `SELECT format('%s customers are in a status that differs from the older column, which stays as it is', count(*))
-	FROM customer AS c WHERE cims_enum_status(c) <> c.status_name HAVING count(*) > 0`

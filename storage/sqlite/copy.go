@@ -14,7 +14,7 @@ import (
 )
 
 func (h *host) copying() sqlstore.Copying {
-	return sqlstore.Copying{Snapshot: snapshot, Begin: begin, Load: h.load, LastID: h.lastID, Loaded: h.loaded, EmptyAudit: emptyAudit, Computed: []sqlstore.Computed{{Table: "customer", Column: nameColumn, From: "full_name", Value: func(name any) any {
+	return sqlstore.Copying{Snapshot: snapshot, Begin: begin, Load: h.load, LastID: h.lastID, Loaded: h.loaded, EmptyAudit: emptyAudit, Tables: tables, Computed: []sqlstore.Computed{{Table: "customer", Column: nameColumn, From: "full_name", Value: func(name any) any {
 		if text, ok := name.(string); ok {
 			return strings.ToLower(text)
 		}
@@ -35,6 +35,10 @@ func emptyAudit(ctx context.Context, conn bun.IConn) error {
 		}
 	}
 	return nil
+}
+
+func tables(ctx context.Context, conn bun.IConn) ([]string, error) {
+	return values[string](ctx, conn, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
 }
 
 // snapshot begins with the first read, and then keeps no writer waiting.

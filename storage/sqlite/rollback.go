@@ -2,19 +2,20 @@ package sqlite
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/uptrace/bun"
+
+	"github.com/cimskit/cims/storage/migration"
 )
 
 // Rollback takes away what Migrate and this library have added, and leaves each
 // column that the host's tables had before as it would be without them: names
 // that Migrate replaced are put back where they have not changed since. Statuses,
-// roles, assignments, histories and the audit log are lost with their tables. It
-// refuses where a table customer or "user" of ours would be lost with rows in it,
-// and where both are ours, unless force is set. Nothing else may use the database meanwhile, and
+// roles, assignments, histories and the audit log are lost with their tables. With
+// a *migration.RefusedError it refuses where a table customer or "user" of ours
+// would be lost with rows in it, and where both are ours, unless force is set. Nothing else may use the database meanwhile, and
 // of the Storage only Migrate, Plan, Verify, Rollback and Close work afterwards.
 // It does all or nothing, and nothing where there is nothing of this library.
 func (s *Storage) Rollback(ctx context.Context, force bool) error {
@@ -44,7 +45,8 @@ func (h *host) rollback(ctx context.Context, conn bun.IConn, force bool) error {
 
 func (h *host) undo(ctx context.Context, conn bun.IConn, force bool) error {
 	ours := h.objects("names") // in the order in which they were made
-	lost := 0
+	var lost []string
+	tables := 0
 	for _, t := range h.tables() {
 		columns, err := t.adopted(ctx, conn)
 		if err != nil {
@@ -57,14 +59,17 @@ func (h *host) undo(ctx context.Context, conn bun.IConn, force bool) error {
 		if err != nil {
 			return err
 		}
-		if rows > 0 && !force {
-			return fmt.Errorf("the table %q is of cims, and would be lost with its %d rows", t.name, rows)
+		if rows > 0 {
+			lost = append(lost, fmt.Sprintf("the table %q is of cims, and would be lost with its %d rows", t.name, rows))
 		}
-		lost++
+		tables++
 		ours = append(ours, h.objects(t.name)...)
 	}
-	if lost == len(h.tables()) && !force {
-		return errors.New("the database is all of cims: nothing would be left")
+	if tables == len(h.tables()) {
+		lost = append(lost, "the database is all of cims: nothing would be left")
+	}
+	if len(lost) > 0 && !force {
+		return &migration.RefusedError{Reasons: lost}
 	}
 	onHosts := slices.Concat(h.objects("indexes"), []object{h.uniqueEmail()}, h.objects("guard_user"), h.objects("guard_customer"), h.objects("triggers"))
 	if err := drop(ctx, conn, onHosts); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/storage/internal/sqlstore"
 	"github.com/cimskit/cims/storage/migration"
 )
 
@@ -30,6 +33,10 @@ func (s *Storage) snapshot(ctx context.Context, do func(conn bun.IConn) error) e
 func (s *Storage) Plan(ctx context.Context) (plan migration.Plan, err error) {
 	err = s.snapshot(ctx, func(conn bun.IConn) error {
 		plan = migration.Plan{}
+		if unfinished, err := exists(ctx, conn, "table", "cims_copy"); err != nil || unfinished {
+			plan.State = migration.Unfinished
+			return err
+		}
 		n, err := s.host.applied(ctx, conn)
 		if err != nil {
 			return err
@@ -214,6 +221,10 @@ func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migrati
 			report.Checks = []migration.Check{{Name: "migrated", Fault: fmt.Sprintf("at step %d of %d: run Migrate", n, len(steps))}}
 			return nil
 		}
+		if unfinished, err := exists(ctx, conn, "table", "cims_copy"); err != nil || unfinished {
+			report.Checks = []migration.Check{{Name: "whole", Fault: "it is an unfinished copy of another database: run the copy again to finish it"}}
+			return err
+		}
 		report.Checks = []migration.Check{{Name: "migrated"}}
 		for _, t := range s.host.tables() {
 			differences, err := t.compare(ctx, conn)
@@ -230,6 +241,9 @@ func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migrati
 		}
 		for _, p := range promises {
 			broken, err := values[string](ctx, conn, s.host.SQL(p.query)+" LIMIT ?", maxListed+1)
+			if kind := classify(err); err != nil && (kind == sqlstore.Other || kind == sqlstore.NoTable) && ctx.Err() == nil {
+				broken, err = []string{"it can't be looked at: " + err.Error()}, nil // without what it is about
+			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
 			}
@@ -297,6 +311,22 @@ func (t *hostable) compare(ctx context.Context, conn bun.IConn) ([]string, error
 // promises are queries for what breaks them.
 var promises = []struct{ name, query string }{
 	{
+		"the system's statuses and roles are marked as such",
+		`SELECT 'the status ' || value FROM json_each('` + namesJSON(cims.SystemStatuses(), func(s cims.Status) string { return s.Name }) + `') WHERE value NOT IN (SELECT name FROM customer_status WHERE is_system)
+				AND (value = 'contacted' OR value IN (SELECT name FROM customer_status))
+			UNION ALL SELECT 'the role ' || value FROM json_each('` + namesJSON(cims.SystemRoles(), func(r cims.Role) string { return r.Name }) + `') WHERE value NOT IN (SELECT name FROM user_role WHERE is_system)
+				AND (value IN ('ceo', 'sales_manager') OR value IN (SELECT name FROM user_role))`,
+	},
+	{
+		"the CEO may do everything",
+		`SELECT 'the permission ' || value FROM json_each('` + namesJSON(cims.AllPermissions(), func(p cims.Permission) string { return string(p) }) + `')
+			WHERE NOT EXISTS (SELECT 1 FROM user_role WHERE name = 'ceo' AND instr(' ' || permissions || ' ', ' ' || value || ' ') > 0)`,
+	},
+	{
+		"the rotation has its counter",
+		`SELECT 'sales_manager_counter is empty' WHERE NOT EXISTS (SELECT 1 FROM sales_manager_counter)`,
+	},
+	{
 		"customers' statuses exist",
 		`SELECT 'customer ' || {customer.id} || ' is in ' || quote({customer.status_name}) FROM {customer}
 			WHERE {customer.status_name} IS NULL OR {customer.status_name} NOT IN (SELECT name FROM customer_status)`,
@@ -339,6 +369,15 @@ var promises = []struct{ name, query string }{
 		`SELECT 'customer ' || {customer.id} FROM {customer} WHERE search_name IS NOT cims_lower(COALESCE({customer.full_name}, ''))
 			AND search_name IS NOT lower(COALESCE({customer.full_name}, ''))`, // as the triggers write it
 	},
+}
+
+func namesJSON[T any](all []T, name func(T) string) string {
+	names := make([]string, len(all))
+	for i, one := range all {
+		names[i] = name(one)
+	}
+	list, _ := json.Marshal(names) // of texts: no error
+	return string(list)
 }
 
 // missing finds what of the schema is not there, or not as it was made.

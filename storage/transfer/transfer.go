@@ -5,6 +5,8 @@
 //	…
 //	to, err := postgres.Open(ctx, "postgres://…")
 //	…
+//	left, err := transfer.Check(ctx, from, to)
+//	…
 //	err = to.Migrate(ctx)
 //	…
 //	err = transfer.Copy(ctx, from, to, nil)
@@ -45,6 +47,14 @@ type Storage interface {
 
 // Progress is how far Copy has come with a table.
 type Progress = sqlstore.Progress
+
+// Check refuses whatever Copy would refuse before it writes anything, and may be
+// asked before the target is migrated: it changes nothing. It returns what a copy
+// leaves behind, each in words: tables of the source that are not of cims, and the
+// older program's enums. The source has to be ready.
+func Check(ctx context.Context, from, to Storage) (left []string, err error) {
+	return sqlstore.CheckCopy(ctx, from, to)
+}
 
 // Copy copies everything that cims keeps in one database to another, and then
 // compares both, row by row. Ids stay what they are, and new ones go on where

@@ -21,6 +21,7 @@ import (
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/internal/legacy"
 	"github.com/cimskit/cims/internal/pgtest"
+	"github.com/cimskit/cims/storage/migration"
 	"github.com/cimskit/cims/storage/postgres"
 	"github.com/cimskit/cims/storage/sqlite"
 	"github.com/cimskit/cims/storage/transfer"
@@ -224,6 +225,26 @@ func (d database) dump(t *testing.T) map[string][]string {
 	return all
 }
 
+// relations are the names of all that there is.
+func (d database) relations(t *testing.T) []string {
+	t.Helper()
+	query := "SELECT relname FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident(current_schema())) ORDER BY 1"
+	if strings.HasPrefix(d.url, "sqlite:") {
+		query = "SELECT name FROM sqlite_master ORDER BY 1"
+	}
+	rows, err := d.raw(t).QueryContext(t.Context(), query)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, rows.Close()) }()
+	names := []string{}
+	for rows.Next() {
+		var name string
+		require.NoError(t, rows.Scan(&name))
+		names = append(names, name)
+	}
+	require.NoError(t, rows.Err())
+	return names
+}
+
 func dumpTable(t *testing.T, db *sql.DB, table string) []string {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), `SELECT * FROM "`+table+`"`) //nolint:gosec // one of the list above
@@ -420,6 +441,72 @@ func TestTargetHasToBeNew(t *testing.T) {
 	}
 }
 
+// TestCheck refuses before the target is migrated, and leaves it as it is.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	from := migrated(t, inSQLite(t))
+	from.exec(t, `ALTER TABLE "user" ADD COLUMN phone VARCHAR(20)`, `ALTER TABLE customer ADD COLUMN score DOUBLE PRECISION`)
+	fill(t, from)
+	hosts := `CREATE TABLE "user" (id INTEGER PRIMARY KEY, email TEXT NOT NULL UNIQUE, phone TEXT); CREATE TABLE customer (id INTEGER PRIMARY KEY, full_name TEXT NOT NULL, created_at TIMESTAMP NOT NULL);`
+	for name, place := range map[string]place{"SQLite": inSQLite, "PostgreSQL": inPostgres} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for prepared, says := range map[string]string{
+				"": "",
+				hosts + `INSERT INTO customer VALUES (1, 'Somebody', '2025-02-07 12:00:00')`: `there is something in its table "customer"`,
+				hosts + `INSERT INTO "user" (id, email) VALUES (1, 'somebody@example.com')`:  `there is something in its table "user"`,
+				hosts: "",
+			} {
+				to := opened(t, place(t))
+				if prepared != "" {
+					to.exec(t, strings.SplitAfter(prepared, ";")...)
+				}
+				there := to.relations(t)
+				left, err := transfer.Check(t.Context(), from, to)
+				if says == "" {
+					require.NoError(t, err)
+					require.Empty(t, left)
+				} else {
+					require.ErrorIs(t, err, transfer.ErrNotEmpty)
+					require.ErrorContains(t, err, says)
+				}
+				require.Equal(t, there, to.relations(t), "nothing is made")
+				if says == "" {
+					require.NoError(t, to.Migrate(t.Context()))
+					_, err := transfer.Check(t.Context(), from, to)
+					require.NoError(t, err)
+					require.NoError(t, transfer.Copy(t.Context(), from, to, nil))
+				}
+			}
+			itself, err := transfer.Check(t.Context(), from, opened(t, from.url))
+			require.ErrorIs(t, err, transfer.ErrNotEmpty)
+			require.Empty(t, itself)
+		})
+	}
+}
+
+// TestCheckListsAllThatHasNoPlace, in a database without any table yet, too.
+func TestCheckListsAllThatHasNoPlace(t *testing.T) {
+	t.Parallel()
+	url := inPostgres(t)
+	pgtest.Execute(t, url, legacy.Deployed)
+	from := migrated(t, url)
+	for _, place := range []place{inSQLite, inPostgres} {
+		to := opened(t, place(t))
+		left, err := transfer.Check(t.Context(), from, to)
+		for _, column := range []string{`"password" of table "user"`, `"is_staff" of table "user"`, `"conversation_language" of table "customer"`} {
+			require.ErrorContains(t, err, column)
+		}
+		require.NotContains(t, err.Error(), "cims_version")
+		require.Equal(t, []string{
+			`the column "role" of the table "user": what counts is the name that is beside it`,
+			`the column "status" of the table "customer": what counts is the name that is beside it`,
+			`the table "finance": it is not of cims`, `the table "message": it is not of cims`,
+		}, left)
+		require.Empty(t, to.relations(t))
+	}
+}
+
 func TestADatabaseIsNotCopiedIntoItself(t *testing.T) {
 	t.Parallel()
 	from := migrated(t, inSQLite(t))
@@ -513,6 +600,16 @@ func TestUnfinishedIsNotUsed(t *testing.T) {
 		other := migrated(t, inSQLite(t))
 		require.ErrorIs(t, transfer.Copy(t.Context(), to, other, nil), transfer.ErrUnfinished)
 		require.ErrorIs(t, transfer.Copy(t.Context(), other, to, nil), transfer.ErrNotEmpty)
+		_, err = transfer.Check(t.Context(), other, to)
+		require.ErrorIs(t, err, transfer.ErrNotEmpty)
+		_, err = transfer.Check(t.Context(), from, to)
+		require.NoError(t, err)
+		plan, err := to.Storage.(interface {
+			Plan(ctx context.Context) (migration.Plan, error)
+		}).Plan(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, migration.Unfinished, plan.State)
+		require.Contains(t, plan.String(), "This is an unfinished copy of another database.")
 		require.NoError(t, transfer.Copy(t.Context(), from, to, nil))
 		require.Equal(t, from.dump(t), to.dump(t))
 	})

@@ -26,6 +26,8 @@ var (
 	ErrDiffers    = errors.New("cims: the copy is not equal to its source")
 )
 
+var errItself = fmt.Errorf("%w: it is the source itself", ErrNotEmpty)
+
 // Copying is what a database does differently when a whole installation is
 // copied from it or to it.
 type Copying struct {
@@ -46,6 +48,8 @@ type Copying struct {
 	// LastID is the highest id that a table has given out so far, or less where
 	// that stands in the table itself.
 	LastID func(ctx context.Context, conn bun.IConn, table string) (int64, error)
+	// Tables are those of the schema, by their own names.
+	Tables func(ctx context.Context, conn bun.IConn) ([]string, error)
 	// Loaded is told that a table has all its rows; new ids have to be above last.
 	Loaded func(ctx context.Context, conn bun.IConn, table string, last int64) error
 }
@@ -148,13 +152,88 @@ func Copy(ctx context.Context, from, to Copyable, progress func(Progress)) error
 		return err
 	}
 	if c.source == target {
-		return fmt.Errorf("%w: it is the source itself", ErrNotEmpty)
+		return errItself
 	}
 	err = c.from.snapshot(ctx, func(source bun.IConn) error { return c.copyAll(ctx, source) })
 	if err == nil {
 		err = c.verifyAll(ctx)
 	}
 	return c.explain(ctx, err)
+}
+
+// CheckCopy refuses what Copy would refuse, while the target may still be one that
+// was never migrated, and changes nothing. It returns what a copy leaves behind.
+func CheckCopy(ctx context.Context, from, to Copyable) (left []string, err error) {
+	c := copying{from: from.copyable(), to: to.copyable()}
+	if err := c.from.Ready(ctx); err != nil {
+		return nil, fmt.Errorf("the source: %w", err)
+	}
+	if c.source, err = c.from.identity(ctx); err != nil {
+		return nil, err
+	}
+	err = c.from.snapshot(ctx, func(source bun.IConn) (err error) {
+		if left, err = c.leftBehind(ctx, source); err != nil {
+			return err
+		}
+		return c.checkTarget(ctx, source)
+	})
+	return left, err
+}
+
+func (c *copying) checkTarget(ctx context.Context, source bun.IConn) error {
+	unfinished, err := c.to.copyUnfinished(ctx)
+	if err != nil {
+		return err
+	}
+	if unfinished { // of a migrated database: Copy itself begins with all of this
+		return c.to.unfinishedFrom(ctx, c.source)
+	}
+	applied, err := c.to.applied(ctx)
+	if err != nil && c.to.dialect.Classify(err) != NoTable {
+		return c.to.explain(err)
+	}
+	if applied > 0 {
+		target, err := c.to.identity(ctx)
+		if err != nil {
+			return err
+		}
+		if target == c.source {
+			return errItself
+		}
+	}
+	if err := c.to.isNew(ctx, applied == 0); err != nil {
+		return err
+	}
+	_, err = c.fit(ctx, source, applied < len(c.to.dialect.Steps))
+	return err
+}
+
+// leftBehind are the tables that are not copied, and the older program's enums.
+func (c *copying) leftBehind(ctx context.Context, source bun.IConn) ([]string, error) {
+	var left []string
+	copied := map[string]bool{"cims_migrations": true}
+	for _, t := range copyTables {
+		copied[c.from.dialect.Names.Table(t.name)] = true
+		columns, err := c.from.dialect.Columns(ctx, SQL{source}, t.name)
+		if err != nil {
+			return nil, c.from.explain(err)
+		}
+		for _, column := range columns {
+			if column.isOlder(t.name) {
+				left = append(left, fmt.Sprintf("the column %q of the table %q: what counts is the name that is beside it", column.Name, c.from.dialect.Names.Table(t.name)))
+			}
+		}
+	}
+	tables, err := c.from.dialect.Copying.Tables(ctx, source)
+	if err != nil {
+		return nil, c.from.explain(err)
+	}
+	for _, table := range tables {
+		if !copied[table] && !strings.HasPrefix(table, "cims_") && !strings.HasPrefix(table, "sqlite_") {
+			left = append(left, fmt.Sprintf("the table %q: it is not of cims", table))
+		}
+	}
+	return left, nil
 }
 
 // explain tells what happened to the checkpoints, where that is what is wrong,
@@ -260,7 +339,7 @@ func (q *queries) claim(ctx context.Context, source, token string) (state checkp
 		return state, err
 	}
 	if !there {
-		if err := q.isNew(ctx); err != nil {
+		if err := q.isNew(ctx, false); err != nil {
 			return state, err
 		}
 		if _, err := q.exec(ctx, makeCheckpoints); err != nil {
@@ -275,12 +354,12 @@ func (q *queries) claim(ctx context.Context, source, token string) (state checkp
 	if _, err := q.exec(ctx, "UPDATE "+checkpoints+" SET token = ?", token); err != nil {
 		return state, err
 	}
-	found, err := row[struct{ Source, State string }](ctx, q, "SELECT source, state FROM "+checkpoints)
-	if err != nil {
+	if err := q.unfinishedFrom(ctx, source); err != nil {
 		return state, err
 	}
-	if found == nil || found.Source != source {
-		return state, fmt.Errorf("%w: it holds an unfinished copy from another source", ErrNotEmpty)
+	found, err := row[struct{ State string }](ctx, q, "SELECT state FROM "+checkpoints)
+	if err != nil {
+		return state, err
 	}
 	if err := json.Unmarshal([]byte(found.State), &state); err != nil {
 		return state, err
@@ -296,15 +375,36 @@ func (q *queries) claim(ctx context.Context, source, token string) (state checkp
 	return state, err
 }
 
-// isNew refuses a database with anything in it but what Migrate makes.
-func (q *queries) isNew(ctx context.Context) error {
+// unfinishedFrom refuses an unfinished copy of another source.
+func (q *queries) unfinishedFrom(ctx context.Context, source string) error {
+	found, err := row[struct{ Source string }](ctx, q, "SELECT source FROM "+checkpoints)
+	if err != nil {
+		return err
+	}
+	if found == nil || found.Source != source {
+		return fmt.Errorf("%w: it holds an unfinished copy from another source", ErrNotEmpty)
+	}
+	return nil
+}
+
+// isNew refuses a database with anything in it but what Migrate makes: nothing at
+// all before that.
+func (q *queries) isNew(ctx context.Context, bare bool) error {
 	for _, t := range copyTables {
 		condition := "TRUE"
-		switch t.name {
-		case "customer_status", "user_role":
+		switch {
+		case bare:
+		case t.name == "customer_status", t.name == "user_role":
 			condition = "NOT COALESCE(is_system, FALSE) OR updated_at <> created_at"
-		case "sales_manager_counter":
+		case t.name == "sales_manager_counter":
 			condition = "turn > 0"
+		}
+		columns, err := q.dialect.Columns(ctx, q.conn, t.name)
+		if err != nil {
+			return q.explain(err)
+		}
+		if len(columns) == 0 { // it is made yet
+			continue
 		}
 		found, err := row[bool](ctx, q, "SELECT EXISTS (SELECT 1 FROM ? WHERE "+condition+")", q.table(t.name))
 		if err != nil {

@@ -75,39 +75,12 @@ type copyPlan struct {
 // plan reads what columns the databases have, and refuses data that has no
 // place in the target.
 func (c *copying) plan(ctx context.Context, source bun.IConn) error {
+	columns, err := c.fit(ctx, source, false)
+	if err != nil {
+		return err
+	}
 	for _, t := range copyTables {
-		theirs, err := c.from.dialect.Columns(ctx, SQL{source}, t.name)
-		if err != nil {
-			return c.from.explain(err)
-		}
-		ours, err := c.to.dialect.Columns(ctx, c.to.conn, t.name)
-		if err != nil {
-			return c.to.explain(err)
-		}
-		p := copyPlan{copyTable: t, marker: -1}
-		for _, column := range theirs {
-			if c.from.follows(t.name, column) {
-				continue
-			}
-			i := slices.IndexFunc(ours, func(o Column) bool { return o.Name == column.Name })
-			if i < 0 {
-				if err := c.from.refuseData(ctx, source, t.name, column.Name); err != nil {
-					return err
-				}
-				continue
-			}
-			if c.to.follows(t.name, ours[i]) {
-				continue
-			}
-			k := kindOf(ours[i])
-			if k != kindOf(column) {
-				return fmt.Errorf("cims: column %q of table %q is of type %s in the source and %s in the target", column.Name, t.name, column.Type, ours[i].Type)
-			}
-			p.columns = append(p.columns, copyColumn{
-				name: column.Name, kind: k, required: ours[i].NotNull,
-				cast: map[*Store]bool{c.from: castToText(column), c.to: castToText(ours[i])},
-			})
-		}
+		p := copyPlan{copyTable: t, marker: -1, columns: columns[t.name]}
 		if err := p.find(); err != nil {
 			return err
 		}
@@ -129,10 +102,60 @@ func (c *copying) plan(ctx context.Context, source bun.IConn) error {
 	return nil
 }
 
+// fit finds the columns that both databases have, by table, and refuses all data
+// that has no place in the target: if that is yet to be migrated, none then either.
+func (c *copying) fit(ctx context.Context, source bun.IConn, yetToBeMigrated bool) (map[string][]copyColumn, error) {
+	shared := map[string][]copyColumn{}
+	var homeless error
+	for _, t := range copyTables {
+		theirs, err := c.from.dialect.Columns(ctx, SQL{source}, t.name)
+		if err != nil {
+			return nil, c.from.explain(err)
+		}
+		there, err := c.to.dialect.Columns(ctx, c.to.conn, t.name)
+		if err != nil {
+			return nil, c.to.explain(err)
+		}
+		_, hosts := ours[t.name]
+		for _, column := range theirs {
+			if c.from.follows(t.name, column) {
+				continue
+			}
+			i := slices.IndexFunc(there, func(o Column) bool { return o.Name == column.Name })
+			if i < 0 {
+				if yetToBeMigrated && (!hosts || slices.Contains(ours[t.name], column.Name)) {
+					continue
+				}
+				found, err := c.from.holdsData(ctx, source, t.name, column.Name)
+				if err != nil {
+					return nil, err
+				}
+				if found {
+					homeless = errors.Join(homeless, fmt.Errorf("cims: column %q of table %q holds data, and the target has no such column: add it there first",
+						c.from.dialect.Names.Theirs(t.name, column.Name), c.from.dialect.Names.Table(t.name)))
+				}
+				continue
+			}
+			if c.to.follows(t.name, there[i]) {
+				continue
+			}
+			k := kindOf(there[i])
+			if k != kindOf(column) {
+				homeless = errors.Join(homeless, fmt.Errorf("cims: column %q of table %q is of type %s in the source and %s in the target", column.Name, t.name, column.Type, there[i].Type))
+			}
+			shared[t.name] = append(shared[t.name], copyColumn{
+				name: column.Name, kind: k, required: there[i].NotNull,
+				cast: map[*Store]bool{c.from: castToText(column), c.to: castToText(there[i])},
+			})
+		}
+	}
+	return shared, homeless
+}
+
 // follows says whether a column says nothing that others don't: the database
 // keeps it by itself.
 func (q *queries) follows(table string, column Column) bool {
-	return (column.Type == "enum" && column.Name == enums[table]) || slices.ContainsFunc(q.dialect.Copying.Computed, func(c Computed) bool {
+	return column.isOlder(table) || slices.ContainsFunc(q.dialect.Copying.Computed, func(c Computed) bool {
 		return c.Table == table && c.Column == column.Name
 	})
 }
@@ -142,13 +165,9 @@ func castToText(c Column) bool {
 	return kindOf(c) == kindText && c.Type != "text" && !strings.Contains(c.Type, "char")
 }
 
-func (q *queries) refuseData(ctx context.Context, source bun.IConn, table, column string) error {
-	var found bool
-	err := source.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+string(q.table(table))+" WHERE "+string(q.column(table, column))+" IS NOT NULL)").Scan(&found)
-	if err == nil && found {
-		err = fmt.Errorf("cims: column %q of table %q holds data, and the target has no such column: add it there first", q.dialect.Names.Theirs(table, column), q.dialect.Names.Table(table))
-	}
-	return err
+func (q *queries) holdsData(ctx context.Context, source bun.IConn, table, column string) (found bool, err error) {
+	err = source.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+string(q.table(table))+" WHERE "+string(q.column(table, column))+" IS NOT NULL)").Scan(&found)
+	return found, q.explain(err)
 }
 
 // find looks the key and the marker up among the columns.

@@ -37,6 +37,8 @@ var ours = map[string][]string{
 // enums are the older program's columns that a trigger keeps in step.
 var enums = map[string]string{"customer": "status", "user": "role"}
 
+func (c Column) isOlder(table string) bool { return c.Type == "enum" && c.Name == enums[table] }
+
 // filling is what an insert into a host's table has to add: harmless legal
 // values for NOT NULL columns that this library does not know.
 type filling struct {
@@ -133,7 +135,7 @@ func (q *queries) fill(ctx context.Context, table string) (filling, error) {
 	f := filling{known: map[string]Column{}}
 	for _, c := range columns {
 		f.known[c.Name] = c
-		known := slices.Contains(ours[table], c.Name) || (c.Type == "enum" && c.Name == enums[table])
+		known := slices.Contains(ours[table], c.Name) || c.isOlder(table)
 		if known || !c.NotNull || c.HasDefault {
 			continue
 		}

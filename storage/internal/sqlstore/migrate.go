@@ -252,6 +252,24 @@ func (s *Store) Steps() []Step { return s.dialect.Steps }
 // Explain turns a driver's error into one of ours, where there is one for it.
 func (s *Store) Explain(err error) error { return s.explain(err) }
 
+// Begun tells whether anything of cims is in the database.
+func (s *Store) Begun(ctx context.Context) (bool, error) {
+	_, err := s.applied(ctx)
+	if s.dialect.Classify(err) == NoTable {
+		return false, nil
+	}
+	return err == nil, s.explain(err)
+}
+
+// Pending counts the steps that are left to do.
+func (s *Store) Pending(ctx context.Context) (int, error) {
+	applied, err := s.applied(ctx)
+	if err != nil && s.dialect.Classify(err) != NoTable {
+		return 0, s.explain(err)
+	}
+	return max(len(s.dialect.Steps)-applied, 0), nil
+}
+
 // Left returns the steps that are not done, all of them where there is no ledger.
 func (s *Store) Left(ctx context.Context) []Step {
 	applied, err := s.applied(ctx)

@@ -43,6 +43,8 @@ CREATE TABLE cims_replaced_name (
 	new_name TEXT NOT NULL,
 	PRIMARY KEY (table_name, row_id)
 );
+-- Rows that could not stay where they were, whole.
+CREATE TABLE cims_set_aside (table_name TEXT NOT NULL, row_id BIGINT NOT NULL, original JSONB NOT NULL, PRIMARY KEY (table_name, row_id));
 -- The columns that were there before, and a digest of what they held when a
 -- range of rows was filled.
 CREATE TABLE cims_original_column (table_name TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (table_name, name));
@@ -62,8 +64,9 @@ CREATE TABLE cims_fill (
 	total BIGINT NOT NULL
 );
 
--- The tables, indexes, keys and triggers that there are: here those that were
--- there before, and at the end those that we have added.
+-- The tables, columns, indexes, keys, triggers and functions that there are: here
+-- those that were there before, and at the end those that we have added. Of the
+-- host's tables the columns that are not ours are in cims_original_column.
 CREATE TABLE cims_part (kind TEXT NOT NULL, name TEXT NOT NULL, original BOOLEAN NOT NULL, PRIMARY KEY (kind, name));
 CREATE VIEW cims_parts AS
 	WITH ours AS (
@@ -77,13 +80,18 @@ CREATE VIEW cims_parts AS
 	UNION ALL SELECT 'key', o.relname || '.' || k.conname FROM pg_constraint AS k JOIN ours AS o ON o.oid = k.conrelid
 		WHERE k.contype IN ('f', 'u', 'p') AND k.convalidated
 	UNION ALL SELECT 'trigger', o.relname || '.' || t.tgname FROM pg_trigger AS t JOIN ours AS o ON o.oid = t.tgrelid
-		WHERE NOT t.tgisinternal AND t.tgenabled <> 'D';
-INSERT INTO cims_part SELECT kind, name, TRUE FROM cims_parts WHERE name NOT LIKE 'cims\_%';
-
+		WHERE NOT t.tgisinternal AND t.tgenabled <> 'D'
+	UNION ALL SELECT 'column', o.relname || '.' || a.attname FROM ours AS o JOIN pg_attribute AS a ON a.attrelid = o.oid AND a.attnum > 0 AND NOT a.attisdropped
+		WHERE NOT EXISTS (SELECT 1 FROM cims_original_column AS t WHERE cims_relation(t.table_name) = o.oid)
+		OR EXISTS (SELECT 1 FROM cims_added AS t WHERE t.kind = 'column' AND t.name = a.attname AND cims_relation(t.table_name) = o.oid)
+	UNION ALL SELECT DISTINCT 'function', p.proname || ', as it was (' || md5(p.prosrc || CASE WHEN p.prosecdef THEN ' with the rights of its owner' ELSE '' END) || ')'
+		FROM pg_proc AS p WHERE p.proname LIKE 'cims\_%' AND p.pronamespace = to_regnamespace(quote_ident(current_schema()));
 INSERT INTO cims_original_column (table_name, name, type, place)
 SELECT t.name, a.attname, format_type(a.atttypid, a.atttypmod), a.attnum
 FROM (VALUES ('customer'), ('user'), ('customer_status'), ('user_role'), ('sales_manager_assignment'), ('sales_manager_counter')) AS t (name)
 JOIN pg_attribute AS a ON a.attrelid = cims_relation(t.name) AND a.attnum > 0 AND NOT a.attisdropped;
+
+INSERT INTO cims_part SELECT kind, name, TRUE FROM cims_parts WHERE name NOT LIKE 'cims\_%';
 
 INSERT INTO cims_added (kind, table_name)
 SELECT 'table', t.name

@@ -1,4 +1,4 @@
--- The system statuses and roles, where they are missing.
+-- The system statuses and roles, where they are missing; assignments that can't be are set aside.
 
 -- An older program's TIMESTAMP columns hold UTC, whatever the server's zone is.
 SET LOCAL timezone = 'UTC';
@@ -14,6 +14,26 @@ CREATE FUNCTION cims_is_enum(tab TEXT, col TEXT) RETURNS BOOLEAN LANGUAGE sql ST
 		WHERE a.attrelid = cims_relation(tab) AND a.attname = col AND NOT a.attisdropped AND t.typtype = 'e'
 	)
 $$;
+
+-- An older program's entries take that form, too, or nothing would find them any
+-- more: of several that become the same, an active one, and none where it is there
+-- already. System entries are marked as such. A rollback puts both back.
+DO $$
+DECLARE
+	tab TEXT;
+BEGIN
+	FOREACH tab IN ARRAY ARRAY['customer_status', 'user_role'] LOOP
+		EXECUTE format('INSERT INTO cims_replaced_name SELECT DISTINCT ON (cims_name(name)) %1$L, id, name, cims_name(name) FROM %1$I AS e
+			WHERE name <> cims_name(name) AND NOT EXISTS (SELECT 1 FROM %1$I AS t WHERE t.name = cims_name(e.name))
+			ORDER BY cims_name(name), is_active DESC NULLS LAST, id', tab);
+		EXECUTE format('UPDATE %1$I AS e SET name = r.new_name FROM cims_replaced_name AS r WHERE r.table_name = %1$L AND r.row_id = e.id', tab);
+		EXECUTE format('INSERT INTO cims_replaced_name SELECT %2$L, id, CAST(is_system AS TEXT), name FROM %1$I WHERE is_system IS NOT TRUE AND name = ANY ($1)',
+			tab, tab || '.is_system') USING CASE tab
+			WHEN 'user_role' THEN ARRAY['ceo', 'financial_director', 'sales_manager', 'member', 'customer']
+			ELSE ARRAY['contacted', 'project_started', 'continuing', 'finished', 'rejected', 'need_to_call'] END;
+		EXECUTE format('UPDATE %1$I AS e SET is_system = TRUE FROM cims_replaced_name AS r WHERE r.table_name = %2$L AND r.row_id = e.id', tab, tab || '.is_system');
+	END LOOP;
+END $$;
 
 WITH added AS (
 	INSERT INTO customer_status (name, display_name, description, color, "order", is_active, is_system, created_at, updated_at)
@@ -79,4 +99,48 @@ BEGIN
 			INSERT INTO cims_added VALUES ('row', tab, added);
 		END IF;
 	END IF;
+END $$;
+
+-- Sets aside assignments of a customer or to a user that is not there, and all but
+-- one of a customer: the last one that is active.
+CREATE FUNCTION cims_set_aside() RETURNS VOID LANGUAGE sql SET search_path FROM CURRENT AS $$
+	WITH looked_at AS (
+		SELECT a.id, a.customer_id, a.is_active, EXISTS (SELECT 1 FROM customer AS c WHERE c.id = a.customer_id)
+			AND EXISTS (SELECT 1 FROM "user" AS u WHERE u.id = a.sales_manager_id) AS possible
+		FROM sales_manager_assignment AS a
+	), ranked AS (
+		SELECT id, possible, row_number() OVER (PARTITION BY customer_id ORDER BY possible DESC, is_active DESC NULLS LAST, id DESC) AS place FROM looked_at
+	), gone AS (
+		DELETE FROM sales_manager_assignment AS a USING ranked AS r WHERE r.id = a.id AND (r.place > 1 OR NOT r.possible) RETURNING a.*
+	)
+	INSERT INTO cims_set_aside SELECT 'sales_manager_assignment', id, to_jsonb(gone) FROM gone
+$$;
+
+-- An older program's table may lack what keeps such from coming: it gets that. So
+-- that nothing comes in between, others wait for this, after most of it is done.
+DO $$
+DECLARE
+	lacking TEXT[] := (
+		SELECT array_agg(format('ALTER TABLE sales_manager_assignment ADD CONSTRAINT %I FOREIGN KEY (%I) REFERENCES %s ON DELETE CASCADE NOT VALID', k.name, k.col, k.target))
+		FROM (VALUES ('cims_assignment_customer', 'customer_id', '{customer} ({customer.id})'), ('cims_assignment_user', 'sales_manager_id', '{user} ({user.id})')) AS k (name, col, target)
+		JOIN pg_attribute AS a ON a.attrelid = CAST('sales_manager_assignment' AS regclass) AND a.attname = k.col
+		WHERE NOT EXISTS (SELECT 1 FROM pg_constraint AS c WHERE c.conrelid = a.attrelid AND c.contype = 'f' AND c.conkey = ARRAY[a.attnum])
+	);
+BEGIN
+	IF NOT EXISTS (
+		SELECT 1 FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+		WHERE i.indrelid = CAST('sales_manager_assignment' AS regclass) AND a.attname = 'customer_id' AND i.indnkeyatts = 1
+		AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL
+	) THEN
+		lacking := lacking || CAST('CREATE UNIQUE INDEX cims_assignment_unique ON sales_manager_assignment (customer_id)' AS TEXT);
+	END IF;
+	IF lacking IS NULL THEN
+		RETURN;
+	END IF;
+	PERFORM cims_set_aside();
+	LOCK TABLE sales_manager_assignment, {customer}, {user} IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM cims_set_aside();
+	FOR place IN 1 .. cardinality(lacking) LOOP
+		EXECUTE lacking[place];
+	END LOOP;
 END $$;

@@ -1,8 +1,21 @@
 -- Triggers: what another program writes into these tables shows here at once, and what is written here shows there.
 
--- How long a lead that another program has inserted is left to that program.
-CREATE FUNCTION cims_grace() RETURNS INTERVAL LANGUAGE sql STABLE AS
-	$$ SELECT CAST(COALESCE(NULLIF(current_setting('cims.grace', TRUE), ''), '1 minute') AS INTERVAL) $$;
+-- How long a lead that another program has inserted is left to that program. A
+-- setting that is none is no reason to refuse its lead.
+CREATE FUNCTION cims_grace() RETURNS INTERVAL LANGUAGE plpgsql STABLE AS $$
+DECLARE
+	setting TEXT := NULLIF(current_setting('cims.grace', TRUE), '');
+BEGIN
+	IF setting IS NOT NULL THEN
+		BEGIN
+			PERFORM now() + CAST(setting AS INTERVAL); -- is it a time at all?
+			RETURN CAST(setting AS INTERVAL);
+		EXCEPTION WHEN data_exception THEN
+			NULL;
+		END;
+	END IF;
+	RETURN INTERVAL '1 minute';
+END $$;
 
 -- The older program's enums: what either writes is normalised, never refused.
 -- The migration itself, which fills the names in, leaves the enums as they are.
@@ -61,6 +74,19 @@ BEGIN
 	RETURN NEW;
 END $$;
 
+-- An entry of theirs gets the one form of names, unless another has it: it is not
+-- refused for that.
+CREATE FUNCTION cims_entry_named() RETURNS TRIGGER LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+	taken BOOLEAN;
+BEGIN
+	EXECUTE format('SELECT EXISTS (SELECT 1 FROM %I WHERE name = $1 AND id <> $2)', TG_TABLE_NAME) INTO taken USING cims_name(NEW.name), NEW.id;
+	IF NOT taken THEN
+		NEW.name := cims_name(NEW.name);
+	END IF;
+	RETURN NEW;
+END $$;
+
 -- A customer of theirs has no sales manager yet.
 CREATE FUNCTION cims_foreign_customer() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
 BEGIN
@@ -69,7 +95,7 @@ BEGIN
 	RETURN NULL;
 END $$;
 
--- Customers are listed by the time of their creation, so each has one.
+-- Customers are listed by the time of their creation, so each has one that can be told.
 CREATE FUNCTION cims_created() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
 BEGIN
 	NEW.{customer.created_at} := now();
@@ -197,6 +223,14 @@ BEGIN
 		CREATE TRIGGER cims_created BEFORE INSERT OR UPDATE OF {customer.created_at} ON {customer}
 			FOR EACH ROW WHEN (NEW.{customer.created_at} IS NULL) EXECUTE FUNCTION cims_created();
 	END IF;
+	CREATE TRIGGER cims_created_when BEFORE INSERT OR UPDATE OF {customer.created_at} ON {customer}
+		FOR EACH ROW WHEN (NEW.{customer.created_at} < '0001-01-01' OR NEW.{customer.created_at} >= '10000-01-01') EXECUTE FUNCTION cims_created();
+	FOR row_type IN SELECT e.name FROM (VALUES ('customer_status'), ('user_role')) AS e (name)
+		WHERE NOT EXISTS (SELECT 1 FROM cims_added AS a WHERE a.kind = 'table' AND a.table_name = e.name)
+	LOOP
+		EXECUTE format('CREATE TRIGGER cims_entry_named BEFORE INSERT OR UPDATE OF name ON %I
+			FOR EACH ROW WHEN (NEW.name <> cims_name(NEW.name)) EXECUTE FUNCTION cims_entry_named()', row_type);
+	END LOOP;
 	-- What the older program's column says, if it has one: of a row of the table,
 	-- and of the view, if there is one.
 	FOR row_type IN SELECT DISTINCT unnest(ARRAY['customer', '{customer}']) LOOP
@@ -229,3 +263,25 @@ CREATE TRIGGER cims_foreign_reassignment AFTER UPDATE OF sales_manager_id, is_ac
 	EXECUTE FUNCTION cims_foreign_reassignment();
 CREATE TRIGGER cims_assignment_deleted AFTER DELETE ON sales_manager_assignment
 	REFERENCING OLD TABLE AS deleted FOR EACH STATEMENT EXECUTE FUNCTION cims_assignment_deleted();
+
+-- A program whose rights are on the tables that it knows writes into ours by
+-- these: so triggers run with the rights of whoever migrates. Nothing that a
+-- caller can make is looked up in them, neither a temporary table nor a schema of
+-- its own, and nobody else can put them on a table of theirs. Whoever may create
+-- something in the schema itself has to be trusted, as with all that its owner runs.
+DO $$
+DECLARE
+	path TEXT := (SELECT string_agg(quote_ident(name), ', ') FROM unnest(current_schemas(FALSE)) AS s (name)) || ', pg_temp';
+	made RECORD;
+BEGIN
+	FOR made IN SELECT CAST(oid AS regprocedure) AS name, prorettype = CAST('trigger' AS regtype) AS is_trigger FROM pg_proc
+		WHERE proname LIKE 'cims\_%' AND pronamespace = CAST(quote_ident(current_schema()) AS regnamespace)
+		AND EXISTS (SELECT 1 FROM unnest(proconfig) AS c (setting) WHERE setting LIKE 'search\_path=%')
+	LOOP
+		EXECUTE format('ALTER FUNCTION %s SET search_path = %s', made.name, path);
+		IF made.is_trigger THEN
+			EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER', made.name);
+			EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', made.name);
+		END IF;
+	END LOOP;
+END $$;
