@@ -14,12 +14,21 @@ import (
 )
 
 func (h *host) copying() sqlstore.Copying {
-	return sqlstore.Copying{Snapshot: snapshot, Begin: begin, Load: h.load, LastID: h.lastID, Loaded: h.loaded, EmptyAudit: emptyAudit, Tables: tables, Computed: []sqlstore.Computed{{Table: "customer", Column: nameColumn, From: "full_name", Value: func(name any) any {
-		if text, ok := name.(string); ok {
-			return strings.ToLower(text)
-		}
-		return nil
-	}}}}
+	return sqlstore.Copying{
+		Snapshot:   snapshot,
+		Begin:      begin,
+		Load:       h.load,
+		LastID:     h.lastID,
+		Loaded:     h.loaded,
+		Tables:     tables,
+		EmptyAudit: emptyAudit,
+		Computed: []sqlstore.Computed{{Table: "customer", Column: nameColumn, From: "full_name", Value: func(name any) any {
+			if text, ok := name.(string); ok {
+				return strings.ToLower(text)
+			}
+			return nil
+		}}},
+	}
 }
 
 // emptyAudit puts the trigger back as it was.
