@@ -84,17 +84,25 @@ func TestNothingIsLostWhenItIsKilled(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, program.Start())
 		var reading sync.WaitGroup
+		first := make(chan struct{})
 		reading.Go(func() {
+			begin := sync.OnceFunc(func() { close(first) })
+			defer begin() // it has ended by itself
 			for lines := bufio.NewScanner(output); lines.Scan(); {
 				id, err := strconv.ParseInt(lines.Text(), 10, 64)
 				if assert.NoError(t, err) {
 					acknowledged = append(acknowledged, id)
+					begin()
 				}
 			}
 		})
-		if kill < kills {
-			time.Sleep(200*time.Millisecond + rand.N(200*time.Millisecond)) //nolint:gosec // no secret
-		} else {
+		switch {
+		case kill == 0: // also before it has begun
+			time.Sleep(rand.N(300 * time.Millisecond)) //nolint:gosec // no secret
+		case kill < kills:
+			<-first // however long that takes on a busy machine
+			time.Sleep(rand.N(300 * time.Millisecond)) //nolint:gosec // no secret
+		default:
 			require.Eventually(t, func() bool { return left(t, file) == 0 }, time.Minute, 50*time.Millisecond)
 		}
 		require.NoError(t, program.Process.Kill())
