@@ -361,3 +361,22 @@ func TestEntriesThatKeysReferTo(t *testing.T) {
 		})
 	}
 }
+
+// TestImpossibleAssignmentsInSpiteOfKeys: keys were not there, or not at work, when
+// these rows came.
+func TestImpossibleAssignmentsInSpiteOfKeys(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), pgtest.URL(t)
+	pgtest.Execute(t, url, legacy.Deployed+`
+		ALTER TABLE sales_manager_assignment DROP CONSTRAINT sales_manager_assignment_customer_id_fkey;
+		INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active) VALUES (999999, 3, NULL, TRUE);
+		ALTER TABLE sales_manager_assignment ADD CONSTRAINT theirs FOREIGN KEY (customer_id) REFERENCES customer (id) ON DELETE CASCADE NOT VALID;`)
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+	plan, err := store.Plan(ctx)
+	require.NoError(t, err)
+	require.Contains(t, plan.String(), "1 rows are of a customer that is not there")
+	require.NoError(t, store.Migrate(ctx))
+	verified(t, store)
+	require.NoError(t, store.Rollback(ctx, false))
+}

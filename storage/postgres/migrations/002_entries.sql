@@ -140,10 +140,10 @@ BEGIN
 	) THEN
 		lacking := lacking || CAST('CREATE UNIQUE INDEX cims_assignment_unique ON sales_manager_assignment (customer_id)' AS TEXT);
 	END IF;
+	PERFORM cims_set_aside(); -- also under keys: they may not have been there, or not at work, when such came
 	IF lacking IS NULL THEN
 		RETURN;
 	END IF;
-	PERFORM cims_set_aside();
 	LOCK TABLE sales_manager_assignment, {customer}, {user} IN SHARE ROW EXCLUSIVE MODE;
 	PERFORM cims_set_aside();
 	FOR place IN 1 .. cardinality(lacking) LOOP
