@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -379,4 +380,24 @@ func TestImpossibleAssignmentsInSpiteOfKeys(t *testing.T) {
 	require.NoError(t, store.Migrate(ctx))
 	verified(t, store)
 	require.NoError(t, store.Rollback(ctx, false))
+}
+
+// TestMigrateAfterAnInterruptedRollback goes on from where that has come to.
+func TestMigrateAfterAnInterruptedRollback(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), pgtest.URL(t)
+	pgtest.Execute(t, url, legacy.Deployed)
+	conn := connect(t, url)
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+	require.NoError(t, store.Migrate(ctx))
+	_, err := conn.Exec(ctx, "BEGIN; LOCK TABLE sales_manager_assignment IN ROW EXCLUSIVE MODE")
+	require.NoError(t, err)
+	short, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	require.Error(t, store.Rollback(short, false))
+	_, err = conn.Exec(ctx, "ROLLBACK")
+	require.NoError(t, err)
+	require.NoError(t, store.Migrate(ctx))
+	verified(t, store)
 }
