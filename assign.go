@@ -603,7 +603,9 @@ func (m *Manager) assignEach(ctx context.Context) (refusal error) {
 			request := &autoAssignment{customerID: id, actor: waitingLeads}
 			err := apart(func() error { return m.autoAssign(ctx, []*autoAssignment{request}) })
 			switch {
-			case err == nil && request.found && request.assignment == nil:
+			case err == nil && !request.found:
+				refused[id] = true // deleted just now, or the list isn't true
+			case err == nil && request.assignment == nil:
 				return refusal // nobody is eligible any more
 			case err != nil && !ofHost(err):
 				return err

@@ -116,10 +116,14 @@ func (m *Manager) runHooks(ctx context.Context, tx Tx, changes []Change) error {
 				continue
 			}
 			err = fmt.Errorf("cims: hook: %w", err)
-			if ctx.Err() != nil || executor.failed {
-				return err // the database's, which may be worth another try
+			switch {
+			case ctx.Err() != nil:
+				return err
+			case executor.failed:
+				return &statementFailed{err} // the database's, which may be worth another try
+			default:
+				return &foreign{err}
 			}
-			return &foreign{err}
 		}
 	}
 	return nil

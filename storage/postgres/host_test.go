@@ -14,6 +14,7 @@ import (
 
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/internal/pgtest"
+	"github.com/cimskit/cims/storage/postgres"
 )
 
 var system = cims.System("test")
@@ -205,4 +206,31 @@ func requireOwners(t *testing.T, crm *cims.Manager, owners ...int64) {
 		require.NoError(t, err)
 		require.Equal(t, want, assignment.SalesManagerID, "customer %d", i+1)
 	}
+}
+
+// TestHostTablesAreReadWithoutAConnectionToSpare: who is the first to read what a
+// host's table has must not wait for a connection that waits for it.
+func TestHostTablesAreReadWithoutAConnectionToSpare(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	db := host(t, url)
+	db.SetMaxOpenConns(1)
+	store, err := postgres.New(db)
+	require.NoError(t, err)
+	require.NoError(t, store.Migrate(t.Context()))
+	var group sync.WaitGroup
+	defer group.Wait()
+	require.NoError(t, store.Update(t.Context(), func(ctx context.Context, tx cims.Tx) error {
+		waits := db.Stats().WaitCount
+		group.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+			defer cancel()
+			_, _ = store.Intake(ctx, []*cims.Lead{{Customer: cims.Customer{FullName: "Lead"}}}, func(r cims.Rotation) cims.Rotation { return r }) // its end is of no interest
+		})
+		require.Eventually(t, func() bool { return db.Stats().WaitCount > waits }, 10*time.Second, time.Millisecond)
+		began := time.Now()
+		_, err := tx.InsertUser(ctx, cims.User{Email: "anvar@example.com", Name: "Anvar", Surname: "S", RoleName: cims.RoleSalesManager})
+		require.Less(t, time.Since(began), 10*time.Second)
+		return err
+	}))
 }

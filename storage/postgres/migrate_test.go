@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
@@ -304,4 +305,99 @@ func TestTimesThatAreNone(t *testing.T) {
 	}
 	require.NoError(t, crm.Close(ctx))
 	verifiedButForOthers(t, store)
+}
+
+// TestRollbackWhereALeadOfWhatWasSetAsideIsGone: a row that can't come back, since the
+// older program's own keys refuse it now, is no reason for all else to stay.
+func TestRollbackWhereALeadOfWhatWasSetAsideIsGone(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), pgtest.URL(t)
+	pgtest.Execute(t, url, legacy.Deployed+`
+		ALTER TABLE sales_manager_assignment DROP CONSTRAINT uq_customer_assignment;
+		DELETE FROM sales_manager_assignment WHERE customer_id BETWEEN 1 AND 2;
+		INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active) VALUES
+			(1, 3, now(), TRUE), (1, 4, now(), TRUE), (2, 3, now(), TRUE), (2, 4, now(), TRUE);`)
+	conn := connect(t, url)
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+	require.NoError(t, store.Migrate(ctx))
+	_, err := conn.Exec(ctx, "DELETE FROM customer WHERE id = 1")
+	require.NoError(t, err)
+	require.NoError(t, store.Rollback(ctx, false))
+	var first, second int
+	require.NoError(t, conn.QueryRow(ctx, `SELECT count(*) FILTER (WHERE customer_id = 1), count(*) FILTER (WHERE customer_id = 2)
+		FROM sales_manager_assignment`).Scan(&first, &second))
+	require.Equal(t, []int{0, 2}, []int{first, second})
+}
+
+// TestEntriesThatKeysReferTo keep their names where these can't follow.
+func TestEntriesThatKeysReferTo(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ key, does string }{
+		"that stop it": {"", "stays as it is, and is not used: nobody_knows is"},
+		"that follow":  {"ON UPDATE CASCADE", "becomes nobody_knows"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, url := t.Context(), pgtest.URL(t)
+			pgtest.Execute(t, url, legacy.Deployed+`
+				INSERT INTO customer_status (name, display_name) VALUES ('Nobody Knows', 'Who knows');
+				UPDATE customer SET status_name = NULL WHERE status_name NOT IN (SELECT name FROM customer_status);
+				UPDATE customer SET status_name = 'Nobody Knows' WHERE id = 1;
+				ALTER TABLE customer ADD CONSTRAINT theirs FOREIGN KEY (status_name) REFERENCES customer_status (name) `+test.key)
+			conn, schema := connect(t, url), schemaOf(t, url)
+			before := dump(t, conn, schema)
+			store := open(t, url)
+			defer func() { require.NoError(t, store.Close()) }()
+			plan, err := store.Plan(ctx)
+			require.NoError(t, err)
+			require.Contains(t, plan.String(), test.does)
+			require.NoError(t, store.Migrate(ctx))
+			verified(t, store)
+			var status string
+			require.NoError(t, conn.QueryRow(ctx, "SELECT status_name FROM customer WHERE id = 1").Scan(&status))
+			require.Equal(t, "nobody_knows", status)
+			require.NoError(t, store.Rollback(ctx, false))
+			require.Equal(t, before, dump(t, conn, schema), "all is as it was")
+		})
+	}
+}
+
+// TestImpossibleAssignmentsInSpiteOfKeys: keys were not there, or not at work, when
+// these rows came.
+func TestImpossibleAssignmentsInSpiteOfKeys(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), pgtest.URL(t)
+	pgtest.Execute(t, url, legacy.Deployed+`
+		ALTER TABLE sales_manager_assignment DROP CONSTRAINT sales_manager_assignment_customer_id_fkey;
+		INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active) VALUES (999999, 3, NULL, TRUE);
+		ALTER TABLE sales_manager_assignment ADD CONSTRAINT theirs FOREIGN KEY (customer_id) REFERENCES customer (id) ON DELETE CASCADE NOT VALID;`)
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+	plan, err := store.Plan(ctx)
+	require.NoError(t, err)
+	require.Contains(t, plan.String(), "1 rows are of a customer that is not there")
+	require.NoError(t, store.Migrate(ctx))
+	verified(t, store)
+	require.NoError(t, store.Rollback(ctx, false))
+}
+
+// TestMigrateAfterAnInterruptedRollback goes on from where that has come to.
+func TestMigrateAfterAnInterruptedRollback(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), pgtest.URL(t)
+	pgtest.Execute(t, url, legacy.Deployed)
+	conn := connect(t, url)
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+	require.NoError(t, store.Migrate(ctx))
+	_, err := conn.Exec(ctx, "BEGIN; LOCK TABLE sales_manager_assignment IN ROW EXCLUSIVE MODE")
+	require.NoError(t, err)
+	short, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	require.Error(t, store.Rollback(short, false))
+	_, err = conn.Exec(ctx, "ROLLBACK")
+	require.NoError(t, err)
+	require.NoError(t, store.Migrate(ctx))
+	verified(t, store)
 }

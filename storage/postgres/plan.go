@@ -202,7 +202,10 @@ func (p *planner) lookAtRights() {
 // lookAtEntries looks at the older program's statuses or roles.
 func (p *planner) lookAtEntries(table, isSystem string) {
 	p.find(table+".name", "%d rows are called “%s”", "%s", fmt.Sprintf(`SELECT count(*), name, CASE WHEN kept THEN 'becomes ' || becomes ELSE 'stays as it is, and is not used: ' || becomes || ' is' END
-		FROM (SELECT name, becomes, NOT bool_or(name = becomes) OVER same AND row_number() OVER (same ORDER BY is_active DESC NULLS LAST, id) = 1 AS kept
+		FROM (SELECT name, becomes, NOT EXISTS (
+				SELECT 1 FROM pg_constraint AS k JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = ANY (k.confkey)
+				WHERE k.contype = 'f' AND k.confrelid = to_regclass('%[1]s') AND k.confupdtype <> 'c' AND a.attname = 'name'
+			) AND NOT bool_or(name = becomes) OVER same AND row_number() OVER (same ORDER BY is_active DESC NULLS LAST, id) = 1 AS kept
 			FROM (SELECT *, %[2]s AS becomes FROM %[1]q) AS e WINDOW same AS (PARTITION BY becomes)) AS e
 		WHERE name <> becomes GROUP BY name, becomes, kept ORDER BY name`, table, normalOf("name")))
 	p.count("%d rows are neither active nor inactive", "stays as it is, and is taken for inactive", "is_active IS NULL", table, "is_active")

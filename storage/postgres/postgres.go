@@ -160,6 +160,13 @@ func newStorage(db *sql.DB, closing func() error, host names) (*Storage, error) 
 	return &Storage{Store: sqlstore.New(dialect(steps, host), db, db, closing), db: db, names: host}, nil
 }
 
+// setBack looks at when the trigger did that made the row: how long the time of grace
+// is each session says for itself, and the row may be younger than our transaction.
+const setBack = `COALESCE(
+		(SELECT (array_agg(h.changed_at ORDER BY h.id DESC))[1] FROM assignment_history AS h WHERE h.customer_id = cims_unassigned.customer_id AND h.cause = 'external'),
+		(SELECT (array_agg(h.changed_at ORDER BY h.id))[1] FROM customer_status_history AS h WHERE h.customer_id = cims_unassigned.customer_id AND h.cause = 'external')
+	) > clock_timestamp()`
+
 func dialect(steps []sqlstore.Step, host names) sqlstore.Dialect {
 	return sqlstore.Dialect{
 		Bun:      pgdialect.New(),
@@ -175,7 +182,7 @@ func dialect(steps []sqlstore.Step, host names) sqlstore.Dialect {
 		Lower:          "lower",
 		StartsWith:     startsWith,
 		Now:            "now()",
-		Due:            "now() + cims_grace()",
+		SetBack:        setBack,
 		Classify:       classify,
 		Intake:         intake,
 		Columns:        host.columns,

@@ -126,9 +126,15 @@ const endRollback = `
 		END LOOP;
 		ALTER TABLE sales_manager_assignment DROP CONSTRAINT IF EXISTS cims_assignment_customer, DROP CONSTRAINT IF EXISTS cims_assignment_user;
 		DROP INDEX IF EXISTS cims_assignment_unique;
-		INSERT INTO sales_manager_assignment OVERRIDING SYSTEM VALUE
-		SELECT (jsonb_populate_record(CAST(NULL AS sales_manager_assignment), original)).* FROM cims_set_aside WHERE table_name = 'sales_manager_assignment'
-		ON CONFLICT DO NOTHING; -- with one that was made since
+		FOR gone IN SELECT original FROM cims_set_aside WHERE table_name = 'sales_manager_assignment' ORDER BY row_id LOOP
+			BEGIN
+				INSERT INTO sales_manager_assignment OVERRIDING SYSTEM VALUE
+				SELECT (jsonb_populate_record(CAST(NULL AS sales_manager_assignment), gone.original)).*
+				ON CONFLICT DO NOTHING; -- with one that was made since
+			EXCEPTION WHEN foreign_key_violation THEN
+				NULL; -- whom it was of, or to, has gone since, and would have taken it along
+			END;
+		END LOOP;
 		-- Entries that we made, where nobody has worked on them since.
 		FOR gone IN SELECT table_name, name FROM cims_added AS a WHERE kind = 'row' AND table_name IN ('customer_status', 'user_role')
 			AND NOT EXISTS (SELECT 1 FROM cims_added AS t WHERE t.kind = 'table' AND t.table_name = a.table_name)

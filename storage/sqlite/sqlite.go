@@ -198,7 +198,7 @@ func (h *host) dialect() sqlstore.Dialect {
 		Lower:       lower,
 		StartsWith:  startsWith,
 		Now:         nowSQL,
-		Due:         dueSQL,
+		SetBack:     "due_at > " + dueSQL, // the time of grace is the same for all
 		TimesAsText: true,
 		Classify:    classify,
 		Intake:      h.intake,

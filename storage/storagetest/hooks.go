@@ -9,7 +9,6 @@ import (
 	"net"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -283,23 +282,31 @@ func hookPanicsInBackground(t *testing.T, d *database) {
 	d.requireConsistent(t)
 }
 
-// hookRefusesAWaitingLead has it refuse the oldest of those who wait, which the
-// others don't have to wait for.
+// hookRefusesAWaitingLead has it refuse some of those who wait, also by a statement
+// that fails, which the others don't have to wait for.
 func hookRefusesAWaitingLead(t *testing.T, d *database) {
 	require.NoError(t, d.crm.Close(t.Context())) // it has no hooks
 	var refuse atomic.Bool
 	refuse.Store(true)
 	crm := d.manager(t, d.Storage, &cims.Config{WaitingInterval: 10 * time.Millisecond, Hooks: []cims.Hook{
-		func(_ context.Context, _ cims.Executor, change cims.Change) error {
-			if lead, _ := change.After.(cims.Customer); change.Action == cims.ActionAssigned && strings.HasPrefix(lead.FullName, "Bad") && refuse.Load() {
+		func(ctx context.Context, tx cims.Executor, change cims.Change) error {
+			lead, _ := change.After.(cims.Customer)
+			switch {
+			case change.Action != cims.ActionAssigned || !refuse.Load():
+				return nil
+			case lead.FullName == "Bad":
 				return errors.New("not this one")
+			case lead.FullName == "Failing":
+				_, err := tx.Exec(ctx, "INSERT INTO no_such_outbox VALUES (1)")
+				return err
+			default:
+				return nil
 			}
-			return nil
 		},
 	}})
 	var bad, good []int64
 	for range 3 {
-		for name, list := range map[string]*[]int64{"Bad": &bad, "Good": &good} {
+		for name, list := range map[string]*[]int64{"Bad": &bad, "Failing": &bad, "Good": &good} {
 			lead, err := crm.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: name})
 			require.NoError(t, err)
 			*list = append(*list, lead.ID)

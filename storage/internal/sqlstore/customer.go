@@ -178,9 +178,9 @@ func (q *queries) CountCustomers(ctx context.Context, status string, limit int) 
 func (q *queries) Unassigned(ctx context.Context, waiting bool, limit int) ([]int64, error) {
 	condition := "NOT waiting"
 	if waiting {
-		// By the clock that due_at is of. One later than it can be now is from before
-		// that was set back.
-		condition = "waiting AND (due_at IS NULL OR due_at <= " + q.dialect.Now + " OR due_at > " + q.dialect.Due + ")"
+		// By the clock that due_at is of. Who came in before that was set back does not
+		// wait until it is as late again.
+		condition = "waiting AND (due_at IS NULL OR due_at <= " + q.dialect.Now + " OR " + q.dialect.SetBack + ")"
 	}
 	return rows[int64](ctx, q, "SELECT customer_id FROM cims_unassigned WHERE "+condition+
 		" ORDER BY customer_created_at, customer_id LIMIT ?", limit)

@@ -28,6 +28,22 @@ type hostTables struct {
 	tables map[string]filling
 }
 
+func (h *hostTables) get(table string) (filling, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f, ok := h.tables[table]
+	return f, ok
+}
+
+func (h *hostTables) set(table string, f filling) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.tables == nil {
+		h.tables = map[string]filling{}
+	}
+	h.tables[table] = f
+}
+
 // ours are the columns that this library fills itself, or by a trigger.
 var ours = map[string][]string{
 	"customer": {"id", "full_name", "phone_number", "platform", "username", "notes", "status_name", "created_at", "updated_at", "cims_version"},
@@ -117,11 +133,11 @@ func (f filling) fitUser(u cims.User) error {
 	return f.fit(text{"email", u.Email}, text{"name", u.Name}, text{"surname", u.Surname}, text{"role_name", u.RoleName})
 }
 
-// fill reads a host's table once, the first time that something is inserted.
+// fill reads a host's table the first time that something is inserted. Several may
+// do so at once: who waited for another's reading might hold the connection that
+// this one waits for.
 func (q *queries) fill(ctx context.Context, table string) (filling, error) {
-	q.hosts.mu.Lock()
-	defer q.hosts.mu.Unlock()
-	if known, ok := q.hosts.tables[table]; ok {
+	if known, ok := q.hosts.get(table); ok {
 		return known, nil
 	}
 	conn, err := q.on(ctx)
@@ -147,10 +163,9 @@ func (q *queries) fill(ctx context.Context, table string) (filling, error) {
 		}
 		f.values = append(f.values, value)
 	}
-	if q.hosts.tables == nil {
-		q.hosts.tables = map[string]filling{}
+	if len(columns) > 0 { // or it may be made yet
+		q.hosts.set(table, f)
 	}
-	q.hosts.tables[table] = f
 	return f, nil
 }
 

@@ -56,9 +56,10 @@ type Dialect struct {
 	// stored itself says where a time stands among them.
 	TimesAsText bool
 
-	// Now is the database's own time, and Due what a trigger stores as the time up
-	// to which a lead of another program's is left to that.
-	Now, Due string
+	// Now is the database's own time, up to which a lead of another program's may be
+	// left to that. SetBack is the condition that a row of cims_unassigned is from
+	// before that clock was set back.
+	Now, SetBack string
 
 	// Classify says what kind of failure a driver's error is.
 	Classify func(err error) Failure

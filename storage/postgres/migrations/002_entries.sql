@@ -17,15 +17,21 @@ $$;
 
 -- An older program's entries take that form, too, or nothing would find them any
 -- more: of several that become the same, an active one, and none where it is there
--- already. System entries are marked as such. A rollback puts both back.
+-- already, or where keys of the older program refer to the names and don't follow
+-- them. System entries are marked as such. A rollback puts both back.
 DO $$
 DECLARE
 	tab TEXT;
 BEGIN
 	FOREACH tab IN ARRAY ARRAY['customer_status', 'user_role'] LOOP
-		EXECUTE format('INSERT INTO cims_replaced_name SELECT DISTINCT ON (cims_name(name)) %1$L, id, name, cims_name(name) FROM %1$I AS e
-			WHERE name <> cims_name(name) AND NOT EXISTS (SELECT 1 FROM %1$I AS t WHERE t.name = cims_name(e.name))
-			ORDER BY cims_name(name), is_active DESC NULLS LAST, id', tab);
+		IF NOT EXISTS (
+			SELECT 1 FROM pg_constraint AS k JOIN pg_attribute AS a ON a.attrelid = k.confrelid AND a.attnum = ANY (k.confkey)
+			WHERE k.contype = 'f' AND k.confrelid = CAST(tab AS regclass) AND k.confupdtype <> 'c' AND a.attname = 'name'
+		) THEN
+			EXECUTE format('INSERT INTO cims_replaced_name SELECT DISTINCT ON (cims_name(name)) %1$L, id, name, cims_name(name) FROM %1$I AS e
+				WHERE name <> cims_name(name) AND NOT EXISTS (SELECT 1 FROM %1$I AS t WHERE t.name = cims_name(e.name))
+				ORDER BY cims_name(name), is_active DESC NULLS LAST, id', tab);
+		END IF;
 		EXECUTE format('UPDATE %1$I AS e SET name = r.new_name FROM cims_replaced_name AS r WHERE r.table_name = %1$L AND r.row_id = e.id', tab);
 		EXECUTE format('INSERT INTO cims_replaced_name SELECT %2$L, id, CAST(is_system AS TEXT), name FROM %1$I WHERE is_system IS NOT TRUE AND name = ANY ($1)',
 			tab, tab || '.is_system') USING CASE tab
@@ -134,10 +140,10 @@ BEGIN
 	) THEN
 		lacking := lacking || CAST('CREATE UNIQUE INDEX cims_assignment_unique ON sales_manager_assignment (customer_id)' AS TEXT);
 	END IF;
+	PERFORM cims_set_aside(); -- also under keys: they may not have been there, or not at work, when such came
 	IF lacking IS NULL THEN
 		RETURN;
 	END IF;
-	PERFORM cims_set_aside();
 	LOCK TABLE sales_manager_assignment, {customer}, {user} IN SHARE ROW EXCLUSIVE MODE;
 	PERFORM cims_set_aside();
 	FOR place IN 1 .. cardinality(lacking) LOOP

@@ -80,6 +80,9 @@ CREATE FUNCTION cims_entry_named() RETURNS TRIGGER LANGUAGE plpgsql SET search_p
 DECLARE
 	taken BOOLEAN;
 BEGIN
+	IF TG_OP = 'UPDATE' AND NEW.name = OLD.name THEN -- left as it is: keys may refer to it
+		RETURN NEW;
+	END IF;
 	EXECUTE format('SELECT EXISTS (SELECT 1 FROM %I WHERE name = $1 AND id <> $2)', TG_TABLE_NAME) INTO taken USING cims_name(NEW.name), NEW.id;
 	IF NOT taken THEN
 		NEW.name := cims_name(NEW.name);
