@@ -460,7 +460,8 @@ type BacklogResult struct {
 // AssignBacklog hands out the customers that were left without a sales manager
 // before this library came, oldest first. It needs leads:assign. It works in
 // transactions of some hundreds; when it returns an error, what Assigned counts
-// has been done.
+// has been done. Where another program assigns the same ones at the same time, some
+// may be left.
 func (m *Manager) AssignBacklog(ctx context.Context, actor Actor) (BacklogResult, error) {
 	var result BacklogResult
 	if err := actor.need(LeadsAssign); err != nil {
@@ -545,6 +546,7 @@ func (m *Manager) work(ctx context.Context) {
 		case <-m.wake:
 		case <-tick.C:
 		}
+		begin := time.Now()
 		err := apart(func() error { return m.assignWaiting(ctx) })
 		if err == nil && m.now().Sub(forgotten) > time.Hour {
 			forgotten = m.now()
@@ -555,6 +557,12 @@ func (m *Manager) work(ctx context.Context) {
 			m.config.Logger.ErrorContext(ctx, "cims: waiting leads can't be assigned", "error", unwrapped(err))
 		}
 		failing = err != nil
+		// A hook that refuses thousands would have us hold the rotation's lock all the time.
+		rest := m.config.WaitingInterval
+		if ofHost(err) {
+			rest = max(rest, 10*time.Since(begin))
+		}
+		tick.Reset(rest)
 	}
 }
 
@@ -611,7 +619,7 @@ func (m *Manager) assignEach(ctx context.Context) (refusal error) {
 				return err
 			case err != nil:
 				refused[id] = true
-				refusal = cmp.Or(refusal, fmt.Errorf("customer %d: %w", id, unwrapped(err)))
+				refusal = cmp.Or(refusal, error(&foreign{fmt.Errorf("customer %d: %w", id, unwrapped(err))}))
 			}
 		}
 	}
