@@ -100,7 +100,7 @@ func TestNothingIsLostWhenItIsKilled(t *testing.T) {
 		case kill == 0: // also before it has begun
 			time.Sleep(rand.N(300 * time.Millisecond)) //nolint:gosec // no secret
 		case kill < kills:
-			<-first // however long that takes on a busy machine
+			<-first                                    // however long that takes on a busy machine
 			time.Sleep(rand.N(300 * time.Millisecond)) //nolint:gosec // no secret
 		default:
 			require.Eventually(t, func() bool { return left(t, file) == 0 }, time.Minute, 50*time.Millisecond)
