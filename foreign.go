@@ -54,17 +54,17 @@ type panicked struct {
 
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v\n\n%s", p.fault, p.stack) }
 
-// statementFailed is an error of the database in a statement of a hook's.
-type statementFailed struct{ error }
+// statementError is an error of the database in a statement of a hook's.
+type statementError struct{ error }
 
-func (s *statementFailed) Unwrap() error { return s.error }
+func (s *statementError) Unwrap() error { return s.error }
 
 // ofHost tells whether the host's own code is why something failed. A statement of
 // its that failed is, unless the database can't do anything just now.
 func ofHost(err error) bool {
 	_, refused := errors.AsType[*foreign](err)
 	_, fault := errors.AsType[*panicked](err)
-	_, statement := errors.AsType[*statementFailed](err)
+	_, statement := errors.AsType[*statementError](err)
 	return refused || fault || statement && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrOutcomeUnknown)
 }
 

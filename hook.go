@@ -120,7 +120,7 @@ func (m *Manager) runHooks(ctx context.Context, tx Tx, changes []Change) error {
 			case ctx.Err() != nil:
 				return err
 			case executor.failed:
-				return &statementFailed{err} // the database's, which may be worth another try
+				return &statementError{err} // the database's, which may be worth another try
 			default:
 				return &foreign{err}
 			}
