@@ -291,7 +291,7 @@ func (p *planner) lookAtAssignments() {
 
 // lookForImpossible looks for assignments that a table without keys may have.
 func (p *planner) lookForImpossible(assignments string) {
-	const aside = "is set aside, and comes back with a rollback"
+	const aside = "is set aside, and comes back with a rollback, if the keys that are there let it"
 	p.count("%d rows are of a customer that is not there", aside, "NOT EXISTS (SELECT 1 FROM {customer} AS c WHERE c.{customer.id} = t.customer_id)", assignments, "customer_id")
 	p.count("%d rows are to a user who is not there", aside+"; the lead has no sales manager then", "NOT EXISTS (SELECT 1 FROM {user} AS u WHERE u.{user.id} = t.sales_manager_id)", assignments, "sales_manager_id")
 	p.find(assignments+".customer_id", "%d rows are of a lead that has another%.0s", aside+": of each lead, the last active one stays%.0s",
