@@ -206,9 +206,6 @@ func isTyped(err error) bool {
 // fall silent: others must not wait for it for ever.
 func TestFaultNobodySetsADeadline(t *testing.T) {
 	t.Parallel()
-	if !full {
-		t.Skip("takes half a minute: ./scripts/faults runs it")
-	}
 	d := newDatabase(t, pgtest.URL(t), 3)
 	proxy, through := newProxy(t, d.url)
 	crm, closing := openQuietly(t, through)
