@@ -242,6 +242,7 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		"a CEO without permissions":     {"UPDATE user_role SET permissions = '' WHERE name = 'ceo'", "the CEO's permission users:write", false},
 		"a CEO without one":             {"UPDATE user_role SET permissions = replace(permissions, ' leads:write ', ' ') WHERE name = 'ceo'", "the CEO's permission leads:write$", false},
 		"a system status that is none":  {"UPDATE customer_status SET is_system = FALSE WHERE name = 'finished'", "the status finished", false},
+		"a turn taken":                  {"UPDATE sales_manager_counter SET last_assigned_index = last_assigned_index + 1", "the rotation goes on with", true},
 		"a system role that is gone":    {anySession("DELETE FROM user_role WHERE name = 'sales_manager'"), "the role sales_manager", false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -97,11 +97,7 @@ func TestEntriesOfTheOlderProgram(t *testing.T) {
 		UPDATE customer SET status_name = 'Twice Said' WHERE id = 2;
 		UPDATE customer SET status_name = 'NOBODY KNOWS' WHERE id = 3;
 		UPDATE "user" SET role_name = 'Team Lead' WHERE id = 11;`)
-	conn := connect(t, url)
-	schema := schemaOf(t, url)
-	before := dump(t, conn, schema)
-	store := open(t, url)
-	defer func() { require.NoError(t, store.Close()) }()
+	conn, schema, store, before := asItWas(t, url)
 
 	plan, err := store.Plan(ctx)
 	require.NoError(t, err)
@@ -180,10 +176,7 @@ func TestImpossibleAssignments(t *testing.T) {
 		INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active) VALUES
 			(999999, 3, NULL, TRUE), (1, 888888, '2025-01-02 03:04:05.678901', TRUE), (2, 3, now(), TRUE), (2, 4, now(), TRUE), (2, 6, now(), FALSE),
 			(3, 888888, now(), TRUE), (3, 3, now(), TRUE);`)
-	conn, schema := connect(t, url), schemaOf(t, url)
-	before := dump(t, conn, schema)
-	store := open(t, url)
-	defer func() { require.NoError(t, store.Close()) }()
+	conn, schema, store, before := asItWas(t, url)
 
 	plan, err := store.Plan(ctx)
 	require.NoError(t, err)
@@ -268,10 +261,7 @@ func TestTimesThatAreNone(t *testing.T) {
 		UPDATE customer SET created_at = '0044-03-15 12:00:00 BC' WHERE id = 2;
 		UPDATE customer SET created_at = '10000-01-01' WHERE id = 3;
 		UPDATE sales_manager_assignment SET assigned_at = '-infinity' WHERE id = 4;`)
-	conn, schema := connect(t, url), schemaOf(t, url)
-	before := dump(t, conn, schema)
-	store := open(t, url)
-	defer func() { require.NoError(t, store.Close()) }()
+	conn, schema, store, before := asItWas(t, url)
 	plan, err := store.Plan(ctx)
 	require.NoError(t, err)
 	err = store.Migrate(ctx)
@@ -345,10 +335,7 @@ func TestEntriesThatKeysReferTo(t *testing.T) {
 				UPDATE customer SET status_name = NULL WHERE status_name NOT IN (SELECT name FROM customer_status);
 				UPDATE customer SET status_name = 'Nobody Knows' WHERE id = 1;
 				ALTER TABLE customer ADD CONSTRAINT theirs FOREIGN KEY (status_name) REFERENCES customer_status (name) `+test.key)
-			conn, schema := connect(t, url), schemaOf(t, url)
-			before := dump(t, conn, schema)
-			store := open(t, url)
-			defer func() { require.NoError(t, store.Close()) }()
+			conn, schema, store, before := asItWas(t, url)
 			plan, err := store.Plan(ctx)
 			require.NoError(t, err)
 			require.Contains(t, plan.String(), test.does)

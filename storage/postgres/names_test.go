@@ -144,6 +144,14 @@ func connect(t *testing.T, target string) *pgx.Conn {
 	return conn
 }
 
+// asItWas opens a database to be migrated, with what is in it before.
+func asItWas(t *testing.T, url string) (conn *pgx.Conn, schema string, store *postgres.Storage, before []string) {
+	t.Helper()
+	conn, schema, store = connect(t, url), schemaOf(t, url), open(t, url)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	return conn, schema, store, dump(t, conn, schema)
+}
+
 // dump is all that there is in some schemas: relations, columns, constraints,
 // indexes, triggers, functions and rows.
 func dump(t *testing.T, conn *pgx.Conn, schemas ...string) []string {
