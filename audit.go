@@ -92,14 +92,6 @@ func (m *Manager) AllAudit(ctx context.Context, actor Actor, filter AuditFilter)
 	return every(ctx, func(page PageRequest) (Page[AuditEntry], error) { return m.Audit(ctx, actor, filter, page) })
 }
 
-// time refuses what no database holds.
-func (c *checks) time(field string, t time.Time) time.Time {
-	if t = t.UTC(); t.Year() < 1 || t.Year() > 9999 {
-		c.add(field, RuleFormat)
-	}
-	return t
-}
-
 // audited tells whether a change is for the audit log: all that somebody decides.
 func (c Change) audited(by Actor) bool {
 	switch {

@@ -1,8 +1,20 @@
 package cims
 
-import (
-	"context"
-)
+import "context"
+
+// ConversionQuery says what to measure. The zero value asks how many of the
+// last 100 leads reached project_started.
+type ConversionQuery struct {
+	// Last is the size of the cohort: how many of the newest leads, by time of
+	// creation, then id, are looked at. 1 to 100,000; 0 means 100.
+	Last int
+	// Target is the name of a status; empty means project_started.
+	Target string
+	// SalesManagerID, if set, looks only at leads whose present manager this is.
+	SalesManagerID *int64
+	// Mode: Reached, the default, or Current.
+	Mode ConversionMode
+}
 
 // ConversionMode says which leads count as converted.
 type ConversionMode string
@@ -20,20 +32,6 @@ const (
 	defaultCohort = 100
 	maxCohort     = 100_000
 )
-
-// ConversionQuery says what to measure. The zero value asks how many of the
-// last 100 leads reached project_started.
-type ConversionQuery struct {
-	// Last is the size of the cohort: how many of the newest leads, by time of
-	// creation, then id, are looked at. 1 to 100,000; 0 means 100.
-	Last int
-	// Target is the name of a status; empty means project_started.
-	Target string
-	// SalesManagerID, if set, looks only at leads whose present manager this is.
-	SalesManagerID *int64
-	// Mode: Reached, the default, or Current.
-	Mode ConversionMode
-}
 
 // Conversion is the answer: of Total leads looked at, Count converted.
 type Conversion struct {

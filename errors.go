@@ -3,10 +3,7 @@ package cims
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // The kinds of refusal and failure. Every error that a Manager returns for a
@@ -47,35 +44,6 @@ var (
 	ErrIsolation = errors.New("cims: the transaction's isolation has to be read committed")
 	// ErrClosed: the Manager was closed.
 	ErrClosed = errors.New("cims: manager is closed")
-)
-
-// Entity names what an Error is about.
-type Entity string
-
-// The entities that errors speak of.
-const (
-	EntityStatus       Entity = "status"
-	EntityRole         Entity = "role"
-	EntityUser         Entity = "user"
-	EntityCustomer     Entity = "customer"
-	EntitySalesManager Entity = "sales_manager"
-	EntityAssignment   Entity = "assignment"
-)
-
-// Reason tells apart what shares one kind, for those who word messages.
-type Reason string
-
-// The reasons, each with the kind that it belongs to.
-const (
-	ReasonPermission     Reason = "permission"       // ErrForbidden: Error.Permission is missing
-	ReasonInactiveUser   Reason = "inactive_user"    // ErrForbidden: the acting user is inactive
-	ReasonInactiveRole   Reason = "inactive_role"    // ErrForbidden: the acting user's role is missing or inactive
-	ReasonSystemEntry    Reason = "system_entry"     // ErrForbidden: a system status or role stays and stays active
-	ReasonCEOPermissions Reason = "ceo_permissions"  // ErrForbidden: the CEO's role keeps every permission
-	ReasonBeyondOwn      Reason = "beyond_own"       // ErrForbidden: the actor would hand out or change what it does not hold
-	ReasonOnlyCEO        Reason = "only_ceo"         // ErrForbidden: only a CEO may
-	ReasonNoSalesManager Reason = "no_sales_manager" // ErrNotFound: the customer has none
-	ReasonTooMany        Reason = "too_many"         // ErrUnavailable: too many callers wait already
 )
 
 // Error is a refusal with its particulars. Use errors.As to read them.
@@ -141,32 +109,41 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
+// Entity names what an Error is about.
+type Entity string
+
+// The entities that errors speak of.
+const (
+	EntityStatus       Entity = "status"
+	EntityRole         Entity = "role"
+	EntityUser         Entity = "user"
+	EntityCustomer     Entity = "customer"
+	EntitySalesManager Entity = "sales_manager"
+	EntityAssignment   Entity = "assignment"
+)
+
+// Reason tells apart what shares one kind, for those who word messages.
+type Reason string
+
+// The reasons, each with the kind that it belongs to.
+const (
+	ReasonPermission     Reason = "permission"       // ErrForbidden: Error.Permission is missing
+	ReasonInactiveUser   Reason = "inactive_user"    // ErrForbidden: the acting user is inactive
+	ReasonInactiveRole   Reason = "inactive_role"    // ErrForbidden: the acting user's role is missing or inactive
+	ReasonSystemEntry    Reason = "system_entry"     // ErrForbidden: a system status or role stays and stays active
+	ReasonCEOPermissions Reason = "ceo_permissions"  // ErrForbidden: the CEO's role keeps every permission
+	ReasonBeyondOwn      Reason = "beyond_own"       // ErrForbidden: the actor would hand out or change what it does not hold
+	ReasonOnlyCEO        Reason = "only_ceo"         // ErrForbidden: only a CEO may
+	ReasonNoSalesManager Reason = "no_sales_manager" // ErrNotFound: the customer has none
+	ReasonTooMany        Reason = "too_many"         // ErrUnavailable: too many callers wait already
+)
+
 // FieldError says what is wrong with one field of the input.
 type FieldError struct {
 	Field    string    // as the HTTP contract spells it: "display_name"
 	Rule     FieldRule // which rule it breaks
 	Min, Max int       // the bounds, for RuleLength and RuleRange
 }
-
-// FieldRule is a rule that a field can break.
-type FieldRule string
-
-// The rules.
-const (
-	RuleRequired    FieldRule = "required"     // must be there and not empty
-	RuleLength      FieldRule = "length"       // between Min and Max characters
-	RuleRange       FieldRule = "range"        // between Min and Max
-	RuleName        FieldRule = "name"         // letters of any script, digits and _
-	RuleColor       FieldRule = "color"        // #RGB or #RRGGBB
-	RuleEmail       FieldRule = "email"        // something@something
-	RuleText        FieldRule = "text"         // valid UTF-8 without control characters
-	RuleReadOnly    FieldRule = "read_only"    // the library sets it
-	RuleUnknown     FieldRule = "unknown"      // no such entry, or an inactive one
-	RuleChoice      FieldRule = "choice"       // none of the allowed values
-	RuleFormat      FieldRule = "format"       // malformed
-	RuleNeverChange FieldRule = "never_change" // set once
-	RuleNoField     FieldRule = "no_field"     // an update without any field
-)
 
 func (f FieldError) String() string {
 	switch f.Rule {
@@ -201,6 +178,26 @@ func (f FieldError) String() string {
 	}
 }
 
+// FieldRule is a rule that a field can break.
+type FieldRule string
+
+// The rules.
+const (
+	RuleRequired    FieldRule = "required"     // must be there and not empty
+	RuleLength      FieldRule = "length"       // between Min and Max characters
+	RuleRange       FieldRule = "range"        // between Min and Max
+	RuleName        FieldRule = "name"         // letters of any script, digits and _
+	RuleColor       FieldRule = "color"        // #RGB or #RRGGBB
+	RuleEmail       FieldRule = "email"        // something@something
+	RuleText        FieldRule = "text"         // valid UTF-8 without control characters
+	RuleReadOnly    FieldRule = "read_only"    // the library sets it
+	RuleUnknown     FieldRule = "unknown"      // no such entry, or an inactive one
+	RuleChoice      FieldRule = "choice"       // none of the allowed values
+	RuleFormat      FieldRule = "format"       // malformed
+	RuleNeverChange FieldRule = "never_change" // set once
+	RuleNoField     FieldRule = "no_field"     // an update without any field
+)
+
 func invalid(fields ...FieldError) error {
 	return &Error{Kind: ErrInvalid, Fields: fields}
 }
@@ -209,97 +206,17 @@ func notFound(entity Entity, id any) error {
 	return &Error{Kind: ErrNotFound, Entity: entity, Name: fmt.Sprint(id)}
 }
 
-// checks gathers what is wrong with an input, so that a caller learns of all
-// of it at once.
-type checks []FieldError
+// countLimit is up to where users of an entry are counted exactly; what is
+// above costs more than anyone gains by it.
+const countLimit = 1000
 
-func (c *checks) add(field string, rule FieldRule) {
-	*c = append(*c, FieldError{Field: field, Rule: rule})
-}
-
-func (c checks) err() error {
-	if len(c) == 0 {
+// inUse is nil for a count of 0.
+func inUse(entity Entity, name string, count int) error {
+	if count == 0 {
 		return nil
 	}
-	return invalid(c...)
-}
-
-// line returns a trimmed text of one line with min to max characters.
-func (c *checks) line(field, text string, minLen, maxLen int) string {
-	return c.text(field, strings.TrimSpace(text), minLen, maxLen, nil)
-}
-
-// lines is line for texts that may have line breaks and tabs.
-func (c *checks) lines(field, text string, maxLen int) string {
-	return c.text(field, text, 0, maxLen, []rune{'\n', '\r', '\t'})
-}
-
-func (c *checks) text(field, text string, minLen, maxLen int, allowed []rune) string {
-	bad := func(r rune) bool { return unicode.IsControl(r) && !slices.Contains(allowed, r) }
-	n := utf8.RuneCountInString(text)
-	switch {
-	case minLen > 0 && n == 0:
-		c.add(field, RuleRequired)
-	case !utf8.ValidString(text) || strings.ContainsFunc(text, bad):
-		c.add(field, RuleText)
-	case n < minLen || n > maxLen:
-		*c = append(*c, FieldError{Field: field, Rule: RuleLength, Min: minLen, Max: maxLen})
+	return &Error{
+		Kind: ErrInUse, Entity: entity, Name: name,
+		Count: min(count, countLimit), CountIsMinimum: count > countLimit,
 	}
-	return text
-}
-
-func (c *checks) between(field string, n, lowest, highest int) {
-	if n < lowest || n > highest {
-		*c = append(*c, FieldError{Field: field, Rule: RuleRange, Min: lowest, Max: highest})
-	}
-}
-
-const maxNameLen = 100
-
-// name checks the name of a status or role and brings it into the one form in
-// which it is stored: trimmed, lower case, spaces as _. Letters and digits of
-// every script are welcome; what can't be seen (control and zero-width
-// characters) is not, since two names that look alike must be the same.
-func (c *checks) name(field, text string) string {
-	if strings.ContainsFunc(text, func(r rune) bool { return unicode.Is(unicode.C, r) }) || !utf8.ValidString(text) {
-		c.add(field, RuleName)
-		return text
-	}
-	name := normalName(text)
-	n := utf8.RuneCountInString(name)
-	switch {
-	case n == 0:
-		c.add(field, RuleRequired)
-	case n > maxNameLen:
-		*c = append(*c, FieldError{Field: field, Rule: RuleLength, Min: 1, Max: maxNameLen})
-	case strings.ContainsFunc(name, func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsNumber(r) }):
-		c.add(field, RuleName)
-	}
-	return name
-}
-
-// possibleName tells whether anything can have this name.
-func possibleName(name string) bool {
-	var check checks
-	return check.name("", name) == name && len(check) == 0
-}
-
-func normalName(text string) string {
-	return strings.ReplaceAll(strings.ToLower(strings.TrimSpace(text)), " ", "_")
-}
-
-func (c *checks) displayName(text string) string { return c.line("display_name", text, 1, 255) }
-
-func (c *checks) description(text string) string { return c.lines("description", text, 2000) }
-
-func (c *checks) color(field, text string) string {
-	if text == "" {
-		return text
-	}
-	digits, found := strings.CutPrefix(text, "#")
-	hex := func(r rune) bool { return !strings.ContainsRune("0123456789abcdefABCDEF", r) }
-	if !found || (len(digits) != 3 && len(digits) != 6) || strings.ContainsFunc(digits, hex) {
-		c.add(field, RuleColor)
-	}
-	return text
 }

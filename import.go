@@ -24,13 +24,6 @@ func (e *LeadError) Error() string { return fmt.Sprintf("lead %d: %v", e.Index, 
 // Unwrap gives errors.Is and errors.As the reason.
 func (e *LeadError) Unwrap() error { return e.Err }
 
-// Validate checks what can be checked without a database: everything but
-// whether the status exists. It returns ErrInvalid.
-func (in NewCustomer) Validate() error {
-	_, err := newIntake(Actor{}, in)
-	return err
-}
-
 // AddCustomers stores many new leads in one call, all of them or none, and
 // gives each its sales manager as AddCustomer does, in their order. Progress, if
 // not nil, is told now and then how many are stored so far; it begins again

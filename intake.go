@@ -2,10 +2,55 @@ package cims
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 )
+
+// NewCustomer is the input of AddCustomer. Only FullName is required.
+type NewCustomer struct {
+	FullName    string // 1 to 500 characters
+	PhoneNumber string // up to 50
+	Platform    string // up to 255
+	Username    string // up to 255
+	Notes       string // up to 10,000
+	StatusName  string // an active status; empty for Config.InitialStatus
+
+	// IdempotencyKey, 1 to 255 visible ASCII characters, makes a repetition
+	// harmless: the same actor's call with the same key and input within 24
+	// hours returns the first one's answer and stores nothing.
+	IdempotencyKey string `json:"-"`
+}
+
+// Validate checks what can be checked without a database: everything but
+// whether the status exists. It returns ErrInvalid.
+func (in NewCustomer) Validate() error {
+	_, err := newIntake(Actor{}, in)
+	return err
+}
+
+// AddCustomer stores a new lead and gives it its sales manager at once, by the
+// rotation. When no sales manager is active it is stored all the same, and
+// waits for the first one. It needs leads:write or leads:write:own. It returns
+// ErrInvalid, or ErrKeyReused for an idempotency key that was used with other
+// input.
+func (m *Manager) AddCustomer(ctx context.Context, actor Actor, in NewCustomer) (Customer, error) {
+	if _, err := actor.leads(LeadsWrite, LeadsWriteOwn); err != nil {
+		return Customer{}, err
+	}
+	request, err := newIntake(actor, in)
+	if err != nil {
+		return Customer{}, err
+	}
+	request.requestID = RequestID(ctx)
+	if err := m.intakes.do(ctx, request); err != nil {
+		return Customer{}, err
+	}
+	return request.customer, nil
+}
 
 // intake is one new lead on its way in.
 type intake struct {
@@ -16,6 +61,26 @@ type intake struct {
 	requestID string
 
 	customer Customer // the answer
+}
+
+func newIntake(actor Actor, in NewCustomer) (*intake, error) {
+	var check checks
+	request := &intake{actor: actor, in: Customer{
+		FullName:    check.line("full_name", in.FullName, 1, 500),
+		PhoneNumber: check.line("phone_number", in.PhoneNumber, 0, 50),
+		Platform:    check.line("platform", in.Platform, 0, 255),
+		Username:    check.line("username", in.Username, 0, 255),
+		Notes:       check.lines("notes", in.Notes, 10_000),
+		StatusName:  normalName(in.StatusName),
+	}}
+	if in.IdempotencyKey != "" {
+		request.key = Key{
+			Scope:       actor.scope() + " customers",
+			Key:         check.key("idempotency_key", in.IdempotencyKey),
+			Fingerprint: fingerprint(request.in),
+		}
+	}
+	return request, check.err()
 }
 
 // takeIn takes new leads in, in one transaction and in their order: each with
@@ -122,6 +187,18 @@ func (m *Manager) statusOf(ctx context.Context, tx Tx, known map[string]string, 
 	status, err := use(ctx, tx)
 	known[name] = status.Name
 	return status.Name, err
+}
+
+const keyLifetime = 24 * time.Hour
+
+// fingerprint tells inputs apart without keeping them.
+func fingerprint(in Customer) string {
+	text, err := json.Marshal(in)
+	if err != nil {
+		panic(fmt.Sprintf("cims: a customer is always marshalable: %v", err))
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }
 
 // claimKeys answers the requests that were made before and returns the others.

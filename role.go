@@ -65,13 +65,6 @@ func (ps Permissions) normal() Permissions {
 	return sorted
 }
 
-func (c *checks) permissions(field string, ps Permissions) Permissions {
-	if slices.ContainsFunc(ps, func(p Permission) bool { return !slices.Contains(allPermissions, p) }) {
-		c.add(field, RuleChoice)
-	}
-	return ps.normal()
-}
-
 // Role is what a user is to the company, with the permissions that go with it.
 type Role struct {
 	ID          int64
@@ -185,24 +178,6 @@ func (m *Manager) underLock(ctx context.Context, do func(ctx context.Context, tx
 	})
 }
 
-// mayHandOut checks, on the actor's rights of this moment, that it has the
-// permission to act and all that the touched role or user has before and after.
-func (a Actor) mayHandOut(ctx context.Context, tx Tx, act Permission, touched ...Permissions) (Actor, error) {
-	a, err := a.reload(ctx, tx)
-	if err != nil {
-		return a, err
-	}
-	if err := a.need(act); err != nil {
-		return a, err
-	}
-	for _, ps := range touched {
-		if !Permissions(a.Permissions()).covers(ps) {
-			return a, &Error{Kind: ErrForbidden, Reason: ReasonBeyondOwn}
-		}
-	}
-	return a, nil
-}
-
 // UpdateRole changes what is set in update; values that equal the present ones
 // change nothing. It needs roles:write and every permission that the role has
 // before and after. It returns ErrNotFound, ErrInvalid, or ErrForbidden for the
@@ -255,13 +230,6 @@ func (m *Manager) UpdateRole(ctx context.Context, actor Actor, id int64, update 
 func (r Role) equal(other Role) bool {
 	permissions := slices.Equal(r.Permissions, other.Permissions)
 	return permissions && r.DisplayName == other.DisplayName && r.Description == other.Description && r.Active == other.Active
-}
-
-// Deletion says how a status or role is to be deleted.
-type Deletion struct {
-	// MoveTo, if not empty, names the active entry that customers or users of
-	// the deleted one go to, in the same transaction.
-	MoveTo string
 }
 
 // DeleteRole deletes a role that nobody has, or whose users are moved by the
@@ -363,35 +331,4 @@ func (m *Manager) useRole(ctx context.Context, tx Tx, name, field string) (Role,
 		return Role{}, invalid(FieldError{Field: field, Rule: RuleUnknown})
 	}
 	return role, nil
-}
-
-// countLimit is up to where users of an entry are counted exactly; what is
-// above costs more than anyone gains by it.
-const countLimit = 1000
-
-// inUse is nil for a count of 0.
-func inUse(entity Entity, name string, count int) error {
-	if count == 0 {
-		return nil
-	}
-	return &Error{
-		Kind: ErrInUse, Entity: entity, Name: name,
-		Count: min(count, countLimit), CountIsMinimum: count > countLimit,
-	}
-}
-
-// or is the value that an optional field of an update brings, or the present one.
-func or[T any](update *T, present T) T {
-	if update != nil {
-		return *update
-	}
-	return present
-}
-
-// sent applies a check to a field of an update, if it was sent at all.
-func sent[T any](update *T, check func(T) T) *T {
-	if update == nil {
-		return nil
-	}
-	return new(check(*update))
 }

@@ -39,8 +39,6 @@ func SystemStatuses() []Status {
 	return statuses
 }
 
-const maxOrder = 1_000_000
-
 // NewStatus is the input of CreateStatus. Name and DisplayName are required.
 type NewStatus struct {
 	Name        string // 1 to 100 letters, digits and _; made lower case, spaces become _
@@ -107,11 +105,6 @@ func (m *Manager) CreateStatus(ctx context.Context, actor Actor, in NewStatus) (
 	return orZero(status, err)
 }
 
-func (c *checks) order(n int) int {
-	c.between("order", n, 0, maxOrder)
-	return n
-}
-
 // UpdateStatus changes what is set in update; values that equal the present
 // ones change nothing. It needs statuses:write. It returns ErrNotFound,
 // ErrInvalid, or ErrForbidden for the deactivation of a system status.
@@ -155,6 +148,13 @@ func (m *Manager) UpdateStatus(ctx context.Context, actor Actor, id int64, updat
 		return m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityStatus, EntityID: id, Before: before, After: status, At: status.UpdatedAt})
 	})
 	return orZero(status, err)
+}
+
+// Deletion says how a status or role is to be deleted.
+type Deletion struct {
+	// MoveTo, if not empty, names the active entry that customers or users of
+	// the deleted one go to, in the same transaction.
+	MoveTo string
 }
 
 // DeleteStatus deletes a status that no customer is in, or whose customers are
@@ -235,14 +235,6 @@ func (m *Manager) moveCustomers(ctx context.Context, tx Tx, actor Actor, from, t
 	}
 }
 
-func customerIDs(customers []Customer) []int64 {
-	ids := make([]int64, len(customers))
-	for i, c := range customers {
-		ids[i] = c.ID
-	}
-	return ids
-}
-
 // useStatus reads an active status and keeps it from being deleted until the
 // transaction ends. An absent or inactive one is a fault of the named field.
 func (m *Manager) useStatus(ctx context.Context, tx Tx, name, field string) (Status, error) {
@@ -276,4 +268,9 @@ func (m *Manager) initialStatus(ctx context.Context, tx Tx) (Status, error) {
 		return Status{}, invalid(FieldError{Field: "status_name", Rule: RuleUnknown})
 	}
 	return m.useStatus(ctx, tx, statuses[first].Name, "status_name")
+}
+
+func (m *Manager) knownStatus(ctx context.Context, name string) (bool, error) {
+	statuses, err := m.storage.Statuses(ctx)
+	return slices.ContainsFunc(statuses, func(s Status) bool { return s.Name == name }), err
 }

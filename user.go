@@ -4,8 +4,6 @@ import (
 	"context"
 	"iter"
 	"slices"
-	"strings"
-	"unicode"
 )
 
 // User is somebody who works with the CRM. How users log in, and what else is
@@ -250,23 +248,4 @@ func anotherCEO(ctx context.Context, tx Tx, user User) error {
 		return &Error{Kind: ErrLastCEO, Entity: EntityUser, Name: user.Email}
 	}
 	return nil
-}
-
-func (c *checks) email(text string) string {
-	before := len(*c)
-	email := c.line("email", text, 1, 255)
-	local, domain, found := strings.Cut(email, "@")
-	if len(*c) == before && (!found || local == "" || domain == "" || strings.ContainsFunc(email, unicode.IsSpace)) {
-		c.add("email", RuleEmail)
-	}
-	return email
-}
-
-// roleName checks that a role was named at all; whether it exists is for the
-// transaction to find out.
-func (c *checks) roleName(name string) string {
-	if name = normalName(name); name == "" {
-		c.add("role_name", RuleRequired)
-	}
-	return name
 }

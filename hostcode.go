@@ -1,7 +1,6 @@
 package cims
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -21,9 +20,13 @@ func unwrapped(err error) error {
 	return err
 }
 
-// update is the storage's Update for one caller.
-func (m *Manager) update(ctx context.Context, do func(ctx context.Context, tx Tx) error) error {
-	return unwrapped(m.storage.Update(ctx, do))
+// ofHost tells whether the host's own code is why something failed. A statement of
+// its that failed is, unless the database can't do anything just now.
+func ofHost(err error) bool {
+	_, refused := errors.AsType[*foreign](err)
+	_, fault := errors.AsType[*panicked](err)
+	_, statement := errors.AsType[*statementError](err)
+	return refused || fault || statement && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrOutcomeUnknown)
 }
 
 // apart runs what may be the host's own code in a goroutine of its own: a panic
@@ -58,21 +61,3 @@ func (p *panicked) Error() string { return fmt.Sprintf("panic: %v\n\n%s", p.faul
 type statementError struct{ error }
 
 func (s *statementError) Unwrap() error { return s.error }
-
-// ofHost tells whether the host's own code is why something failed. A statement of
-// its that failed is, unless the database can't do anything just now.
-func ofHost(err error) bool {
-	_, refused := errors.AsType[*foreign](err)
-	_, fault := errors.AsType[*panicked](err)
-	_, statement := errors.AsType[*statementError](err)
-	return refused || fault || statement && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrOutcomeUnknown)
-}
-
-// orZero is what to return beside an error.
-func orZero[T any](value T, err error) (T, error) {
-	if err != nil {
-		var zero T
-		return zero, err
-	}
-	return value, nil
-}

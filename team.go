@@ -1,0 +1,128 @@
+package cims
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"slices"
+	"strings"
+)
+
+// SalesManager is an active user with the role sales_manager, and its place in
+// the rotation.
+type SalesManager struct {
+	Person
+	AssignedLeads int  // customers whose present sales manager this is
+	Weight        int  // of weight 2 gets two turns for the others' one
+	Paused        bool // keeps the leads, gets no new ones
+}
+
+// SalesManagerUpdate is the input of SetSalesManager. A nil field stays as it is.
+type SalesManagerUpdate struct {
+	Weight *int // 1 to 100
+	Paused *bool
+}
+
+// SalesManagers lists the active sales managers by name (code points), then id.
+// It needs leads:read or leads:read:own; either sees all. Its cost does not
+// grow with the number of leads.
+func (m *Manager) SalesManagers(ctx context.Context, actor Actor) ([]SalesManager, error) {
+	if _, err := actor.leads(LeadsRead, LeadsReadOwn); err != nil {
+		return nil, err
+	}
+	rotation, err := m.storage.Rotation(ctx)
+	if err != nil {
+		return nil, err
+	}
+	managers := make([]SalesManager, len(rotation.Members))
+	for i, member := range rotation.Members {
+		managers[i] = member.manager()
+	}
+	slices.SortFunc(managers, func(a, b SalesManager) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
+	return managers, nil
+}
+
+// AllSalesManagers ranges over all that SalesManagers lists, which is short and
+// read in one piece.
+func (m *Manager) AllSalesManagers(ctx context.Context, actor Actor) iter.Seq2[SalesManager, error] {
+	return every(ctx, func(PageRequest) (Page[SalesManager], error) {
+		managers, err := m.SalesManagers(ctx, actor)
+		return Page[SalesManager]{Items: managers}, err
+	})
+}
+
+func (m Member) manager() SalesManager {
+	return SalesManager{Person: m.Person, AssignedLeads: m.Leads, Weight: m.Weight, Paused: m.Paused}
+}
+
+// NextSalesManagers tells who would get the next n leads (at most 1000), if
+// nothing changes until then; nobody when none is eligible. It needs
+// leads:read. It returns ErrInvalid for another n.
+func (m *Manager) NextSalesManagers(ctx context.Context, actor Actor, n int) ([]Person, error) {
+	if err := actor.need(LeadsRead); err != nil {
+		return nil, err
+	}
+	var check checks
+	check.between("n", n, 1, 1000)
+	if err := check.err(); err != nil {
+		return nil, err
+	}
+	rotation, err := m.storage.Rotation(ctx)
+	if err != nil {
+		return nil, err
+	}
+	picks, _ := next(rotation, n)
+	people := make([]Person, len(picks))
+	for i, pick := range picks {
+		people[i] = rotation.Members[pick].Person
+	}
+	return people, nil
+}
+
+// SetSalesManager changes an active sales manager's weight, or pauses it. It
+// needs leads:assign. Once a pause has returned, the manager gets no lead from
+// the rotation. It returns ErrNotFound or ErrInvalid.
+func (m *Manager) SetSalesManager(ctx context.Context, actor Actor, id int64, update SalesManagerUpdate) (SalesManager, error) {
+	if err := actor.need(LeadsAssign); err != nil {
+		return SalesManager{}, err
+	}
+	var check checks
+	if update == (SalesManagerUpdate{}) {
+		check.add("body", RuleNoField)
+	}
+	check.between("weight", or(update.Weight, 1), 1, maxWeight)
+	if err := check.err(); err != nil {
+		return SalesManager{}, err
+	}
+	var manager SalesManager
+	err := m.update(ctx, func(ctx context.Context, tx Tx) error {
+		pool, err := tx.LockRotation(ctx)
+		if err != nil {
+			return err
+		}
+		i := pool.index(id)
+		if i < 0 {
+			return notFound(EntitySalesManager, id)
+		}
+		after := pool
+		after.Members = slices.Clone(pool.Members)
+		after.Members[i].Weight = or(update.Weight, after.Members[i].Weight)
+		after.Members[i].Paused = or(update.Paused, after.Members[i].Paused)
+		manager = after.Members[i].manager()
+		before := pool.Members[i].manager()
+		if manager == before {
+			return nil
+		}
+		if _, err = tx.SaveRotation(ctx, after.changedFrom(pool), nil, nil); err != nil {
+			return err
+		}
+		return m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntitySalesManager, EntityID: id, Before: before, After: manager})
+	})
+	if err != nil {
+		return SalesManager{}, err
+	}
+	m.lookForWaiting()
+	return manager, nil
+}
