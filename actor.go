@@ -99,7 +99,7 @@ func unknown(err error, id int64) error {
 func (a Actor) User() User { return a.user }
 
 // System is what the function of this name was told; empty for a user.
-func (a Actor) System() string { return a.system }
+func (a Actor) SystemName() string { return a.system }
 
 // Permissions lists what the actor may do, in the order of AllPermissions.
 func (a Actor) Permissions() []Permission {
@@ -126,7 +126,7 @@ func (a Actor) id() *int64 {
 }
 
 // scope keeps idempotency keys of different actors apart.
-func (a Actor) scope() string {
+func (a Actor) keyScope() string {
 	if a.system != "" {
 		return "system:" + a.system
 	}
@@ -143,22 +143,22 @@ func (a Actor) need(permissions ...Permission) error {
 }
 
 // reach says which leads an actor may touch: all, or only those of one manager.
-type reach struct{ own *int64 }
+type leadScope struct{ own *int64 }
 
 // leads is the reach that a permission with an ":own" form gives.
-func (a Actor) leads(all, own Permission) (reach, error) {
+func (a Actor) leadScope(all, own Permission) (leadScope, error) {
 	switch {
 	case a.Can(all):
-		return reach{}, nil
+		return leadScope{}, nil
 	case a.Can(own):
-		return reach{own: a.id()}, nil
+		return leadScope{own: a.id()}, nil
 	default:
-		return reach{}, a.need(all)
+		return leadScope{}, a.need(all)
 	}
 }
 
-func (r reach) covers(c Customer) bool {
-	return r.own == nil || (c.SalesManager != nil && c.SalesManager.ID == *r.own)
+func (s leadScope) covers(c Customer) bool {
+	return s.own == nil || (c.SalesManager != nil && c.SalesManager.ID == *s.own)
 }
 
 // reload reads the actor again inside a transaction under the rotation's lock, so
@@ -186,7 +186,7 @@ func (a Actor) mayHandOut(ctx context.Context, tx Tx, act Permission, touched ..
 	}
 	for _, ps := range touched {
 		if !Permissions(a.Permissions()).covers(ps) {
-			return a, &Error{Kind: ErrForbidden, Reason: ReasonBeyondOwn}
+			return a, &Error{Kind: ErrForbidden, Reason: ReasonExceedsOwn}
 		}
 	}
 	return a, nil

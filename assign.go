@@ -130,7 +130,7 @@ func (m *Manager) Assign(ctx context.Context, actor Actor, customerID, salesMana
 		if err != nil {
 			return err
 		}
-		customer, err := lockCustomer(ctx, tx, reach{}, customerID)
+		customer, err := lockCustomer(ctx, tx, leadScope{}, customerID)
 		if err != nil {
 			return err
 		}
@@ -158,9 +158,9 @@ func (m *Manager) Assign(ctx context.Context, actor Actor, customerID, salesMana
 		assignment = assignments[0]
 		owned := customer
 		owned.SalesManager, owned.Assignment, owned.UpdatedAt = new(pool.Members[i].Person), new(assignment), assignment.AssignedAt
-		return m.tellAssigned(ctx, tx, actor, []Customer{customer}, []Customer{owned}, CauseManual)
+		return m.recordAssignments(ctx, tx, actor, []Customer{customer}, []Customer{owned}, CauseManual)
 	})
-	return orZero(assignment, err)
+	return zeroOnError(assignment, err)
 }
 
 // autoAssignment is one customer that asks for the rotation's next.
@@ -223,11 +223,11 @@ func (m *Manager) autoAssign(ctx context.Context, requests []*autoAssignment) er
 		}
 		if len(leads) > 0 {
 			before := slices.Clone(leads)
-			if _, err := m.handOut(ctx, tx, pool, leads, CauseAutomatic, nil); err != nil {
+			if _, err := m.assignNext(ctx, tx, pool, leads, CauseAutomatic, nil); err != nil {
 				return err
 			}
 			for i := range leads { // each on behalf of somebody else
-				if err := m.tellAssigned(m.assignments.shared(ctx, askedBy[i].requestID), tx, askedBy[i].actor, before[i:i+1], leads[i:i+1], CauseAutomatic); err != nil {
+				if err := m.recordAssignments(m.assignments.shared(ctx, askedBy[i].requestID), tx, askedBy[i].actor, before[i:i+1], leads[i:i+1], CauseAutomatic); err != nil {
 					return err
 				}
 			}
@@ -247,12 +247,12 @@ func (m *Manager) autoAssign(ctx context.Context, requests []*autoAssignment) er
 }
 
 // batch is how many leads are handed out under one statement.
-const batch = 500
+const batchSize = 500
 
 // handOut gives leads, in their order, to those whose turn it is, and fills in
 // who got them. When nobody is eligible they wait. It returns the state after.
 // The rotation's lock is held.
-func (m *Manager) handOut(ctx context.Context, tx Tx, pool Rotation, leads []Customer, cause Cause, by *int64) (Rotation, error) {
+func (m *Manager) assignNext(ctx context.Context, tx Tx, pool Rotation, leads []Customer, cause Cause, by *int64) (Rotation, error) {
 	picks, after := next(pool, len(leads))
 	changes := make([]OwnerChange, len(leads))
 	for i, lead := range leads {
@@ -281,7 +281,7 @@ func (m *Manager) handOut(ctx context.Context, tx Tx, pool Rotation, leads []Cus
 
 // redistribute hands out all leads of somebody who is no active sales manager
 // (any more). The rotation's lock is held.
-func (m *Manager) redistribute(ctx context.Context, tx Tx, actor Actor, user User) error {
+func (m *Manager) redistributeLeadsOf(ctx context.Context, tx Tx, actor Actor, user User) error {
 	pool, err := tx.Rotation(ctx)
 	if err != nil {
 		return err
@@ -290,11 +290,11 @@ func (m *Manager) redistribute(ctx context.Context, tx Tx, actor Actor, user Use
 		return invalid(FieldError{Field: "leads", Rule: RuleChoice})
 	}
 	for {
-		owned, err := tx.Customers(ctx, CustomerQuery{SalesManagerID: &user.ID, Limit: batch})
+		owned, err := tx.Customers(ctx, CustomerQuery{SalesManagerID: &user.ID, Limit: batchSize})
 		if err != nil || len(owned) == 0 {
 			return err
 		}
-		pool, _, err = m.handOutLocked(ctx, tx, actor, pool, customerIDs(owned), CauseRedistributed, func(c Customer) bool {
+		pool, _, err = m.assignAll(ctx, tx, actor, pool, customerIDs(owned), CauseRedistributed, func(c Customer) bool {
 			return c.SalesManager != nil && c.SalesManager.ID == user.ID
 		})
 		if err != nil {
@@ -306,7 +306,7 @@ func (m *Manager) redistribute(ctx context.Context, tx Tx, actor Actor, user Use
 // handOutLocked locks leads and hands out those that are still what they were
 // found as: the older program may have given one to somebody just now. It returns
 // how many there were.
-func (m *Manager) handOutLocked(
+func (m *Manager) assignAll(
 	ctx context.Context, tx Tx, actor Actor, pool Rotation, ids []int64, cause Cause, still func(Customer) bool,
 ) (after Rotation, n int, err error) {
 	leads, err := tx.LockCustomers(ctx, ids)
@@ -321,8 +321,8 @@ func (m *Manager) handOutLocked(
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 	})
 	before := slices.Clone(leads)
-	if after, err = m.handOut(ctx, tx, pool, leads, cause, actor.id()); err != nil {
+	if after, err = m.assignNext(ctx, tx, pool, leads, cause, actor.id()); err != nil {
 		return pool, 0, err
 	}
-	return after, len(leads), m.tellAssigned(ctx, tx, actor, before, leads, cause)
+	return after, len(leads), m.recordAssignments(ctx, tx, actor, before, leads, cause)
 }

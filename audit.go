@@ -89,7 +89,7 @@ func (m *Manager) Audit(ctx context.Context, actor Actor, filter AuditFilter, pa
 
 // AllAudit ranges over all that Audit lists, as AllCustomers does.
 func (m *Manager) AllAudit(ctx context.Context, actor Actor, filter AuditFilter) iter.Seq2[AuditEntry, error] {
-	return every(ctx, func(page PageRequest) (Page[AuditEntry], error) { return m.Audit(ctx, actor, filter, page) })
+	return allPages(ctx, func(page PageRequest) (Page[AuditEntry], error) { return m.Audit(ctx, actor, filter, page) })
 }
 
 // audited tells whether a change is for the audit log: all that somebody decides.
@@ -109,7 +109,7 @@ func (c Change) entry() AuditEntry {
 	entry := AuditEntry{
 		ChangeID: c.ID, At: c.At, RequestID: c.RequestID, System: c.Actor.system,
 		Action: c.Action, Entity: c.Entity, EntityID: c.EntityID, Cause: c.Cause, MoveTo: c.MoveTo,
-		Before: inJSON(c.Before), After: inJSON(c.After),
+		Before: auditJSON(c.Before), After: auditJSON(c.After),
 	}
 	if user := c.Actor.user; c.Actor.system == "" {
 		entry.By = &Person{ID: user.ID, Email: user.Email, Name: user.Name, Surname: user.Surname}
@@ -118,7 +118,7 @@ func (c Change) entry() AuditEntry {
 }
 
 // inJSON is what a change was made to, with the fields of the HTTP API.
-func inJSON(of any) json.RawMessage {
+func auditJSON(of any) json.RawMessage {
 	type person struct {
 		ID      int64  `json:"id"`
 		Email   string `json:"email"`

@@ -156,7 +156,7 @@ func (c *checks) time(field string, t time.Time) time.Time {
 }
 
 // sent applies a check to a field of an update, if it was sent at all.
-func sent[T any](update *T, check func(T) T) *T {
+func checked[T any](update *T, check func(T) T) *T {
 	if update == nil {
 		return nil
 	}
@@ -164,7 +164,7 @@ func sent[T any](update *T, check func(T) T) *T {
 }
 
 // or is the value that an optional field of an update brings, or the present one.
-func or[T any](update *T, present T) T {
+func valueOr[T any](update *T, present T) T {
 	if update != nil {
 		return *update
 	}
@@ -172,7 +172,7 @@ func or[T any](update *T, present T) T {
 }
 
 // orZero is what to return beside an error.
-func orZero[T any](value T, err error) (T, error) {
+func zeroOnError[T any](value T, err error) (T, error) {
 	if err != nil {
 		var zero T
 		return zero, err

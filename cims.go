@@ -193,7 +193,7 @@ type Manager struct {
 	storage Storage
 	config  Config
 
-	intakes     gatherer[intake]
+	intakes     gatherer[leadRequest]
 	assignments gatherer[autoAssignment]
 
 	wake   chan struct{} // somebody has become eligible: look for waiting leads now
@@ -220,7 +220,7 @@ func New(storage Storage, config *Config) (*Manager, error) {
 		wake:    make(chan struct{}, 1),
 		closed:  make(chan struct{}),
 	}
-	m.intakes.run, m.assignments.run = m.takeIn, m.autoAssign
+	m.intakes.run, m.assignments.run = m.addLeads, m.autoAssign
 	var ctx context.Context
 	ctx, m.stop = context.WithCancel(context.Background()) //nolint:gosec // Close calls it
 	go m.work(ctx)
@@ -277,7 +277,7 @@ func (m *Manager) Join(tx any) *Manager {
 	}
 	joined := &Manager{storage: joiner.Join(tx), config: m.config, stop: func() {}, closed: make(chan struct{})}
 	close(joined.closed)
-	joined.intakes = gatherer[intake]{run: joined.takeIn, alone: true, closed: !m.intakes.open()}
+	joined.intakes = gatherer[leadRequest]{run: joined.addLeads, alone: true, closed: !m.intakes.open()}
 	joined.assignments = gatherer[autoAssignment]{run: joined.autoAssign, alone: true, closed: !m.assignments.open()}
 	return joined
 }
@@ -288,7 +288,7 @@ func (m *Manager) Ready(ctx context.Context) error { return m.storage.Ready(ctx)
 
 // update is the storage's Update for one caller.
 func (m *Manager) update(ctx context.Context, do func(ctx context.Context, tx Tx) error) error {
-	return unwrapped(m.storage.Update(ctx, do))
+	return hostCause(m.storage.Update(ctx, do))
 }
 
 // now is the time in the precision that both databases keep, so that what is

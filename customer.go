@@ -41,7 +41,7 @@ func customerIDs(customers []Customer) []int64 {
 // Customer returns one customer with its sales manager and assignment. It needs
 // leads:read or, for the actor's own, leads:read:own. It returns ErrNotFound.
 func (m *Manager) Customer(ctx context.Context, actor Actor, id int64) (Customer, error) {
-	reach, err := actor.leads(LeadsRead, LeadsReadOwn)
+	scope, err := actor.leadScope(LeadsRead, LeadsReadOwn)
 	if err != nil {
 		return Customer{}, err
 	}
@@ -49,7 +49,7 @@ func (m *Manager) Customer(ctx context.Context, actor Actor, id int64) (Customer
 	if err != nil {
 		return Customer{}, err
 	}
-	if !reach.covers(customer) {
+	if !scope.covers(customer) {
 		return Customer{}, notFound(EntityCustomer, id)
 	}
 	return customer, nil
@@ -67,7 +67,7 @@ type CustomerFilter struct {
 // actor's own, leads:read:own. It returns ErrInvalid for a malformed page
 // request or an unknown status, ErrNotFound for an unknown sales manager.
 func (m *Manager) Customers(ctx context.Context, actor Actor, filter CustomerFilter, page PageRequest) (Page[Customer], error) {
-	reach, err := actor.leads(LeadsRead, LeadsReadOwn)
+	scope, err := actor.leadScope(LeadsRead, LeadsReadOwn)
 	if err != nil {
 		return Page[Customer]{}, err
 	}
@@ -75,12 +75,12 @@ func (m *Manager) Customers(ctx context.Context, actor Actor, filter CustomerFil
 	if err != nil {
 		return Page[Customer]{}, err
 	}
-	if reach.own != nil {
-		others := filter.SalesManagerID != nil && *filter.SalesManagerID != *reach.own
+	if scope.own != nil {
+		others := filter.SalesManagerID != nil && *filter.SalesManagerID != *scope.own
 		if others || filter.Unassigned {
 			return Page[Customer]{Items: []Customer{}}, nil
 		}
-		query.SalesManagerID = reach.own
+		query.SalesManagerID = scope.own
 	} else if filter.SalesManagerID != nil {
 		if _, err := m.storage.Account(ctx, *filter.SalesManagerID); err != nil {
 			return Page[Customer]{}, err
@@ -107,7 +107,7 @@ func (m *Manager) Customers(ctx context.Context, actor Actor, filter CustomerFil
 // from the loop's begin to its end comes exactly once, who joins or leaves it
 // may come or not. Each loop begins anew.
 func (m *Manager) AllCustomers(ctx context.Context, actor Actor, filter CustomerFilter) iter.Seq2[Customer, error] {
-	return every(ctx, func(page PageRequest) (Page[Customer], error) { return m.Customers(ctx, actor, filter, page) })
+	return allPages(ctx, func(page PageRequest) (Page[Customer], error) { return m.Customers(ctx, actor, filter, page) })
 }
 
 func (m *Manager) customerQuery(ctx context.Context, filter CustomerFilter, page PageRequest) (CustomerQuery, error) {
@@ -145,7 +145,7 @@ func (m *Manager) customerQuery(ctx context.Context, filter CustomerFilter, page
 // empty. It needs leads:write or, for the actor's own, leads:write:own. It
 // returns ErrNotFound or ErrInvalid.
 func (m *Manager) SetStatus(ctx context.Context, actor Actor, customerID int64, status, reason string) (Customer, error) {
-	reach, err := actor.leads(LeadsWrite, LeadsWriteOwn)
+	scope, err := actor.leadScope(LeadsWrite, LeadsWriteOwn)
 	if err != nil {
 		return Customer{}, err
 	}
@@ -165,7 +165,7 @@ func (m *Manager) SetStatus(ctx context.Context, actor Actor, customerID int64, 
 			return refused
 		}
 		var err error
-		if customer, err = lockCustomer(ctx, tx, reach, customerID); err != nil {
+		if customer, err = lockCustomer(ctx, tx, scope, customerID); err != nil {
 			return err
 		}
 		if customer.StatusName == status { // which may have become inactive since
@@ -178,18 +178,18 @@ func (m *Manager) SetStatus(ctx context.Context, actor Actor, customerID int64, 
 			CustomerID: customer.ID, From: customer.StatusName, To: status,
 			Cause: CauseManual, By: actor.id(), Reason: reason, Owner: customer.owner(), At: m.after(customer.UpdatedAt),
 		}
-		told := change.change(customer)
+		recorded := change.asChange(customer)
 		customer.StatusName, customer.UpdatedAt = change.To, change.At
 		if err := tx.ChangeStatuses(ctx, []StatusChange{change}); err != nil {
 			return err
 		}
-		return m.tell(ctx, tx, actor, told)
+		return m.record(ctx, tx, actor, recorded)
 	})
-	return orZero(customer, err)
+	return zeroOnError(customer, err)
 }
 
 // change is what to tell of it.
-func (c StatusChange) change(before Customer) Change {
+func (c StatusChange) asChange(before Customer) Change {
 	after := before
 	after.StatusName, after.UpdatedAt = c.To, c.At
 	return Change{
@@ -199,12 +199,12 @@ func (c StatusChange) change(before Customer) Change {
 }
 
 // lockCustomer locks a customer that is within reach. ErrNotFound.
-func lockCustomer(ctx context.Context, tx Tx, reach reach, id int64) (Customer, error) {
+func lockCustomer(ctx context.Context, tx Tx, scope leadScope, id int64) (Customer, error) {
 	customers, err := tx.LockCustomers(ctx, []int64{id})
 	if err != nil {
 		return Customer{}, err
 	}
-	if len(customers) == 0 || !reach.covers(customers[0]) {
+	if len(customers) == 0 || !scope.covers(customers[0]) {
 		return Customer{}, notFound(EntityCustomer, id)
 	}
 	return customers[0], nil

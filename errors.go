@@ -85,20 +85,16 @@ func (e *Error) Error() string {
 		fmt.Fprintf(&b, ": by %d%s", e.Count, least)
 	}
 	for i, f := range e.Fields {
-		b.WriteString([]string{"; ", ": "}[b2i(i == 0)])
-		b.WriteString(f.String())
+		separator := "; "
+		if i == 0 {
+			separator = ": "
+		}
+		b.WriteString(separator + f.String())
 	}
 	if e.Err != nil {
 		fmt.Fprintf(&b, ": %v", e.Err)
 	}
 	return b.String()
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // Unwrap gives errors.Is the kind and the cause.
@@ -132,10 +128,10 @@ const (
 	ReasonInactiveRole   Reason = "inactive_role"    // ErrForbidden: the acting user's role is missing or inactive
 	ReasonSystemEntry    Reason = "system_entry"     // ErrForbidden: a system status or role stays and stays active
 	ReasonCEOPermissions Reason = "ceo_permissions"  // ErrForbidden: the CEO's role keeps every permission
-	ReasonBeyondOwn      Reason = "beyond_own"       // ErrForbidden: the actor would hand out or change what it does not hold
+	ReasonExceedsOwn     Reason = "exceeds_own"      // ErrForbidden: the actor would hand out or change what it does not hold
 	ReasonOnlyCEO        Reason = "only_ceo"         // ErrForbidden: only a CEO may
 	ReasonNoSalesManager Reason = "no_sales_manager" // ErrNotFound: the customer has none
-	ReasonTooMany        Reason = "too_many"         // ErrUnavailable: too many callers wait already
+	ReasonOverloaded     Reason = "overloaded"       // ErrUnavailable: too many callers wait already
 )
 
 // FieldError says what is wrong with one field of the input.
@@ -169,8 +165,6 @@ func (f FieldError) String() string {
 		return f.Field + " is none of the allowed values"
 	case RuleFormat:
 		return f.Field + " is malformed"
-	case RuleNeverChange:
-		return f.Field + " can't be changed"
 	case RuleNoField:
 		return "no field to change"
 	default:
@@ -183,19 +177,18 @@ type FieldRule string
 
 // The rules.
 const (
-	RuleRequired    FieldRule = "required"     // must be there and not empty
-	RuleLength      FieldRule = "length"       // between Min and Max characters
-	RuleRange       FieldRule = "range"        // between Min and Max
-	RuleName        FieldRule = "name"         // letters of any script, digits and _
-	RuleColor       FieldRule = "color"        // #RGB or #RRGGBB
-	RuleEmail       FieldRule = "email"        // something@something
-	RuleText        FieldRule = "text"         // valid UTF-8 without control characters
-	RuleReadOnly    FieldRule = "read_only"    // the library sets it
-	RuleUnknown     FieldRule = "unknown"      // no such entry, or an inactive one
-	RuleChoice      FieldRule = "choice"       // none of the allowed values
-	RuleFormat      FieldRule = "format"       // malformed
-	RuleNeverChange FieldRule = "never_change" // set once
-	RuleNoField     FieldRule = "no_field"     // an update without any field
+	RuleRequired FieldRule = "required"  // must be there and not empty
+	RuleLength   FieldRule = "length"    // between Min and Max characters
+	RuleRange    FieldRule = "range"     // between Min and Max
+	RuleName     FieldRule = "name"      // letters of any script, digits and _
+	RuleColor    FieldRule = "color"     // #RGB or #RRGGBB
+	RuleEmail    FieldRule = "email"     // something@something
+	RuleText     FieldRule = "text"      // valid UTF-8 without control characters
+	RuleReadOnly FieldRule = "read_only" // the library sets it
+	RuleUnknown  FieldRule = "unknown"   // no such entry, or an inactive one
+	RuleChoice   FieldRule = "choice"    // none of the allowed values
+	RuleFormat   FieldRule = "format"    // malformed
+	RuleNoField  FieldRule = "no_field"  // an update without any field
 )
 
 func invalid(fields ...FieldError) error {

@@ -50,7 +50,7 @@ func ExampleManager_WithTx() {
 func ExampleHook() {
 	ctx := context.Background()
 	note := func(ctx context.Context, tx cims.Executor, change cims.Change) error {
-		text := fmt.Sprintf("%s: %s %s", change.Actor.System(), change.Entity, change.Action)
+		text := fmt.Sprintf("%s: %s %s", change.Actor.SystemName(), change.Entity, change.Action)
 		_, err := tx.Exec(ctx, "INSERT INTO notes (id, text) VALUES (?, ?)", change.ID.String(), text)
 		return err
 	}

@@ -50,7 +50,7 @@ func ExampleManager_UpdateRole() {
 	office = must(crm.UpdateRole(ctx, us, office.ID, cims.RoleUpdate{DisplayName: new("Back office")}))
 	fmt.Println(office.DisplayName, office.Permissions)
 	// Output:
-	// beyond_own
+	// exceeds_own
 	// Back office [roles:read roles:write]
 }
 

@@ -22,7 +22,7 @@ func ExampleManager_CreateStatus() {
 	lead = must(crm.SetStatus(ctx, us, lead.ID, "offer_sent", "by mail"))
 	fmt.Println(lead.FullName, "is in:", lead.StatusName)
 
-	for _, status := range must(crm.Statuses(ctx, us, new(true))) {
+	for _, status := range must(crm.Statuses(ctx, us, cims.StatusFilter{Active: new(true)})) {
 		fmt.Println(status.Order, status.DisplayName)
 	}
 	// Output:
@@ -68,7 +68,7 @@ func ExampleManager_DeleteStatus() {
 	fmt.Println("moved and deleted:", err)
 	fmt.Println(lead.FullName, "is in:", must(crm.Customer(ctx, us, lead.ID)).StatusName)
 
-	contacted := must(crm.Statuses(ctx, us, nil))[0]
+	contacted := must(crm.Statuses(ctx, us, cims.StatusFilter{}))[0]
 	fmt.Println(crm.DeleteStatus(ctx, us, contacted.ID, cims.Deletion{}))
 	// Output:
 	// in use by 1

@@ -138,12 +138,12 @@ func FuzzSystem(f *testing.F) {
 	f.Add(strings.Repeat("я", 200))
 	f.Fuzz(func(t *testing.T, why string) {
 		actor := System(why)
-		name := actor.System()
+		name := actor.SystemName()
 		require.NotEmpty(t, name)
 		require.LessOrEqual(t, utf8.RuneCountInString(name), 100)
 		require.True(t, utf8.ValidString(name))
 		require.NotRegexp(t, `[\x00-\x1f\x7f]`, name)
 		require.True(t, slices.Equal(AllPermissions(), actor.Permissions()))
-		require.Equal(t, name, System(name).System(), "said again it is the same")
+		require.Equal(t, name, System(name).SystemName(), "said again it is the same")
 	})
 }

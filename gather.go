@@ -54,7 +54,7 @@ func (g *gatherer[T]) do(ctx context.Context, request *T) error {
 		if !g.open() {
 			return &Error{Kind: ErrClosed}
 		}
-		return unwrapped(g.run(ctx, []*T{request}))
+		return hostCause(g.run(ctx, []*T{request}))
 	}
 	c := &call[T]{ctx: ctx, request: request, done: make(chan struct{})}
 	if err := g.join(c); err != nil {
@@ -82,7 +82,7 @@ func (c *call[T]) result() error {
 	if fault, ok := errors.AsType[*panicked](c.err); ok {
 		panic(fault)
 	}
-	return unwrapped(c.err)
+	return hostCause(c.err)
 }
 
 // shared is a context for hooks: where callers share a transaction without any
@@ -105,7 +105,7 @@ func (g *gatherer[T]) join(c *call[T]) error {
 	case g.closed:
 		return &Error{Kind: ErrClosed}
 	case len(g.queue) >= maxQueue:
-		return &Error{Kind: ErrUnavailable, Reason: ReasonTooMany}
+		return &Error{Kind: ErrUnavailable, Reason: ReasonOverloaded}
 	}
 	g.queue = append(g.queue, c)
 	if !g.busy {
@@ -202,7 +202,7 @@ func (g *gatherer[T]) flush(batch []*call[T]) {
 func (g *gatherer[T]) try(ctx context.Context, requests []*T) error {
 	ctx, cancel := context.WithTimeout(ctx, batchTime)
 	defer cancel()
-	return apart(func() error { return g.run(ctx, requests) })
+	return runIsolated(func() error { return g.run(ctx, requests) })
 }
 
 // open tells whether anybody is still let in.

@@ -79,5 +79,5 @@ func (m *Manager) History(ctx context.Context, actor Actor, customerID int64, pa
 
 // AllHistory ranges over all that History lists, as AllCustomers does.
 func (m *Manager) AllHistory(ctx context.Context, actor Actor, customerID int64) iter.Seq2[Event, error] {
-	return every(ctx, func(page PageRequest) (Page[Event], error) { return m.History(ctx, actor, customerID, page) })
+	return allPages(ctx, func(page PageRequest) (Page[Event], error) { return m.History(ctx, actor, customerID, page) })
 }

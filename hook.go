@@ -66,17 +66,17 @@ const (
 
 // tell writes changes that have just been made in tx into the audit log, and runs
 // the hooks on them.
-func (m *Manager) tell(ctx context.Context, tx Tx, actor Actor, changes ...Change) error {
-	for part := range slices.Chunk(changes, batch) {
-		if err := m.tellPart(ctx, tx, actor, part); err != nil {
+func (m *Manager) record(ctx context.Context, tx Tx, actor Actor, changes ...Change) error {
+	for part := range slices.Chunk(changes, batchSize) {
+		if err := m.recordBatch(ctx, tx, actor, part); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (m *Manager) tellPart(ctx context.Context, tx Tx, actor Actor, changes []Change) error {
-	var told []Change
+func (m *Manager) recordBatch(ctx context.Context, tx Tx, actor Actor, changes []Change) error {
+	var recorded []Change
 	var entries []AuditEntry
 	for _, change := range changes {
 		audited := change.audited(actor)
@@ -91,7 +91,7 @@ func (m *Manager) tellPart(ctx context.Context, tx Tx, actor Actor, changes []Ch
 		if change.At.IsZero() {
 			change.At = m.now()
 		}
-		told = append(told, change)
+		recorded = append(recorded, change)
 		if audited {
 			entries = append(entries, change.entry())
 		}
@@ -101,7 +101,7 @@ func (m *Manager) tellPart(ctx context.Context, tx Tx, actor Actor, changes []Ch
 			return err
 		}
 	}
-	return m.runHooks(ctx, tx, told)
+	return m.runHooks(ctx, tx, recorded)
 }
 
 func (m *Manager) runHooks(ctx context.Context, tx Tx, changes []Change) error {
@@ -122,7 +122,7 @@ func (m *Manager) runHooks(ctx context.Context, tx Tx, changes []Change) error {
 			case executor.failed:
 				return &statementError{err} // the database's, which may be worth another try
 			default:
-				return &foreign{err}
+				return &hostError{err}
 			}
 		}
 	}
@@ -130,7 +130,7 @@ func (m *Manager) runHooks(ctx context.Context, tx Tx, changes []Change) error {
 }
 
 // tellAssigned tells of leads that may have got another sales manager, or none.
-func (m *Manager) tellAssigned(ctx context.Context, tx Tx, actor Actor, before, after []Customer, cause Cause) error {
+func (m *Manager) recordAssignments(ctx context.Context, tx Tx, actor Actor, before, after []Customer, cause Cause) error {
 	var changes []Change
 	for i, lead := range after {
 		if was, is := before[i].owner(), lead.owner(); (was == nil && is == nil) || (was != nil && is != nil && *was == *is) {
@@ -141,7 +141,7 @@ func (m *Manager) tellAssigned(ctx context.Context, tx Tx, actor Actor, before, 
 			Before: before[i], After: lead, At: lead.UpdatedAt, Cause: cause,
 		})
 	}
-	return m.tell(ctx, tx, actor, changes...)
+	return m.record(ctx, tx, actor, changes...)
 }
 
 // created is what to tell of a new lead.

@@ -8,13 +8,13 @@ import (
 
 // foreign is an error of the host's own, such as a hook's, on its way through the
 // storage, which would take an io.EOF in it for one of its database's.
-type foreign struct{ err error }
+type hostError struct{ err error }
 
-func (f *foreign) Error() string { return "cims: an error of the host's own" }
+func (f *hostError) Error() string { return "cims: an error of the host's own" }
 
 // unwrapped is the host's own error again, if it is one.
-func unwrapped(err error) error {
-	if f, ok := errors.AsType[*foreign](err); ok {
+func hostCause(err error) error {
+	if f, ok := errors.AsType[*hostError](err); ok {
 		return f.err
 	}
 	return err
@@ -22,8 +22,8 @@ func unwrapped(err error) error {
 
 // ofHost tells whether the host's own code is why something failed. A statement of
 // its that failed is, unless the database can't do anything just now.
-func ofHost(err error) bool {
-	_, refused := errors.AsType[*foreign](err)
+func isHostError(err error) bool {
+	_, refused := errors.AsType[*hostError](err)
 	_, fault := errors.AsType[*panicked](err)
 	_, statement := errors.AsType[*statementError](err)
 	return refused || fault || statement && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrOutcomeUnknown)
@@ -32,8 +32,8 @@ func ofHost(err error) bool {
 // apart runs what may be the host's own code in a goroutine of its own: a panic
 // or runtime.Goexit there is an error here, where it would end the program or
 // leave others waiting for ever.
-func apart(do func() error) error {
-	err := error(&foreign{errors.New("cims: a hook has ended its goroutine")})
+func runIsolated(do func() error) error {
+	err := error(&hostError{errors.New("cims: a hook has ended its goroutine")})
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

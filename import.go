@@ -133,7 +133,7 @@ func (b *bulk) all(ctx context.Context, actor Actor, leads iter.Seq2[NewCustomer
 	statuses, at := map[string]string{}, b.manager.now()
 	for in, err := range leads {
 		if err != nil {
-			return &foreign{err}
+			return &hostError{err}
 		}
 		lead, err := b.lead(ctx, actor, in, statuses)
 		if errors.Is(err, ErrInvalid) {
@@ -171,7 +171,7 @@ func (b *bulk) lead(ctx context.Context, actor Actor, in NewCustomer, statuses m
 	if in.IdempotencyKey != "" {
 		return nil, invalid(FieldError{Field: "idempotency_key", Rule: RuleReadOnly})
 	}
-	request, err := newIntake(actor, in)
+	request, err := newLeadRequest(actor, in)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +209,7 @@ func (b *bulk) store(ctx context.Context, leads []*Lead) error {
 		b.gained[id] += n
 	}
 	for _, lead := range leads {
-		if err := b.manager.tell(ctx, b.tx, b.actor, created(lead.Customer)); err != nil {
+		if err := b.manager.record(ctx, b.tx, b.actor, created(lead.Customer)); err != nil {
 			return err
 		}
 	}

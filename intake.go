@@ -28,7 +28,7 @@ type NewCustomer struct {
 // Validate checks what can be checked without a database: everything but
 // whether the status exists. It returns ErrInvalid.
 func (in NewCustomer) Validate() error {
-	_, err := newIntake(Actor{}, in)
+	_, err := newLeadRequest(Actor{}, in)
 	return err
 }
 
@@ -38,10 +38,10 @@ func (in NewCustomer) Validate() error {
 // ErrInvalid, or ErrKeyReused for an idempotency key that was used with other
 // input.
 func (m *Manager) AddCustomer(ctx context.Context, actor Actor, in NewCustomer) (Customer, error) {
-	if _, err := actor.leads(LeadsWrite, LeadsWriteOwn); err != nil {
+	if _, err := actor.leadScope(LeadsWrite, LeadsWriteOwn); err != nil {
 		return Customer{}, err
 	}
-	request, err := newIntake(actor, in)
+	request, err := newLeadRequest(actor, in)
 	if err != nil {
 		return Customer{}, err
 	}
@@ -53,7 +53,7 @@ func (m *Manager) AddCustomer(ctx context.Context, actor Actor, in NewCustomer) 
 }
 
 // intake is one new lead on its way in.
-type intake struct {
+type leadRequest struct {
 	in    Customer // what is to be stored
 	actor Actor
 	key   Key // empty without an idempotency key
@@ -63,9 +63,9 @@ type intake struct {
 	customer Customer // the answer
 }
 
-func newIntake(actor Actor, in NewCustomer) (*intake, error) {
+func newLeadRequest(actor Actor, in NewCustomer) (*leadRequest, error) {
 	var check checks
-	request := &intake{actor: actor, in: Customer{
+	request := &leadRequest{actor: actor, in: Customer{
 		FullName:    check.line("full_name", in.FullName, 1, 500),
 		PhoneNumber: check.line("phone_number", in.PhoneNumber, 0, 50),
 		Platform:    check.line("platform", in.Platform, 0, 255),
@@ -75,7 +75,7 @@ func newIntake(actor Actor, in NewCustomer) (*intake, error) {
 	}}
 	if in.IdempotencyKey != "" {
 		request.key = Key{
-			Scope:       actor.scope() + " customers",
+			Scope:       actor.keyScope() + " customers",
 			Key:         check.key("idempotency_key", in.IdempotencyKey),
 			Fingerprint: fingerprint(request.in),
 		}
@@ -85,18 +85,18 @@ func newIntake(actor Actor, in NewCustomer) (*intake, error) {
 
 // takeIn takes new leads in, in one transaction and in their order: each with
 // its first history row and its sales manager.
-func (m *Manager) takeIn(ctx context.Context, requests []*intake) error {
-	done, err := m.takeInFast(ctx, requests)
+func (m *Manager) addLeads(ctx context.Context, requests []*leadRequest) error {
+	done, err := m.addLeadsFast(ctx, requests)
 	if done || err != nil {
 		return err
 	}
 	return m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
-		return m.takeInCarefully(ctx, tx, requests)
+		return m.addLeadsTx(ctx, tx, requests)
 	})
 }
 
 // takeInFast leaves everything that may be refused to takeInCarefully.
-func (m *Manager) takeInFast(ctx context.Context, requests []*intake) (bool, error) {
+func (m *Manager) addLeadsFast(ctx context.Context, requests []*leadRequest) (bool, error) {
 	fast, ok := m.storage.(Intaker)
 	if !ok || len(m.config.Hooks) > 0 {
 		return false, nil
@@ -137,7 +137,7 @@ func (m *Manager) decide(pool Rotation, leads []*Lead) Rotation {
 	return after.changedFrom(pool)
 }
 
-func (m *Manager) takeInCarefully(ctx context.Context, tx Tx, requests []*intake) error {
+func (m *Manager) addLeadsTx(ctx context.Context, tx Tx, requests []*leadRequest) error {
 	// Keys are claimed before the lock is taken: who waits for a key must not
 	// keep the rotation from the one that is about to store it.
 	fresh, err := m.claimKeys(ctx, tx, requests)
@@ -168,7 +168,7 @@ func (m *Manager) takeInCarefully(ctx context.Context, tx Tx, requests []*intake
 	}
 	for i, lead := range leads {
 		fresh[i].customer = lead.Customer
-		if err := m.tell(m.intakes.shared(ctx, fresh[i].requestID), tx, fresh[i].actor, created(lead.Customer)); err != nil {
+		if err := m.record(m.intakes.shared(ctx, fresh[i].requestID), tx, fresh[i].actor, created(lead.Customer)); err != nil {
 			return err
 		}
 	}
@@ -202,8 +202,8 @@ func fingerprint(in Customer) string {
 }
 
 // claimKeys answers the requests that were made before and returns the others.
-func (m *Manager) claimKeys(ctx context.Context, tx Tx, requests []*intake) ([]*intake, error) {
-	var fresh []*intake
+func (m *Manager) claimKeys(ctx context.Context, tx Tx, requests []*leadRequest) ([]*leadRequest, error) {
+	var fresh []*leadRequest
 	for _, request := range requests {
 		if request.key.Key == "" {
 			fresh = append(fresh, request)
@@ -227,7 +227,7 @@ func (m *Manager) claimKeys(ctx context.Context, tx Tx, requests []*intake) ([]*
 	return fresh, nil
 }
 
-func saveKeys(ctx context.Context, tx Tx, requests []*intake) error {
+func saveKeys(ctx context.Context, tx Tx, requests []*leadRequest) error {
 	for _, request := range requests {
 		if request.key.Key == "" {
 			continue

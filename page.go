@@ -56,7 +56,7 @@ func paginate[T any](page PageRequest, list func(limit int) ([]T, error), cursor
 
 // every ranges over a list, page after page, with no more than one in memory.
 // After an error, which may be the context's, it ends.
-func every[T any](ctx context.Context, list func(PageRequest) (Page[T], error)) iter.Seq2[T, error] {
+func allPages[T any](ctx context.Context, list func(PageRequest) (Page[T], error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		for page := (PageRequest{Limit: maxLimit}); ; {

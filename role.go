@@ -116,9 +116,14 @@ type RoleUpdate struct {
 	Active      *bool
 }
 
-// Roles lists all roles, or only the active or inactive ones, by display name
-// (code points), then id. It needs roles:read.
-func (m *Manager) Roles(ctx context.Context, actor Actor, active *bool) ([]Role, error) {
+// RoleFilter selects roles. A zero field selects all.
+type RoleFilter struct {
+	Active *bool
+}
+
+// Roles lists the roles that filter selects, by display name (code points), then
+// id. It needs roles:read.
+func (m *Manager) Roles(ctx context.Context, actor Actor, filter RoleFilter) ([]Role, error) {
 	if err := actor.need(RolesRead); err != nil {
 		return nil, err
 	}
@@ -129,7 +134,7 @@ func (m *Manager) Roles(ctx context.Context, actor Actor, active *bool) ([]Role,
 	slices.SortFunc(roles, func(a, b Role) int {
 		return cmp.Or(cmp.Compare(a.DisplayName, b.DisplayName), cmp.Compare(a.ID, b.ID))
 	})
-	return slices.DeleteFunc(roles, func(r Role) bool { return active != nil && r.Active != *active }), nil
+	return slices.DeleteFunc(roles, func(r Role) bool { return filter.Active != nil && r.Active != *filter.Active }), nil
 }
 
 // CreateRole adds a role. It needs roles:write and, so that nobody hands out
@@ -160,9 +165,9 @@ func (m *Manager) CreateRole(ctx context.Context, actor Actor, in NewRole) (Role
 		if role.ID, err = tx.InsertRole(ctx, role); err != nil {
 			return err
 		}
-		return m.tell(ctx, tx, actor, Change{Action: ActionCreated, Entity: EntityRole, EntityID: role.ID, After: role, At: role.CreatedAt})
+		return m.record(ctx, tx, actor, Change{Action: ActionCreated, Entity: EntityRole, EntityID: role.ID, After: role, At: role.CreatedAt})
 	})
-	return orZero(role, err)
+	return zeroOnError(role, err)
 }
 
 // underLock runs a transaction that changes who may do what or who gets leads.
@@ -190,9 +195,9 @@ func (m *Manager) UpdateRole(ctx context.Context, actor Actor, id int64, update 
 	if update == (RoleUpdate{}) {
 		check.add("body", RuleNoField)
 	}
-	update.DisplayName = sent(update.DisplayName, check.displayName)
-	update.Description = sent(update.Description, check.description)
-	update.Permissions = sent(update.Permissions, func(ps []Permission) []Permission { return check.permissions("permissions", ps) })
+	update.DisplayName = checked(update.DisplayName, check.displayName)
+	update.Description = checked(update.Description, check.description)
+	update.Permissions = checked(update.Permissions, func(ps []Permission) []Permission { return check.permissions("permissions", ps) })
 	if err := check.err(); err != nil {
 		return Role{}, err
 	}
@@ -203,10 +208,10 @@ func (m *Manager) UpdateRole(ctx context.Context, actor Actor, id int64, update 
 			return err
 		}
 		role = before
-		role.DisplayName = or(update.DisplayName, role.DisplayName)
-		role.Description = or(update.Description, role.Description)
-		role.Permissions = or((*Permissions)(update.Permissions), role.Permissions)
-		role.Active = or(update.Active, role.Active)
+		role.DisplayName = valueOr(update.DisplayName, role.DisplayName)
+		role.Description = valueOr(update.Description, role.Description)
+		role.Permissions = valueOr((*Permissions)(update.Permissions), role.Permissions)
+		role.Active = valueOr(update.Active, role.Active)
 		if _, err := actor.mayHandOut(ctx, tx, RolesWrite, before.Permissions, role.Permissions); err != nil {
 			return err
 		}
@@ -222,9 +227,9 @@ func (m *Manager) UpdateRole(ctx context.Context, actor Actor, id int64, update 
 		if err := tx.UpdateRole(ctx, role); err != nil {
 			return err
 		}
-		return m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityRole, EntityID: id, Before: before, After: role, At: role.UpdatedAt})
+		return m.record(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityRole, EntityID: id, Before: before, After: role, At: role.UpdatedAt})
 	})
-	return orZero(role, err)
+	return zeroOnError(role, err)
 }
 
 func (r Role) equal(other Role) bool {
@@ -272,7 +277,7 @@ func (m *Manager) DeleteRole(ctx context.Context, actor Actor, id int64, how Del
 		if err := tx.DeleteRole(ctx, id); err != nil {
 			return err
 		}
-		return m.tell(ctx, tx, actor, Change{Action: ActionDeleted, Entity: EntityRole, EntityID: id, Before: role, MoveTo: normalName(how.MoveTo)})
+		return m.record(ctx, tx, actor, Change{Action: ActionDeleted, Entity: EntityRole, EntityID: id, Before: role, MoveTo: normalName(how.MoveTo)})
 	})
 }
 
@@ -304,14 +309,14 @@ func (m *Manager) moveUsers(ctx context.Context, tx Tx, actor Actor, role Role, 
 		after.RoleName = target.Name
 		changes[i] = Change{Action: ActionUpdated, Entity: EntityUser, EntityID: user.ID, Before: user, After: after}
 	}
-	return m.tell(ctx, tx, actor, changes...)
+	return m.record(ctx, tx, actor, changes...)
 }
 
 // usersWith are all who have a role, which is locked.
 func usersWith(ctx context.Context, tx Tx, role string) (users []User, err error) {
-	for query := (UserQuery{Role: role, Limit: batch}); ; query.AfterID = users[len(users)-1].ID {
+	for query := (UserQuery{Role: role, Limit: batchSize}); ; query.AfterID = users[len(users)-1].ID {
 		part, err := tx.Users(ctx, query)
-		if users = append(users, part...); err != nil || len(part) < batch {
+		if users = append(users, part...); err != nil || len(part) < batchSize {
 			return users, err
 		}
 	}

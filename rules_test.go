@@ -138,7 +138,7 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 	}
 	for _, rule := range []FieldRule{
 		RuleRequired, RuleLength, RuleRange, RuleName, RuleColor, RuleEmail, RuleText, RuleReadOnly, RuleUnknown,
-		RuleChoice, RuleFormat, RuleNeverChange, RuleNoField,
+		RuleChoice, RuleFormat, RuleNoField,
 	} {
 		require.NotContains(t, FieldError{Field: "x", Rule: rule}.String(), string(rule)+":", "each rule is put into words")
 	}
@@ -220,12 +220,12 @@ func TestListsAreSortedWhateverTheStorageDoes(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, m.Close(context.Background())) }()
 	var ids []int64
-	statuses, err := m.Statuses(t.Context(), System("test"), nil)
+	statuses, err := m.Statuses(t.Context(), System("test"), StatusFilter{})
 	require.NoError(t, err)
 	for _, status := range statuses {
 		ids = append(ids, status.ID)
 	}
-	roles, err := m.Roles(t.Context(), System("test"), nil)
+	roles, err := m.Roles(t.Context(), System("test"), RoleFilter{})
 	require.NoError(t, err)
 	for _, role := range roles {
 		ids = append(ids, role.ID)
@@ -245,8 +245,8 @@ func TestActorThatIsNobody(t *testing.T) {
 	defer func() { require.NoError(t, m.Close(context.Background())) }()
 	_, err = m.AddCustomer(t.Context(), Actor{}, NewCustomer{FullName: "A"})
 	require.ErrorIs(t, err, ErrForbidden, "the zero Actor may do nothing")
-	require.NotEqual(t, System("").scope(), Actor{}.scope())
-	require.NotEqual(t, System("user:1").scope(), Actor{user: User{ID: 1}}.scope())
+	require.NotEqual(t, System("").keyScope(), Actor{}.keyScope())
+	require.NotEqual(t, System("user:1").keyScope(), Actor{user: User{ID: 1}}.keyScope())
 }
 
 // noStorage is what is left of a Storage that could not be opened.

@@ -59,9 +59,14 @@ type StatusUpdate struct {
 	Active      *bool
 }
 
-// Statuses lists all statuses, or only the active or inactive ones, by order,
-// then id. It needs statuses:read.
-func (m *Manager) Statuses(ctx context.Context, actor Actor, active *bool) ([]Status, error) {
+// StatusFilter selects statuses. A zero field selects all.
+type StatusFilter struct {
+	Active *bool
+}
+
+// Statuses lists the statuses that filter selects, by order, then id. It needs
+// statuses:read.
+func (m *Manager) Statuses(ctx context.Context, actor Actor, filter StatusFilter) ([]Status, error) {
 	if err := actor.need(StatusesRead); err != nil {
 		return nil, err
 	}
@@ -70,7 +75,7 @@ func (m *Manager) Statuses(ctx context.Context, actor Actor, active *bool) ([]St
 		return nil, err
 	}
 	slices.SortFunc(statuses, byOrder)
-	return slices.DeleteFunc(statuses, func(s Status) bool { return active != nil && s.Active != *active }), nil
+	return slices.DeleteFunc(statuses, func(s Status) bool { return filter.Active != nil && s.Active != *filter.Active }), nil
 }
 
 func byOrder(a, b Status) int { return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID)) }
@@ -100,9 +105,9 @@ func (m *Manager) CreateStatus(ctx context.Context, actor Actor, in NewStatus) (
 		if status.ID, err = tx.InsertStatus(ctx, status); err != nil {
 			return err
 		}
-		return m.tell(ctx, tx, actor, Change{Action: ActionCreated, Entity: EntityStatus, EntityID: status.ID, After: status, At: status.CreatedAt})
+		return m.record(ctx, tx, actor, Change{Action: ActionCreated, Entity: EntityStatus, EntityID: status.ID, After: status, At: status.CreatedAt})
 	})
-	return orZero(status, err)
+	return zeroOnError(status, err)
 }
 
 // UpdateStatus changes what is set in update; values that equal the present
@@ -116,10 +121,10 @@ func (m *Manager) UpdateStatus(ctx context.Context, actor Actor, id int64, updat
 	if update == (StatusUpdate{}) {
 		check.add("body", RuleNoField)
 	}
-	update.DisplayName = sent(update.DisplayName, check.displayName)
-	update.Description = sent(update.Description, check.description)
-	update.Color = sent(update.Color, func(text string) string { return check.color("color", text) })
-	update.Order = sent(update.Order, check.order)
+	update.DisplayName = checked(update.DisplayName, check.displayName)
+	update.Description = checked(update.Description, check.description)
+	update.Color = checked(update.Color, func(text string) string { return check.color("color", text) })
+	update.Order = checked(update.Order, check.order)
 	if err := check.err(); err != nil {
 		return Status{}, err
 	}
@@ -130,11 +135,11 @@ func (m *Manager) UpdateStatus(ctx context.Context, actor Actor, id int64, updat
 			return err
 		}
 		status = before
-		status.DisplayName = or(update.DisplayName, status.DisplayName)
-		status.Description = or(update.Description, status.Description)
-		status.Color = or(update.Color, status.Color)
-		status.Order = or(update.Order, status.Order)
-		status.Active = or(update.Active, status.Active)
+		status.DisplayName = valueOr(update.DisplayName, status.DisplayName)
+		status.Description = valueOr(update.Description, status.Description)
+		status.Color = valueOr(update.Color, status.Color)
+		status.Order = valueOr(update.Order, status.Order)
+		status.Active = valueOr(update.Active, status.Active)
 		switch {
 		case status.System && !status.Active:
 			return &Error{Kind: ErrForbidden, Reason: ReasonSystemEntry, Entity: EntityStatus, Name: status.Name}
@@ -145,9 +150,9 @@ func (m *Manager) UpdateStatus(ctx context.Context, actor Actor, id int64, updat
 		if err := tx.UpdateStatus(ctx, status); err != nil {
 			return err
 		}
-		return m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityStatus, EntityID: id, Before: before, After: status, At: status.UpdatedAt})
+		return m.record(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityStatus, EntityID: id, Before: before, After: status, At: status.UpdatedAt})
 	})
-	return orZero(status, err)
+	return zeroOnError(status, err)
 }
 
 // Deletion says how a status or role is to be deleted.
@@ -200,7 +205,7 @@ func (m *Manager) DeleteStatus(ctx context.Context, actor Actor, id int64, how D
 		if err := tx.DeleteStatus(ctx, id); err != nil {
 			return err
 		}
-		return m.tell(ctx, tx, actor, Change{Action: ActionDeleted, Entity: EntityStatus, EntityID: id, Before: status, MoveTo: normalName(how.MoveTo)})
+		return m.record(ctx, tx, actor, Change{Action: ActionDeleted, Entity: EntityStatus, EntityID: id, Before: status, MoveTo: normalName(how.MoveTo)})
 	})
 }
 
@@ -208,7 +213,7 @@ func (m *Manager) DeleteStatus(ctx context.Context, actor Actor, id int64, how D
 // put into the first meanwhile: it is locked.
 func (m *Manager) moveCustomers(ctx context.Context, tx Tx, actor Actor, from, to string) error {
 	for {
-		listed, err := tx.Customers(ctx, CustomerQuery{Status: from, Limit: batch})
+		listed, err := tx.Customers(ctx, CustomerQuery{Status: from, Limit: batchSize})
 		if err != nil || len(listed) == 0 {
 			return err
 		}
@@ -217,19 +222,19 @@ func (m *Manager) moveCustomers(ctx context.Context, tx Tx, actor Actor, from, t
 			return err
 		}
 		var changes []StatusChange
-		var told []Change
+		var recorded []Change
 		for _, c := range customers {
 			if c.StatusName == from { // and has not been moved on by somebody else
 				change := StatusChange{
 					CustomerID: c.ID, From: from, To: to, Cause: CauseMoved, By: actor.id(), Owner: c.owner(), At: m.after(c.UpdatedAt),
 				}
-				changes, told = append(changes, change), append(told, change.change(c))
+				changes, recorded = append(changes, change), append(recorded, change.asChange(c))
 			}
 		}
 		if err := tx.ChangeStatuses(ctx, changes); err != nil {
 			return err
 		}
-		if err := m.tell(ctx, tx, actor, told...); err != nil {
+		if err := m.record(ctx, tx, actor, recorded...); err != nil {
 			return err
 		}
 	}

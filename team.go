@@ -3,7 +3,6 @@ package cims
 import (
 	"cmp"
 	"context"
-	"iter"
 	"slices"
 	"strings"
 )
@@ -27,7 +26,7 @@ type SalesManagerUpdate struct {
 // It needs leads:read or leads:read:own; either sees all. Its cost does not
 // grow with the number of leads.
 func (m *Manager) SalesManagers(ctx context.Context, actor Actor) ([]SalesManager, error) {
-	if _, err := actor.leads(LeadsRead, LeadsReadOwn); err != nil {
+	if _, err := actor.leadScope(LeadsRead, LeadsReadOwn); err != nil {
 		return nil, err
 	}
 	rotation, err := m.storage.Rotation(ctx)
@@ -42,15 +41,6 @@ func (m *Manager) SalesManagers(ctx context.Context, actor Actor) ([]SalesManage
 		return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
 	})
 	return managers, nil
-}
-
-// AllSalesManagers ranges over all that SalesManagers lists, which is short and
-// read in one piece.
-func (m *Manager) AllSalesManagers(ctx context.Context, actor Actor) iter.Seq2[SalesManager, error] {
-	return every(ctx, func(PageRequest) (Page[SalesManager], error) {
-		managers, err := m.SalesManagers(ctx, actor)
-		return Page[SalesManager]{Items: managers}, err
-	})
 }
 
 func (m Member) manager() SalesManager {
@@ -92,7 +82,7 @@ func (m *Manager) SetSalesManager(ctx context.Context, actor Actor, id int64, up
 	if update == (SalesManagerUpdate{}) {
 		check.add("body", RuleNoField)
 	}
-	check.between("weight", or(update.Weight, 1), 1, maxWeight)
+	check.between("weight", valueOr(update.Weight, 1), 1, maxWeight)
 	if err := check.err(); err != nil {
 		return SalesManager{}, err
 	}
@@ -108,8 +98,8 @@ func (m *Manager) SetSalesManager(ctx context.Context, actor Actor, id int64, up
 		}
 		after := pool
 		after.Members = slices.Clone(pool.Members)
-		after.Members[i].Weight = or(update.Weight, after.Members[i].Weight)
-		after.Members[i].Paused = or(update.Paused, after.Members[i].Paused)
+		after.Members[i].Weight = valueOr(update.Weight, after.Members[i].Weight)
+		after.Members[i].Paused = valueOr(update.Paused, after.Members[i].Paused)
 		manager = after.Members[i].manager()
 		before := pool.Members[i].manager()
 		if manager == before {
@@ -118,7 +108,7 @@ func (m *Manager) SetSalesManager(ctx context.Context, actor Actor, id int64, up
 		if _, err = tx.SaveRotation(ctx, after.changedFrom(pool), nil, nil); err != nil {
 			return err
 		}
-		return m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntitySalesManager, EntityID: id, Before: before, After: manager})
+		return m.record(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntitySalesManager, EntityID: id, Before: before, After: manager})
 	})
 	if err != nil {
 		return SalesManager{}, err

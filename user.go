@@ -96,7 +96,7 @@ func (m *Manager) Users(ctx context.Context, actor Actor, filter UserFilter, pag
 
 // AllUsers ranges over all that Users lists, as AllCustomers does.
 func (m *Manager) AllUsers(ctx context.Context, actor Actor, filter UserFilter) iter.Seq2[User, error] {
-	return every(ctx, func(page PageRequest) (Page[User], error) { return m.Users(ctx, actor, filter, page) })
+	return allPages(ctx, func(page PageRequest) (Page[User], error) { return m.Users(ctx, actor, filter, page) })
 }
 
 // CreateUser adds a user. It needs users:write and every permission of the
@@ -124,7 +124,7 @@ func (m *Manager) CreateUser(ctx context.Context, actor Actor, in NewUser) (User
 		if user.ID, err = tx.InsertUser(ctx, user); err != nil {
 			return err
 		}
-		return m.tell(ctx, tx, actor, Change{Action: ActionCreated, Entity: EntityUser, EntityID: user.ID, After: user})
+		return m.record(ctx, tx, actor, Change{Action: ActionCreated, Entity: EntityUser, EntityID: user.ID, After: user})
 	})
 	if err != nil {
 		return User{}, err
@@ -155,10 +155,10 @@ func (m *Manager) UpdateUser(ctx context.Context, actor Actor, id int64, update 
 	if !slices.Contains([]LeadsChoice{"", KeepLeads, RedistributeLeads}, update.Leads) {
 		check.add("leads", RuleChoice)
 	}
-	update.Email = sent(update.Email, check.email)
-	update.Name = sent(update.Name, func(text string) string { return check.line("name", text, 1, 255) })
-	update.Surname = sent(update.Surname, func(text string) string { return check.line("surname", text, 1, 255) })
-	update.RoleName = sent(update.RoleName, check.roleName)
+	update.Email = checked(update.Email, check.email)
+	update.Name = checked(update.Name, func(text string) string { return check.line("name", text, 1, 255) })
+	update.Surname = checked(update.Surname, func(text string) string { return check.line("surname", text, 1, 255) })
+	update.RoleName = checked(update.RoleName, check.roleName)
 	if err := check.err(); err != nil {
 		return User{}, err
 	}
@@ -169,11 +169,11 @@ func (m *Manager) UpdateUser(ctx context.Context, actor Actor, id int64, update 
 			return err
 		}
 		user = before.User
-		user.Email = or(update.Email, user.Email)
-		user.Name = or(update.Name, user.Name)
-		user.Surname = or(update.Surname, user.Surname)
-		user.RoleName = or(update.RoleName, user.RoleName)
-		user.Active = or(update.Active, user.Active)
+		user.Email = valueOr(update.Email, user.Email)
+		user.Name = valueOr(update.Name, user.Name)
+		user.Surname = valueOr(update.Surname, user.Surname)
+		user.RoleName = valueOr(update.RoleName, user.RoleName)
+		user.Active = valueOr(update.Active, user.Active)
 		if err := m.mayChangeUser(ctx, tx, actor, before, user); err != nil {
 			return err
 		}
@@ -181,14 +181,14 @@ func (m *Manager) UpdateUser(ctx context.Context, actor Actor, id int64, update 
 			if err := tx.UpdateUser(ctx, user); err != nil {
 				return err
 			}
-			if err := m.tell(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityUser, EntityID: id, Before: before.User, After: user}); err != nil {
+			if err := m.record(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntityUser, EntityID: id, Before: before.User, After: user}); err != nil {
 				return err
 			}
 		}
 		if update.Leads != RedistributeLeads {
 			return nil
 		}
-		return m.redistribute(ctx, tx, actor, user)
+		return m.redistributeLeadsOf(ctx, tx, actor, user)
 	})
 	if err != nil {
 		return User{}, err

@@ -29,7 +29,7 @@ func (m *Manager) AssignBacklog(ctx context.Context, actor Actor) (BacklogResult
 		result.Assigned += assigned
 		result.Waiting += waiting
 		if err != nil || assigned+waiting == 0 {
-			return result, unwrapped(err)
+			return result, hostCause(err)
 		}
 	}
 }
@@ -57,11 +57,11 @@ func (m *Manager) tryUnassigned(ctx context.Context, waiting bool, actor Actor) 
 		if waiting && !pool.anyEligible() {
 			return nil
 		}
-		ids, err := tx.Unassigned(ctx, waiting, batch)
+		ids, err := tx.Unassigned(ctx, waiting, batchSize)
 		if err != nil || len(ids) == 0 {
 			return err
 		}
-		_, n, err := m.handOutLocked(ctx, tx, actor, pool, ids, CauseAutomatic, func(c Customer) bool { return c.SalesManager == nil })
+		_, n, err := m.assignAll(ctx, tx, actor, pool, ids, CauseAutomatic, func(c Customer) bool { return c.SalesManager == nil })
 		if pool.anyEligible() {
 			assigned = n
 		} else {
@@ -104,19 +104,19 @@ func (m *Manager) work(ctx context.Context) {
 		case <-tick.C:
 		}
 		begin := time.Now()
-		err := apart(func() error { return m.assignWaiting(ctx) })
+		err := runIsolated(func() error { return m.assignWaiting(ctx) })
 		if err == nil && m.now().Sub(forgotten) > time.Hour {
 			forgotten = m.now()
 			err = m.forgetKeys(ctx)
 		}
 		// A fault that lasts is said once, not every second.
 		if err != nil && !failing && ctx.Err() == nil {
-			m.config.Logger.ErrorContext(ctx, "cims: waiting leads can't be assigned", "error", unwrapped(err))
+			m.config.Logger.ErrorContext(ctx, "cims: waiting leads can't be assigned", "error", hostCause(err))
 		}
 		failing = err != nil
 		// A hook that refuses thousands would have us hold the rotation's lock all the time.
 		rest := m.config.WaitingInterval
-		if ofHost(err) {
+		if isHostError(err) {
 			rest = max(rest, 10*time.Since(begin))
 		}
 		tick.Reset(rest)
@@ -136,11 +136,11 @@ func (m *Manager) assignWaiting(ctx context.Context) error {
 			return err
 		}
 		var assigned int
-		err = apart(func() (err error) {
+		err = runIsolated(func() (err error) {
 			assigned, _, err = m.assignUnassigned(ctx, true, waitingLeads)
 			return err
 		})
-		if ofHost(err) {
+		if isHostError(err) {
 			return m.assignEach(ctx)
 		}
 		if err != nil || assigned == 0 {
@@ -156,7 +156,7 @@ func (m *Manager) assignWaiting(ctx context.Context) error {
 func (m *Manager) assignEach(ctx context.Context) (refusal error) {
 	refused := map[int64]bool{}
 	for {
-		ids, err := m.storage.Unassigned(ctx, true, len(refused)+batch)
+		ids, err := m.storage.Unassigned(ctx, true, len(refused)+batchSize)
 		if err != nil {
 			return err
 		}
@@ -166,17 +166,17 @@ func (m *Manager) assignEach(ctx context.Context) (refusal error) {
 		}
 		for _, id := range ids {
 			request := &autoAssignment{customerID: id, actor: waitingLeads}
-			err := apart(func() error { return m.autoAssign(ctx, []*autoAssignment{request}) })
+			err := runIsolated(func() error { return m.autoAssign(ctx, []*autoAssignment{request}) })
 			switch {
 			case err == nil && !request.found:
 				refused[id] = true // deleted just now, or the list isn't true
 			case err == nil && request.assignment == nil:
 				return refusal // nobody is eligible any more
-			case err != nil && !ofHost(err):
+			case err != nil && !isHostError(err):
 				return err
 			case err != nil:
 				refused[id] = true
-				refusal = cmp.Or(refusal, error(&foreign{fmt.Errorf("customer %d: %w", id, unwrapped(err))}))
+				refusal = cmp.Or(refusal, error(&hostError{fmt.Errorf("customer %d: %w", id, hostCause(err))}))
 			}
 		}
 	}
@@ -187,10 +187,10 @@ func (m *Manager) forgetKeys(ctx context.Context) error {
 		forgotten := 0
 		err := m.update(ctx, func(ctx context.Context, tx Tx) error {
 			var err error
-			forgotten, err = tx.ForgetKeys(ctx, m.now().Add(-keyLifetime), batch)
+			forgotten, err = tx.ForgetKeys(ctx, m.now().Add(-keyLifetime), batchSize)
 			return err
 		})
-		if err != nil || forgotten < batch {
+		if err != nil || forgotten < batchSize {
 			return err
 		}
 	}

@@ -237,7 +237,7 @@ func open(b *testing.B, crm *cims.Manager, leads int) *filled {
 	managers, err := f.crm.SalesManagers(b.Context(), trusted)
 	require.NoError(b, err)
 	f.manager = managers[0].ID
-	statuses, err := f.crm.Statuses(b.Context(), trusted, nil)
+	statuses, err := f.crm.Statuses(b.Context(), trusted, cims.StatusFilter{})
 	require.NoError(b, err)
 	for _, s := range statuses {
 		switch s.Name {

@@ -28,7 +28,6 @@
 package httpapi
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -205,7 +204,3 @@ func mayOpen(actor cims.Actor, permissions []cims.Permission) error {
 	}
 	return &cims.Error{Kind: cims.ErrForbidden, Reason: cims.ReasonPermission, Permission: permissions[0]}
 }
-
-// RequestID is the id of the request that ctx belongs to, as in the header
-// X-Request-ID of its answer; empty outside of one. It is cims.RequestID.
-func RequestID(ctx context.Context) string { return cims.RequestID(ctx) }

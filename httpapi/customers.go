@@ -170,7 +170,7 @@ func (s *server) customers() {
 		case s.imports <- struct{}{}:
 			defer func() { <-s.imports }()
 		default:
-			return cimsImported{}, &cims.Error{Kind: cims.ErrUnavailable, Reason: cims.ReasonTooMany}
+			return cimsImported{}, &cims.Error{Kind: cims.ErrUnavailable, Reason: cims.ReasonOverloaded}
 		}
 		file, err := ReadLeads(in.Upload.body, in.Upload.contentType)
 		if err != nil {

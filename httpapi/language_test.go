@@ -28,13 +28,13 @@ func TestLanguagesSayTheSame(t *testing.T) {
 func TestEveryRefusalHasWords(t *testing.T) {
 	for _, rule := range []cims.FieldRule{
 		cims.RuleRequired, cims.RuleLength, cims.RuleRange, cims.RuleName, cims.RuleColor, cims.RuleEmail, cims.RuleText, cims.RuleReadOnly,
-		cims.RuleUnknown, cims.RuleChoice, cims.RuleFormat, cims.RuleNeverChange, cims.RuleNoField,
+		cims.RuleUnknown, cims.RuleChoice, cims.RuleFormat, cims.RuleNoField,
 		ruleUnknownField, ruleUnknownParameter, ruleRepeated, ruleString, ruleInteger, ruleBoolean, ruleArray, ruleObject, ruleEmpty, ruleLongLine,
 	} {
 		require.Contains(t, english, "rule."+string(rule))
 	}
 	for _, reason := range []cims.Reason{
-		cims.ReasonPermission, cims.ReasonInactiveUser, cims.ReasonInactiveRole, cims.ReasonCEOPermissions, cims.ReasonBeyondOwn, cims.ReasonOnlyCEO,
+		cims.ReasonPermission, cims.ReasonInactiveUser, cims.ReasonInactiveRole, cims.ReasonCEOPermissions, cims.ReasonExceedsOwn, cims.ReasonOnlyCEO,
 	} {
 		require.Contains(t, english, string(reason))
 	}

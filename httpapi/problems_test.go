@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/httpapi"
 	"github.com/cimskit/cims/internal/contract"
 )
@@ -98,9 +99,9 @@ func TestProblemsCutsTheConnectionWhereAnAnswerHadBegun(t *testing.T) {
 
 func TestRequestIDReachesTheHandlers(t *testing.T) {
 	response, text, _ := serveProblems(t, func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, httpapi.RequestID(r.Context()))
+		_, _ = io.WriteString(w, cims.RequestID(r.Context()))
 	})
 	require.NotEmpty(t, text)
 	require.Equal(t, response.Header.Get("X-Request-Id"), text)
-	require.Empty(t, httpapi.RequestID(t.Context()))
+	require.Empty(t, cims.RequestID(t.Context()))
 }

@@ -79,7 +79,7 @@ func (s *server) roles() {
 		summary: "List the roles", description: "By `display_name` (code points), then `id`; active and inactive.",
 		answer: []cimsRole{exampleRole},
 	}, func(ctx context.Context, actor cims.Actor, in *listing) ([]cimsRole, error) {
-		roles, err := s.manager.Roles(ctx, actor, in.Active)
+		roles, err := s.manager.Roles(ctx, actor, cims.RoleFilter{Active: in.Active})
 		return list(roles, newCimsRole), err
 	})
 

@@ -95,7 +95,7 @@ func (p panicked) Error() string { return fmt.Sprintf("panic: %v\n%s", p.fault, 
 func (s *server) refuse(hc huma.Context, r *route, err error) {
 	p := r.problem(languageIn(hc.Context()), err)
 	log := s.opts.Logger.With(
-		"request_id", RequestID(hc.Context()), "method", r.method, "route", r.path, "status", p.status, "error", err,
+		"request_id", cims.RequestID(hc.Context()), "method", r.method, "route", r.path, "status", p.status, "error", err,
 	)
 	switch p.status {
 	case http.StatusInternalServerError:

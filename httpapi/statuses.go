@@ -64,7 +64,7 @@ func (s *server) statuses() {
 		summary: "List the statuses", description: "By `order`, then `id`; active and inactive.",
 		answer: []cimsStatus{exampleStatus},
 	}, func(ctx context.Context, actor cims.Actor, in *listing) ([]cimsStatus, error) {
-		statuses, err := s.manager.Statuses(ctx, actor, in.Active)
+		statuses, err := s.manager.Statuses(ctx, actor, cims.StatusFilter{Active: in.Active})
 		return list(statuses, newCimsStatus), err
 	})
 

@@ -186,8 +186,8 @@ func (s *server) tidy(t *testing.T) {
 	s.tidying.Lock()
 	defer s.tidying.Unlock()
 	ctx, system := context.Background(), cims.System("tidy")
-	statuses, err := s.crm.Statuses(ctx, system, nil)
-	roles, err2 := s.crm.Roles(ctx, system, nil)
+	statuses, err := s.crm.Statuses(ctx, system, cims.StatusFilter{})
+	roles, err2 := s.crm.Roles(ctx, system, cims.RoleFilter{})
 	managers, err3 := s.crm.SalesManagers(ctx, system)
 	err = errors.Join(err, err2, err3)
 	for _, status := range statuses {

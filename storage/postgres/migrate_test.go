@@ -124,7 +124,7 @@ func TestEntriesOfTheOlderProgram(t *testing.T) {
 	verified(t, store)
 	crm, err := cims.New(store, nil)
 	require.NoError(t, err)
-	statuses, err := crm.Statuses(ctx, us, nil)
+	statuses, err := crm.Statuses(ctx, us, cims.StatusFilter{})
 	require.NoError(t, err)
 	shown := map[string]cims.Status{}
 	for _, status := range statuses {

@@ -244,7 +244,7 @@ func TestAdoptedRowsAreSeenThroughTheAPI(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, found.Items, 1)
 
-	all, err := crm.Statuses(ctx, us, new(bool))
+	all, err := crm.Statuses(ctx, us, cims.StatusFilter{Active: new(bool)})
 	require.NoError(t, err)
 	require.Len(t, all, 2, "the names that nothing had are inactive statuses")
 	users := map[string]string{}

@@ -209,7 +209,7 @@ func TestNamesInColumnsOfOtherNames(t *testing.T) {
 	list, err = crm.Customers(ctx, us, cims.CustomerFilter{Status: "rejected"}, cims.PageRequest{Limit: 1, Cursor: list.Next})
 	require.NoError(t, err)
 	require.Len(t, list.Items, 1)
-	roles, err := crm.Roles(ctx, us, nil)
+	roles, err := crm.Roles(ctx, us, cims.RoleFilter{})
 	require.NoError(t, err)
 	for _, role := range roles {
 		if role.Name == "cook" {

@@ -76,7 +76,7 @@ func hooksAreTold(t *testing.T, d *database) {
 	require.NoError(t, err)
 	next := h.take(t, "customer created")[0]
 	require.Equal(t, lead, next.After)
-	require.Equal(t, "web form", next.Actor.System())
+	require.Equal(t, "web form", next.Actor.SystemName())
 	require.Equal(t, cims.CauseCreated, next.Cause)
 	require.Less(t, change.ID.String(), next.ID.String(), "ids ascend")
 

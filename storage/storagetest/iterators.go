@@ -129,7 +129,6 @@ func (d *database) wander(t *testing.T) int64 {
 func iterateAll(t *testing.T, d *database) {
 	require.Empty(t, collect(t, d.crm.AllCustomers(t.Context(), system, cims.CustomerFilter{})))
 	require.Empty(t, collect(t, d.crm.AllUsers(t.Context(), system, cims.UserFilter{})))
-	require.Empty(t, collect(t, d.crm.AllSalesManagers(t.Context(), system)))
 
 	sellers := d.sellers(t, "Anvar", "Botir")
 	d.staff(t, pageSize)
@@ -152,11 +151,6 @@ func iterateAll(t *testing.T, d *database) {
 	require.Len(t, history, pageSize+11)
 	require.Equal(t, history, collect(t, d.crm.AllHistory(t.Context(), system, wanderer)))
 
-	managers, err := d.crm.SalesManagers(t.Context(), system)
-	require.NoError(t, err)
-	require.Len(t, managers, 2)
-	require.Equal(t, managers, collect(t, d.crm.AllSalesManagers(t.Context(), system)))
-
 	me := d.actorOf(t, ownerID(lead))
 	require.Equal(t, []int64{lead.ID}, ids(collect(t, d.crm.AllCustomers(t.Context(), me, cims.CustomerFilter{})), customerID), "one's own")
 }
@@ -170,7 +164,6 @@ func iterateRefusals(t *testing.T, d *database) {
 		second(failure(t, d.crm.AllCustomers(t.Context(), nobody, cims.CustomerFilter{}))),
 		second(failure(t, d.crm.AllUsers(t.Context(), seller, cims.UserFilter{}))),
 		second(failure(t, d.crm.AllHistory(t.Context(), nobody, lead.ID))),
-		second(failure(t, d.crm.AllSalesManagers(t.Context(), nobody))),
 	} {
 		requireForbidden(t, refused, cims.ReasonPermission)
 	}

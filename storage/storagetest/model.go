@@ -317,7 +317,7 @@ func historyUnderConcurrency(t *testing.T, d *database) {
 			case 5:
 				_, err = crm.CreateStatus(ctx, boss, cims.NewStatus{Name: name, DisplayName: name})
 			case 6:
-				statuses, listErr := crm.Statuses(ctx, boss, nil)
+				statuses, listErr := crm.Statuses(ctx, boss, cims.StatusFilter{})
 				if listErr != nil {
 					return listErr
 				}

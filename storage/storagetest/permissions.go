@@ -33,7 +33,7 @@ const absent = 1 << 40
 
 var operations = []operation{
 	{"Statuses", []cims.Permission{cims.StatusesRead}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
-		_, err := crm.Statuses(ctx, actor, nil)
+		_, err := crm.Statuses(ctx, actor, cims.StatusFilter{})
 		return err
 	}},
 	{"CreateStatus", []cims.Permission{cims.StatusesWrite}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
@@ -48,7 +48,7 @@ var operations = []operation{
 		return crm.DeleteStatus(ctx, actor, absent, cims.Deletion{})
 	}},
 	{"Roles", []cims.Permission{cims.RolesRead}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
-		_, err := crm.Roles(ctx, actor, nil)
+		_, err := crm.Roles(ctx, actor, cims.RoleFilter{})
 		return err
 	}},
 	{"CreateRole", []cims.Permission{cims.RolesWrite}, func(ctx context.Context, crm *cims.Manager, actor cims.Actor) error {
@@ -228,7 +228,7 @@ func handOut(t *testing.T, d *database) {
 	lowUser, highUser := d.user(t, "low", "Low"), d.user(t, "high", "High")
 	forbidden := func(_ any, err error) {
 		t.Helper()
-		requireForbidden(t, err, cims.ReasonBeyondOwn)
+		requireForbidden(t, err, cims.ReasonExceedsOwn)
 	}
 	allowed := func(_ any, err error) {
 		t.Helper()

@@ -36,7 +36,7 @@ func roleDefaults(t *testing.T, d *database) {
 		"customer":           {},
 	}
 	require.Len(t, expected["ceo"], 13)
-	roles, err := d.crm.Roles(t.Context(), system, nil)
+	roles, err := d.crm.Roles(t.Context(), system, cims.RoleFilter{})
 	require.NoError(t, err)
 	require.Len(t, roles, len(expected))
 	for _, role := range roles {
@@ -117,7 +117,7 @@ func listRoles(t *testing.T, d *database) {
 		require.NoError(t, err)
 	}
 	list := func(active *bool) (own []string) {
-		roles, err := d.crm.Roles(t.Context(), system, active)
+		roles, err := d.crm.Roles(t.Context(), system, cims.RoleFilter{Active: active})
 		require.NoError(t, err)
 		require.True(t, slices.IsSortedFunc(roles, func(a, b cims.Role) int { return strings.Compare(a.DisplayName, b.DisplayName) }))
 		for _, role := range roles {

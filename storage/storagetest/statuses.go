@@ -25,7 +25,7 @@ var statusTests = []test{
 }
 
 func statusDefaults(t *testing.T, d *database) {
-	statuses, err := d.crm.Statuses(t.Context(), system, nil)
+	statuses, err := d.crm.Statuses(t.Context(), system, cims.StatusFilter{})
 	require.NoError(t, err)
 	expected := []struct {
 		name, color string
@@ -151,7 +151,7 @@ func listStatuses(t *testing.T, d *database) {
 		require.NoError(t, err)
 	}
 	list := func(active *bool) []string {
-		statuses, err := d.crm.Statuses(t.Context(), system, active)
+		statuses, err := d.crm.Statuses(t.Context(), system, cims.StatusFilter{Active: active})
 		require.NoError(t, err)
 		var names []string
 		for _, status := range statuses {

@@ -292,9 +292,9 @@ func view(t *testing.T, crm *cims.Manager) map[string]any {
 		require.NotEmpty(t, value, name)
 		seen[name] = value
 	}
-	statuses, err := crm.Statuses(ctx, system, nil)
+	statuses, err := crm.Statuses(ctx, system, cims.StatusFilter{})
 	keep("statuses", statuses, err)
-	roles, err := crm.Roles(ctx, system, nil)
+	roles, err := crm.Roles(ctx, system, cims.RoleFilter{})
 	keep("roles", roles, err)
 	users, err := crm.Users(ctx, system, cims.UserFilter{}, cims.PageRequest{Limit: 200})
 	keep("users", users, err)
