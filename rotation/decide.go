@@ -32,7 +32,7 @@ func (p Policy) Batch(state *State, now time.Time) *Batch {
 	b.ledger.present = make([]*Member, 0, len(state.Members))
 	for i := range state.Members {
 		m := &state.Members[i]
-		if closed, until := p.presence(*m, now); closed != "" {
+		if closed, until := p.presence(m, now); closed != "" {
 			b.absent = append(b.absent, Skip{m.ID, closed, until})
 		} else {
 			b.ledger.present = append(b.ledger.present, m)
@@ -58,7 +58,7 @@ func (b *Batch) Decide(lead Lead) Decision {
 func (b *Batch) admit(lead Lead) (skipped []Skip) {
 	skipped, b.candidates = b.absent, b.candidates[:0]
 	for _, m := range b.ledger.present {
-		if closed := b.policy.candidacy(*m, lead); closed != "" {
+		if closed := b.policy.candidacy(m, lead); closed != "" {
 			skipped = append(skipped, Skip{Member: m.ID, Reason: closed})
 		} else {
 			b.candidates = append(b.candidates, m)
@@ -69,7 +69,7 @@ func (b *Batch) admit(lead Lead) (skipped []Skip) {
 
 // askAgain lets a member go that the presence gates no longer let pass.
 func (b *Batch) askAgain(m *Member) {
-	closed, until := b.policy.presence(*m, b.now)
+	closed, until := b.policy.presence(m, b.now)
 	if closed == "" {
 		return
 	}

@@ -30,7 +30,7 @@ func Example() {
 func Example_gate() {
 	policy := rotation.Policy{Presence: []rotation.Gate{
 		rotation.NotPaused,
-		func(m rotation.Member, _ time.Time) (rotation.Reason, time.Time) {
+		func(m *rotation.Member, _ time.Time) (rotation.Reason, time.Time) {
 			if m.Leads >= 2 {
 				return "full", time.Time{}
 			}

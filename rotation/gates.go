@@ -9,12 +9,13 @@ import (
 // keeps it away, until the returned time at the earliest; a zero time means that
 // only a change of the member can let it pass.
 //
-// A gate must not look at Credit, LastTurn and Present, which are the ledger's.
-type Gate func(m Member, now time.Time) (closed Reason, until time.Time)
+// A gate must not change the member, nor look at its Credit, LastTurn and
+// Present, which are the ledger's.
+type Gate func(m *Member, now time.Time) (closed Reason, until time.Time)
 
 // LeadGate says whether a present member is a candidate for a lead. The reason
 // "" lets it pass. Any other keeps it away until the lead or the member changes.
-type LeadGate func(m Member, lead Lead) (closed Reason)
+type LeadGate func(m *Member, lead Lead) (closed Reason)
 
 // Policy says who may get a lead.
 type Policy struct {
@@ -43,7 +44,7 @@ const (
 )
 
 // NotPaused is the presence gate that keeps paused members away.
-func NotPaused(m Member, _ time.Time) (Reason, time.Time) {
+func NotPaused(m *Member, _ time.Time) (Reason, time.Time) {
 	if m.Paused {
 		return Paused, time.Time{}
 	}
@@ -51,7 +52,7 @@ func NotPaused(m Member, _ time.Time) (Reason, time.Time) {
 }
 
 // NotExcluded is the lead gate that keeps away those whom the lead excludes.
-func NotExcluded(m Member, lead Lead) Reason {
+func NotExcluded(m *Member, lead Lead) Reason {
 	if slices.Contains(lead.Excluded, m.ID) {
 		return Excluded
 	}
@@ -61,9 +62,9 @@ func NotExcluded(m Member, lead Lead) Reason {
 // Present returns the members that are present.
 func (p Policy) Present(state State, now time.Time) []Member {
 	var present []Member
-	for _, m := range state.Members {
-		if closed, _ := p.presence(m, now); closed == "" {
-			present = append(present, m)
+	for i := range state.Members {
+		if closed, _ := p.presence(&state.Members[i], now); closed == "" {
+			present = append(present, state.Members[i])
 		}
 	}
 	return present
@@ -71,14 +72,16 @@ func (p Policy) Present(state State, now time.Time) []Member {
 
 // AnyPresent reports whether a member is present.
 func (p Policy) AnyPresent(state State, now time.Time) bool {
-	return slices.ContainsFunc(state.Members, func(m Member) bool {
-		closed, _ := p.presence(m, now)
-		return closed == ""
-	})
+	for i := range state.Members {
+		if closed, _ := p.presence(&state.Members[i], now); closed == "" {
+			return true
+		}
+	}
+	return false
 }
 
 // presence asks the presence gates until one is closed.
-func (p Policy) presence(m Member, now time.Time) (closed Reason, until time.Time) {
+func (p Policy) presence(m *Member, now time.Time) (closed Reason, until time.Time) {
 	for _, gate := range p.Presence {
 		if closed, until = gate(m, now); closed != "" {
 			return closed, until
@@ -88,7 +91,7 @@ func (p Policy) presence(m Member, now time.Time) (closed Reason, until time.Tim
 }
 
 // candidacy asks the lead gates until one is closed.
-func (p Policy) candidacy(m Member, lead Lead) (closed Reason) {
+func (p Policy) candidacy(m *Member, lead Lead) (closed Reason) {
 	for _, gate := range p.Lead {
 		if closed = gate(m, lead); closed != "" {
 			return closed
