@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/cimskit/cims/rotation"
 )
 
 // Assignment says who a customer's sales manager is. A customer has one or none.
@@ -18,85 +20,40 @@ type Assignment struct {
 	Active         bool
 }
 
-// turn is what a member of weight 1 pays for a turn, in virtual time. It is a
-// multiple of 1 to 16, so that common weights divide it, and small enough that
-// 12 thousand million turns fit.
-const turn = 720_720_000
+// policy is the list of gates that a lead passes on its way to a sales manager. It
+// is all there is to know about who is eligible.
+var policy = rotation.Default
 
-// next decides who gets the next n leads. It depends on nothing but the pool's
-// state, which it leaves as it is, and returns the picks in order, none when
-// nobody is eligible, and the state after them.
-//
-// Each pick is the eligible member with the lowest virtual time, the least
-// recently picked of equals, then the lowest id; it then pays its turn. With
-// equal weights that is plain round robin. Who has just joined or returned is
-// lifted to the floor: it is not flooded with what it missed. Who returns with
-// more than the floor keeps it: leaving and coming back wins no double turn.
-// But nobody starts more than a turn above the floor, so that nobody is
-// skipped either.
-func next(pool Rotation, n int) (picks []int, after Rotation) {
-	after = pool
-	after.Members = slices.Clone(pool.Members)
-	var eligible []int
-	for i := range after.Members {
-		if !after.Members[i].Paused {
-			eligible = append(eligible, i)
-		}
-	}
-	if len(eligible) == 0 {
-		return nil, after
-	}
-	for _, i := range eligible {
-		after.lift(i)
-	}
-	for range n {
-		i := slices.MinFunc(eligible, func(i, j int) int { return before(after.Members[i], after.Members[j]) })
-		after.take(i)
-		picks = append(picks, i)
-	}
-	lowest := slices.MinFunc(eligible, func(i, j int) int {
-		return cmp.Compare(after.Members[i].VirtualTime, after.Members[j].VirtualTime)
-	})
-	after.Floor = after.Members[lowest].VirtualTime // not below pool.Floor: all were lifted to it
-	return picks, after
+// Rotation is the rotation's state, with the people behind its members.
+type Rotation struct {
+	rotation.State
+	People map[int64]Person // by id, of all members
+	// Former are sales managers that are no members now. Their credit waits for
+	// them.
+	Former []rotation.Member
 }
 
-func before(a, b Member) int {
-	return cmp.Or(
-		cmp.Compare(a.VirtualTime, b.VirtualTime),
-		cmp.Compare(a.LastTurn, b.LastTurn),
-		cmp.Compare(a.ID, b.ID),
-	)
+// clone copies what decisions change.
+func (r Rotation) clone() Rotation {
+	r.Members = slices.Clone(r.Members)
+	return r
 }
 
-// lift brings a member to where it starts, or may be at most: between the floor
-// and a turn above it.
-func (r *Rotation) lift(i int) {
-	m := &r.Members[i]
-	m.VirtualTime = min(max(m.VirtualTime, r.Floor), r.Floor+turn/int64(m.Weight))
-}
-
-// take makes a member pay for a turn.
-func (r *Rotation) take(i int) {
-	r.Turn++
-	r.Members[i].VirtualTime += turn / int64(r.Members[i].Weight)
-	r.Members[i].LastTurn = r.Turn
-}
-
-// changedFrom is the state with only those members that differ from an earlier
-// state of the same members.
-func (r Rotation) changedFrom(earlier Rotation) Rotation {
-	changed := Rotation{Floor: r.Floor, Turn: r.Turn}
-	for i, m := range r.Members {
-		if m != earlier.Members[i] {
-			changed.Members = append(changed.Members, m)
-		}
+// member returns the member with this id, or nil.
+func (r Rotation) member(id int64) *rotation.Member {
+	i, found := slices.BinarySearchFunc(r.Members, id, func(m rotation.Member, id int64) int { return cmp.Compare(m.ID, id) })
+	if !found {
+		return nil
 	}
-	return changed
+	return &r.Members[i]
 }
 
-func (r Rotation) index(id int64) int {
-	return slices.IndexFunc(r.Members, func(m Member) bool { return m.ID == id })
+// person returns who a member is; nil for 0, which is nobody.
+func (r Rotation) person(id int64) *Person {
+	if id == 0 {
+		return nil
+	}
+	return new(r.People[id])
 }
 
 // Assignment returns a customer's present assignment and its sales manager. It
@@ -134,21 +91,21 @@ func (m *Manager) Assign(ctx context.Context, actor Actor, customerID, salesMana
 		if err != nil {
 			return err
 		}
-		i := pool.index(salesManagerID)
-		if i < 0 {
+		if pool.member(salesManagerID) == nil {
 			return notFound(EntitySalesManager, salesManagerID)
 		}
 		if customer.SalesManager != nil && customer.SalesManager.ID == salesManagerID {
 			assignment = *customer.Assignment
 			return nil
 		}
-		after := pool
-		after.Members = slices.Clone(pool.Members)
 		if m.config.ManualTakesTurn {
-			after.lift(i)
-			after.take(i)
+			after := pool.clone()
+			policy.Charge(&after.State, salesManagerID, m.now())
+			if err := tx.SaveRotation(ctx, after); err != nil {
+				return err
+			}
 		}
-		assignments, err := tx.SaveRotation(ctx, after.changedFrom(pool), nil, []OwnerChange{{
+		assignments, err := tx.ChangeOwners(ctx, []OwnerChange{{
 			CustomerID: customer.ID, CustomerCreatedAt: customer.CreatedAt,
 			From: customer.owner(), To: &salesManagerID, Cause: CauseManual, By: actor.id(), At: m.after(customer.UpdatedAt),
 		}})
@@ -157,7 +114,7 @@ func (m *Manager) Assign(ctx context.Context, actor Actor, customerID, salesMana
 		}
 		assignment = assignments[0]
 		owned := customer
-		owned.SalesManager, owned.Assignment, owned.UpdatedAt = new(pool.Members[i].Person), new(assignment), assignment.AssignedAt
+		owned.SalesManager, owned.Assignment, owned.UpdatedAt = pool.person(salesManagerID), new(assignment), assignment.AssignedAt
 		return m.recordAssignments(ctx, tx, actor, []Customer{customer}, []Customer{owned}, CauseManual)
 	})
 	return zeroOnError(assignment, err)
@@ -246,47 +203,51 @@ func (m *Manager) autoAssign(ctx context.Context, requests []*autoAssignment) er
 	})
 }
 
-// batch is how many leads are handed out under one statement.
+// batchSize is how many leads are handed out under one statement.
 const batchSize = 500
 
-// handOut gives leads, in their order, to those whose turn it is, and fills in
-// who got them. When nobody is eligible they wait. It returns the state after.
-// The rotation's lock is held.
+// assignNext gives leads, in their order, to the members whose turn it is, and
+// fills in their new sales managers. A lead for which nobody is eligible waits. It
+// returns the rotation after. The rotation's lock is held.
 func (m *Manager) assignNext(ctx context.Context, tx Tx, pool Rotation, leads []Customer, cause Cause, by *int64) (Rotation, error) {
-	picks, after := next(pool, len(leads))
+	after := pool.clone()
+	turns := policy.Batch(&after.State, m.now())
 	changes := make([]OwnerChange, len(leads))
-	for i, lead := range leads {
+	for i := range leads {
+		lead := &leads[i]
+		owner := after.person(turns.Decide(rotation.Lead{}).Member)
 		changes[i] = OwnerChange{
 			CustomerID: lead.ID, CustomerCreatedAt: lead.CreatedAt,
 			From: lead.owner(), Cause: cause, By: by, At: m.after(lead.UpdatedAt),
 		}
-		leads[i].UpdatedAt = changes[i].At
-		leads[i].SalesManager, leads[i].Assignment = nil, nil
-		if picks != nil {
-			person := after.Members[picks[i]].Person
-			changes[i].To, leads[i].SalesManager = new(person.ID), &person
+		lead.SalesManager, lead.Assignment, lead.UpdatedAt = owner, nil, changes[i].At
+		changes[i].To = lead.owner()
+	}
+	if after.Turn > pool.Turn {
+		if err := tx.SaveRotation(ctx, after); err != nil {
+			return pool, err
 		}
 	}
-	assignments, err := tx.SaveRotation(ctx, after.changedFrom(pool), nil, changes)
+	assignments, err := tx.ChangeOwners(ctx, changes)
 	if err != nil {
 		return pool, err
 	}
 	for i := range leads {
-		if picks != nil {
+		if leads[i].SalesManager != nil {
 			leads[i].Assignment = &assignments[i]
 		}
 	}
 	return after, nil
 }
 
-// redistribute hands out all leads of somebody who is no active sales manager
-// (any more). The rotation's lock is held.
+// redistributeLeadsOf hands out all leads of a user that is no active sales manager
+// now. The rotation's lock is held.
 func (m *Manager) redistributeLeadsOf(ctx context.Context, tx Tx, actor Actor, user User) error {
 	pool, err := tx.Rotation(ctx)
 	if err != nil {
 		return err
 	}
-	if pool.index(user.ID) >= 0 {
+	if pool.member(user.ID) != nil {
 		return invalid(FieldError{Field: "leads", Rule: RuleChoice})
 	}
 	for {
@@ -294,7 +255,7 @@ func (m *Manager) redistributeLeadsOf(ctx context.Context, tx Tx, actor Actor, u
 		if err != nil || len(owned) == 0 {
 			return err
 		}
-		pool, _, err = m.assignAll(ctx, tx, actor, pool, customerIDs(owned), CauseRedistributed, func(c Customer) bool {
+		pool, _, _, err = m.assignAll(ctx, tx, actor, pool, customerIDs(owned), CauseRedistributed, func(c Customer) bool {
 			return c.SalesManager != nil && c.SalesManager.ID == user.ID
 		})
 		if err != nil {
@@ -303,26 +264,31 @@ func (m *Manager) redistributeLeadsOf(ctx context.Context, tx Tx, actor Actor, u
 	}
 }
 
-// handOutLocked locks leads and hands out those that are still what they were
-// found as: the older program may have given one to somebody just now. It returns
-// how many there were.
+// assignAll locks leads and hands out those that are still as they were found: the
+// older program may just have given one to somebody. It returns how many got a
+// sales manager and how many wait for one. The rotation's lock is held.
 func (m *Manager) assignAll(
 	ctx context.Context, tx Tx, actor Actor, pool Rotation, ids []int64, cause Cause, still func(Customer) bool,
-) (after Rotation, n int, err error) {
+) (after Rotation, assigned, waiting int, err error) {
 	leads, err := tx.LockCustomers(ctx, ids)
 	if err != nil {
-		return pool, 0, err
+		return pool, 0, 0, err
 	}
 	leads = slices.DeleteFunc(leads, func(c Customer) bool { return !still(c) })
 	if len(leads) == 0 {
-		return pool, 0, nil
+		return pool, 0, 0, nil
 	}
 	slices.SortFunc(leads, func(a, b Customer) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 	})
 	before := slices.Clone(leads)
 	if after, err = m.assignNext(ctx, tx, pool, leads, cause, actor.id()); err != nil {
-		return pool, 0, err
+		return pool, 0, 0, err
 	}
-	return after, len(leads), m.recordAssignments(ctx, tx, actor, before, leads, cause)
+	for _, lead := range leads {
+		if lead.SalesManager != nil {
+			assigned++
+		}
+	}
+	return after, assigned, len(leads) - assigned, m.recordAssignments(ctx, tx, actor, before, leads, cause)
 }

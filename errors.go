@@ -42,6 +42,8 @@ var (
 	ErrOutcomeUnknown = errors.New("cims: outcome unknown")
 	// ErrIsolation: the host's transaction is not read committed (Manager.WithTx).
 	ErrIsolation = errors.New("cims: the transaction's isolation has to be read committed")
+	// ErrUnsupported: the Storage lacks what this needs (UnimplementedStorage).
+	ErrUnsupported = errors.New("cims: the storage does not support this")
 	// ErrClosed: the Manager was closed.
 	ErrClosed = errors.New("cims: manager is closed")
 )

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
+	"time"
+
+	"github.com/cimskit/cims/rotation"
 )
 
 // importChunk is about how many leads of an import one statement stores.
@@ -64,8 +66,8 @@ func (m *Manager) ImportCustomers(
 	return m.importLeads(ctx, actor, leads, progress, func(int, []*Lead) {})
 }
 
-// errPoolChanged: the rotation's members are others than the import began with.
-var errPoolChanged = errors.New("cims: the rotation's members have changed during an import")
+// errTeamChanged means that other members are present than when the import began.
+var errTeamChanged = errors.New("cims: the rotation's team has changed during an import")
 
 // importLeads hands what it stores to each, with how many came before.
 func (m *Manager) importLeads(
@@ -88,7 +90,7 @@ func (m *Manager) importLeads(
 			return err
 		})
 	}
-	if err = run(false); errors.Is(err, errPoolChanged) {
+	if err = run(false); errors.Is(err, errTeamChanged) {
 		err = run(true) // nobody can change them now
 	}
 	if err != nil {
@@ -99,11 +101,9 @@ func (m *Manager) importLeads(
 
 // bulk is one run of an import.
 //
-// It gives out whole rounds, in each of which every member gets as many leads as
-// its weight says. That moves all virtual times by the same amount and so
-// changes nobody's place: it can be done before the lock is taken, however the
-// rotation moves meanwhile. What is left at the end, less than a round, is given
-// out under the lock as any leads are.
+// It deals whole rounds, which leave all credits as they are (see rotation.Round):
+// so it needs no lock for them, however the rotation moves meanwhile. What is left
+// at the end, less than a round, is decided under the lock as any leads are.
 type bulk struct {
 	manager  *Manager
 	tx       Tx
@@ -126,11 +126,15 @@ func (b *bulk) all(ctx context.Context, actor Actor, leads iter.Seq2[NewCustomer
 	if err != nil {
 		return err
 	}
-	b.round = pool.round()
-	size := max(len(b.round), 1)
+	at := b.manager.now()
+	round := policy.Round(pool.State, at)
+	for _, id := range round {
+		b.round = append(b.round, pool.People[id])
+	}
+	size := max(len(round), 1)
 	chunk := max(importChunk/size, 1) * size
 	pending := make([]*Lead, 0, chunk)
-	statuses, at := map[string]string{}, b.manager.now()
+	statuses := map[string]string{}
 	for in, err := range leads {
 		if err != nil {
 			return &hostError{err}
@@ -155,15 +159,15 @@ func (b *bulk) all(ctx context.Context, actor Actor, leads iter.Seq2[NewCustomer
 		return err
 	}
 	if !lockFirst {
-		began := pool
 		if pool, err = b.tx.LockRotation(ctx); err != nil {
 			return err
 		}
-		if !pool.sameWeights(began) {
-			return errPoolChanged
+		now := policy.Round(pool.State, at)
+		if slices.Sort(now); !slices.Equal(now, slices.Sorted(slices.Values(round))) {
+			return errTeamChanged
 		}
 	}
-	return b.finish(ctx, pool, pending[whole:])
+	return b.finish(ctx, pool, pending[whole:], at)
 }
 
 // lead checks one lead as AddCustomer does.
@@ -199,7 +203,7 @@ func (b *bulk) store(ctx context.Context, leads []*Lead) error {
 	if len(leads) == 0 {
 		return nil
 	}
-	if err := b.tx.Intake(ctx, leads); err != nil {
+	if err := b.tx.InsertLeads(ctx, leads); err != nil {
 		if refused, ok := errors.AsType[*LeadError](err); ok {
 			return &LeadError{Index: b.stored + refused.Index, Err: refused.Err}
 		}
@@ -220,72 +224,15 @@ func (b *bulk) store(ctx context.Context, leads []*Lead) error {
 }
 
 // finish stores what is less than a round, and the rotation. The lock is held.
-func (b *bulk) finish(ctx context.Context, pool Rotation, rest []*Lead) error {
-	picks, after := next(pool.skip(b.rounds), len(rest))
-	for i, lead := range rest {
-		lead.Customer.SalesManager = new(after.Members[picks[i]].Person)
+func (b *bulk) finish(ctx context.Context, pool Rotation, rest []*Lead, at time.Time) error {
+	after := pool.clone()
+	policy.SkipRounds(&after.State, b.rounds, at)
+	turns := policy.Batch(&after.State, at)
+	for _, lead := range rest {
+		lead.Customer.SalesManager = after.person(turns.Decide(rotation.Lead{}).Member)
 	}
 	if err := b.store(ctx, rest); err != nil {
 		return err
 	}
-	_, err := b.tx.SaveRotation(ctx, after.changedFrom(pool), b.gained, nil)
-	return err
-}
-
-// round says whose turn it is in a whole round, in which everybody gets as many
-// turns as the weight says, beginning with who has waited longest.
-func (r Rotation) round() []Person {
-	level := Rotation{}
-	turns := 0
-	for _, m := range r.Members {
-		if !m.Paused {
-			m.VirtualTime = 0
-			level.Members = append(level.Members, m)
-			turns += m.Weight
-		}
-	}
-	picks, _ := next(level, turns)
-	people := make([]Person, len(picks))
-	for i, pick := range picks {
-		people[i] = level.Members[pick].Person
-	}
-	return people
-}
-
-// skip is the state after a number of whole rounds: everybody's place is the
-// same.
-func (r Rotation) skip(rounds int64) Rotation {
-	if rounds == 0 {
-		return r
-	}
-	r.Members = slices.Clone(r.Members)
-	turns := int64(0)
-	for _, m := range r.Members {
-		if !m.Paused {
-			turns += rounds * int64(m.Weight)
-		}
-	}
-	r.Turn += turns
-	for i := range r.Members {
-		if m := &r.Members[i]; !m.Paused {
-			r.lift(i)
-			m.VirtualTime += rounds * int64(m.Weight) * (turn / int64(m.Weight))
-			m.LastTurn += turns
-		}
-	}
-	return r
-}
-
-// sameWeights tells whether the same members are eligible, with the same weights.
-func (r Rotation) sameWeights(other Rotation) bool {
-	weights := func(r Rotation) map[int64]int {
-		all := map[int64]int{}
-		for _, m := range r.Members {
-			if !m.Paused {
-				all[m.ID] = m.Weight
-			}
-		}
-		return all
-	}
-	return maps.Equal(weights(r), weights(other))
+	return saveTurns(ctx, b.tx, pool, after, b.gained)
 }

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/cimskit/cims/rotation"
 )
 
 // NewCustomer is the input of AddCustomer. Only FullName is required.
@@ -123,18 +125,17 @@ func (m *Manager) addLeadsFast(ctx context.Context, requests []*leadRequest) (bo
 	return ok, err
 }
 
-// decide says who gets each of some new leads.
+// decide says who gets each of some new leads, in their order.
 func (m *Manager) decide(pool Rotation, leads []*Lead) Rotation {
-	picks, after := next(pool, len(leads))
-	at := m.now()
-	for i, lead := range leads {
-		lead.Customer.CreatedAt, lead.Customer.UpdatedAt = at, at
-		lead.Customer.SalesManager, lead.Waiting = nil, picks == nil
-		if picks != nil {
-			lead.Customer.SalesManager = new(after.Members[picks[i]].Person)
-		}
+	after, at := pool.clone(), m.now()
+	turns := policy.Batch(&after.State, at)
+	for _, lead := range leads {
+		c := &lead.Customer
+		c.CreatedAt, c.UpdatedAt = at, at
+		c.SalesManager = after.person(turns.Decide(rotation.Lead{}).Member)
+		lead.Waiting = c.SalesManager == nil
 	}
-	return after.changedFrom(pool)
+	return after
 }
 
 func (m *Manager) addLeadsTx(ctx context.Context, tx Tx, requests []*leadRequest) error {
@@ -156,14 +157,14 @@ func (m *Manager) addLeadsTx(ctx context.Context, tx Tx, requests []*leadRequest
 	if err != nil {
 		return err
 	}
-	state := m.decide(pool, leads)
-	if err := tx.Intake(ctx, leads); err != nil {
+	after := m.decide(pool, leads)
+	if err := tx.InsertLeads(ctx, leads); err != nil {
 		if refused, ok := errors.AsType[*LeadError](err); ok {
 			return refused.Err
 		}
 		return err
 	}
-	if _, err := tx.SaveRotation(ctx, state, gained(leads), nil); err != nil {
+	if err := saveTurns(ctx, tx, pool, after, gained(leads)); err != nil {
 		return err
 	}
 	for i, lead := range leads {
@@ -241,6 +242,18 @@ func saveKeys(ctx context.Context, tx Tx, requests []*leadRequest) error {
 		}
 	}
 	return nil
+}
+
+// saveTurns stores what decisions have changed, and how many leads each sales manager
+// has got by them.
+func saveTurns(ctx context.Context, tx Tx, before, after Rotation, gained map[int64]int) error {
+	if after.Turn == before.Turn {
+		return nil // all leads wait
+	}
+	if err := tx.SaveRotation(ctx, after); err != nil {
+		return err
+	}
+	return tx.CountLeads(ctx, gained)
 }
 
 // gained counts how many leads each sales manager has got.

@@ -155,7 +155,7 @@ func (m *Manager) CreateRole(ctx context.Context, actor Actor, in NewRole) (Role
 	if err := check.err(); err != nil {
 		return Role{}, err
 	}
-	err := m.underLock(ctx, func(ctx context.Context, tx Tx) error {
+	err := m.updateRights(ctx, func(ctx context.Context, tx Tx) error {
 		if _, err := actor.mayHandOut(ctx, tx, RolesWrite, role.Permissions); err != nil {
 			return err
 		}
@@ -170,17 +170,26 @@ func (m *Manager) CreateRole(ctx context.Context, actor Actor, in NewRole) (Role
 	return zeroOnError(role, err)
 }
 
-// underLock runs a transaction that changes who may do what or who gets leads.
-// It holds the rotation's lock from the start, so that what it reads of users
-// and roles stays true until it commits: who is in the rotation, who is a CEO,
-// and what the actor itself may do.
-func (m *Manager) underLock(ctx context.Context, do func(ctx context.Context, tx Tx) error) error {
+// updateRights runs a transaction that changes roles or users. It holds the lock on
+// rights from the start, so that what it reads of them stays true until it commits:
+// who is a CEO, and what the actor itself may do.
+func (m *Manager) updateRights(ctx context.Context, do func(ctx context.Context, tx Tx) error) error {
 	return m.update(ctx, func(ctx context.Context, tx Tx) error {
-		if _, err := tx.LockRotation(ctx); err != nil {
+		if err := tx.LockRights(ctx); err != nil {
 			return err
 		}
 		return do(ctx, tx)
 	})
+}
+
+// lockTeam also takes the rotation's lock, if one of the roles is that of sales
+// managers: a change of who has it must not meet a decision.
+func lockTeam(ctx context.Context, tx Tx, roles ...string) error {
+	if !slices.Contains(roles, RoleSalesManager) {
+		return nil
+	}
+	_, err := tx.LockRotation(ctx)
+	return err
 }
 
 // UpdateRole changes what is set in update; values that equal the present ones
@@ -202,7 +211,7 @@ func (m *Manager) UpdateRole(ctx context.Context, actor Actor, id int64, update 
 		return Role{}, err
 	}
 	var role Role
-	err := m.underLock(ctx, func(ctx context.Context, tx Tx) error {
+	err := m.updateRights(ctx, func(ctx context.Context, tx Tx) error {
 		before, err := tx.LockRole(ctx, id)
 		if err != nil {
 			return err
@@ -251,7 +260,7 @@ func (m *Manager) DeleteRole(ctx context.Context, actor Actor, id int64, how Del
 			return err
 		}
 	}
-	return m.underLock(ctx, func(ctx context.Context, tx Tx) error {
+	return m.updateRights(ctx, func(ctx context.Context, tx Tx) error {
 		role, err := tx.LockRole(ctx, id)
 		if err != nil {
 			return err
@@ -295,6 +304,9 @@ func (m *Manager) moveUsers(ctx context.Context, tx Tx, actor Actor, role Role, 
 	}
 	if target.Name == RoleCEO && !actor.isCEO() {
 		return &Error{Kind: ErrForbidden, Reason: ReasonOnlyCEO, Entity: EntityRole, Name: target.Name}
+	}
+	if err := lockTeam(ctx, tx, target.Name); err != nil {
+		return err
 	}
 	moved, err := usersWith(ctx, tx, role.Name)
 	if err != nil {

@@ -3,12 +3,18 @@ package cims
 import (
 	"context"
 	"time"
+
+	"github.com/cimskit/cims/rotation"
 )
 
 // Storage keeps what a Manager works on. It knows no rules: those are the
 // Manager's. The packages storage/sqlite and storage/postgres have one each;
-// whoever writes another starts from examples/customstorage, which is a whole
-// one in a file, and proves it with storage/storagetest.
+// examples/customstorage is a third, in memory, and storage/storagetest proves
+// any.
+//
+// Storage, Reader and Tx may gain methods until version 1.0 of this module. A type
+// that embeds UnimplementedStorage, and whose Tx embeds UnimplementedTx, compiles
+// all the same: what it lacks returns ErrUnsupported.
 //
 // Methods return errors that wrap ErrNotFound, ErrExists and so on exactly
 // where their comment says so, ErrUnavailable where the database can't be
@@ -41,56 +47,39 @@ type Storage interface {
 	Close() error
 }
 
-// Reader is what can be read, in and outside of a transaction. Lists of
-// statuses, roles and rotation members are short and come whole, in any order.
+// Reader reads, in and outside of a transaction. Lists of statuses, roles and
+// rotation members are short and come whole, in any order but where a method says
+// more.
 type Reader interface {
-	// Statuses returns all statuses.
-	Statuses(ctx context.Context) ([]Status, error)
-	// Roles returns all roles.
-	Roles(ctx context.Context) ([]Role, error)
-
-	// Account returns a user with its role; the zero Role when it has none.
-	// ErrNotFound.
-	Account(ctx context.Context, id int64) (Account, error)
-	// AccountsByEmail returns the user whose email is exactly this, or, if
-	// there is none, all whose email is this in another case. None is no error.
-	AccountsByEmail(ctx context.Context, email string) ([]Account, error)
-	// Users returns users by id.
-	Users(ctx context.Context, query UserQuery) ([]User, error)
-	// CountUsers counts those who hold a role, and stops at limit.
-	CountUsers(ctx context.Context, role string, limit int) (int, error)
-
-	// Customer returns a customer with its present sales manager and
-	// assignment. ErrNotFound.
-	Customer(ctx context.Context, id int64) (Customer, error)
-	// Customers returns customers as Customer does, newest first (by time of
-	// creation, then id).
-	Customers(ctx context.Context, query CustomerQuery) ([]Customer, error)
-	// CountCustomers counts those in a status, and stops at limit.
-	CountCustomers(ctx context.Context, status string, limit int) (int, error)
-	// Unassigned returns the ids of customers without a sales manager, oldest
-	// first: those that wait for one, or those that were left without.
-	Unassigned(ctx context.Context, waiting bool, limit int) ([]int64, error)
-	// History returns what happened to a customer, oldest first (by time, a
-	// status before an assignment, then id). Events of a kind are in the order in
-	// which they happened; where a clock was set back, an event has the time of the
-	// one before it.
-	History(ctx context.Context, query HistoryQuery) ([]Event, error)
-	// Audit returns entries of the audit log, newest (highest id) first.
-	Audit(ctx context.Context, query AuditQuery) ([]AuditEntry, error)
-	// Conversion measures; the query is complete and valid.
-	Conversion(ctx context.Context, query ConversionQuery) (Conversion, error)
-
-	// Rotation returns the rotation's state: all active users whose role is
-	// the active role sales_manager are its members, paused ones too. It is
-	// read from the users themselves, never from a copy.
-	Rotation(ctx context.Context) (Rotation, error)
+	StatusReader
+	RoleReader
+	UserReader
+	LeadReader
+	RotationReader
+	AnalyticsReader
+	AuditReader
 }
 
 // Tx is a transaction.
 type Tx interface {
 	Reader
+	StatusTx
+	RoleTx
+	UserTx
+	LeadTx
+	RotationTx
+	AuditTx
+	KeyTx
+}
 
+// StatusReader reads statuses.
+type StatusReader interface {
+	// Statuses returns all statuses.
+	Statuses(ctx context.Context) ([]Status, error)
+}
+
+// StatusTx changes statuses.
+type StatusTx interface {
 	// LockStatus reads a status and keeps others from changing it, deleting it
 	// and putting customers into it until the transaction ends. ErrNotFound.
 	LockStatus(ctx context.Context, id int64) (Status, error)
@@ -101,9 +90,23 @@ type Tx interface {
 	InsertStatus(ctx context.Context, status Status) (int64, error)
 	// UpdateStatus stores all fields of a locked status.
 	UpdateStatus(ctx context.Context, status Status) error
-	// DeleteStatus deletes a locked status. ErrInUse while a customer is in it,
-	// whoever put it there.
+	// DeleteStatus deletes a locked status. It returns ErrInUse while a customer
+	// is in it, through whichever program.
 	DeleteStatus(ctx context.Context, id int64) error
+}
+
+// RoleReader reads roles.
+type RoleReader interface {
+	// Roles returns all roles.
+	Roles(ctx context.Context) ([]Role, error)
+}
+
+// RoleTx changes roles.
+type RoleTx interface {
+	// LockRights takes the lock that guards roles, users and the last CEO, which
+	// one transaction at a time holds, to its end. It comes before every other
+	// lock, and leaves the rotation to others.
+	LockRights(ctx context.Context) error
 
 	// LockRole, UseRole, InsertRole, UpdateRole and DeleteRole are to roles
 	// and users what their namesakes are to statuses and customers.
@@ -112,46 +115,124 @@ type Tx interface {
 	InsertRole(ctx context.Context, role Role) (int64, error)
 	UpdateRole(ctx context.Context, role Role) error
 	DeleteRole(ctx context.Context, id int64) error
-	// MoveUsers gives all users of one role another.
-	MoveUsers(ctx context.Context, from, to string) error
+}
 
+// UserReader reads users.
+type UserReader interface {
+	// Account returns a user with its role; the zero Role when it has none.
+	// ErrNotFound.
+	Account(ctx context.Context, id int64) (Account, error)
+	// AccountsByEmail returns the user whose email is exactly this, or, if
+	// there is none, all whose email is this in another case. None is no error.
+	AccountsByEmail(ctx context.Context, email string) ([]Account, error)
+	// Users returns users by id.
+	Users(ctx context.Context, query UserQuery) ([]User, error)
+	// CountUsers counts the users of a role, and stops at limit.
+	CountUsers(ctx context.Context, role string, limit int) (int, error)
+}
+
+// UserTx changes users.
+type UserTx interface {
 	// InsertUser stores a new user and returns its id. ErrExists for an email
 	// that is taken exactly.
 	InsertUser(ctx context.Context, user User) (int64, error)
 	// UpdateUser stores all fields of a user. ErrExists as InsertUser.
 	UpdateUser(ctx context.Context, user User) error
+	// MoveUsers gives all users of one role another.
+	MoveUsers(ctx context.Context, from, to string) error
+}
 
-	// LockRotation takes the rotation's lock, which one transaction at a time
-	// holds, to its end, and returns the state as Rotation does, read after
-	// the lock was taken.
-	LockRotation(ctx context.Context) (Rotation, error)
-	// SaveRotation stores the floor, the turn and those members that state
-	// lists, and carries out the changes of owners: the assignment, its history
-	// row if the owner differs, the managers' numbers of leads, whether the
-	// customer waits and the time of its update. A customer has one change at
-	// most. It also adds to the managers' numbers how many leads each has got
-	// by Intake. It returns each change's assignment, in order; the zero
-	// Assignment where nobody owns the lead now. The lock is held.
-	SaveRotation(ctx context.Context, state Rotation, gained map[int64]int, changes []OwnerChange) ([]Assignment, error)
+// LeadReader reads leads and what happened to them.
+type LeadReader interface {
+	// Customer returns a customer with its present sales manager and
+	// assignment. ErrNotFound.
+	Customer(ctx context.Context, id int64) (Customer, error)
+	// Customers returns customers as Customer does, newest first (by time of
+	// creation, then id).
+	Customers(ctx context.Context, query CustomerQuery) ([]Customer, error)
+	// CountCustomers counts the customers in a status, and stops at limit.
+	CountCustomers(ctx context.Context, status string, limit int) (int, error)
+	// Waiting returns the ids of customers that wait for a sales manager, oldest
+	// first.
+	Waiting(ctx context.Context, limit int) ([]int64, error)
+	// Backlog returns the ids of customers that were left without a sales manager
+	// before this library came, oldest first. They do not wait for one.
+	Backlog(ctx context.Context, limit int) ([]int64, error)
+	// History returns what happened to a customer, oldest first (by time, a
+	// status before an assignment, then id). Events of a kind are in the order in
+	// which they happened; where a clock was set back, an event has the time of the
+	// one before it.
+	History(ctx context.Context, query HistoryQuery) ([]Event, error)
+}
 
-	// Intake stores new customers with their sales managers and their first
+// LeadTx stores leads and moves them through the statuses.
+type LeadTx interface {
+	// InsertLeads stores new customers with their sales managers and their first
 	// history row, whose cause is CauseCreated and which says who the first
 	// sales manager is; their UpdatedAt is their CreatedAt. It fills in each
-	// lead's ids; they ascend. It changes nothing of the rotation: SaveRotation
-	// does, in the same transaction. A *LeadError says which of them the database
-	// has no room for.
-	Intake(ctx context.Context, leads []*Lead) error
+	// lead's ids; they ascend. It changes nothing of the rotation, and counts
+	// nothing: SaveRotation and CountLeads do. A *LeadError says which lead the
+	// database has no room for.
+	InsertLeads(ctx context.Context, leads []*Lead) error
 	// LockCustomers reads those of the customers that exist, by id, and keeps
 	// others from changing their status and owner until the transaction ends.
 	LockCustomers(ctx context.Context, ids []int64) ([]Customer, error)
 	// ChangeStatuses carries out changes and records them in the history: one
 	// for each customer at most.
 	ChangeStatuses(ctx context.Context, changes []StatusChange) error
+}
 
+// RotationReader reads the rotation.
+type RotationReader interface {
+	// Rotation returns the rotation's state, its members in the order of their
+	// ids: all active users whose role is the active role sales_manager, paused
+	// ones too. They are read from the users themselves, never from a copy.
+	Rotation(ctx context.Context) (Rotation, error)
+}
+
+// RotationTx changes the rotation and the owners of leads. LockRotation comes
+// first.
+type RotationTx interface {
+	// LockRotation takes the rotation's lock, which one transaction at a time
+	// holds, to its end, and returns the state as Rotation does, read after
+	// the lock was taken.
+	LockRotation(ctx context.Context) (Rotation, error)
+	// SaveRotation stores the turn, and the credit, latest turn and presence of
+	// each member and former member.
+	SaveRotation(ctx context.Context, state Rotation) error
+	// SaveMember stores a member's weight and whether it is paused.
+	SaveMember(ctx context.Context, member rotation.Member) error
+	// CountLeads adds to the number of leads that each sales manager has.
+	CountLeads(ctx context.Context, gained map[int64]int) error
+	// ChangeOwners carries out changes of owners, one for each customer at most:
+	// the assignment, the managers' numbers of leads, whether the customer waits,
+	// and, where the owner differs, its history row and the time of its update. It
+	// returns each change's assignment, in order; the zero Assignment where nobody
+	// owns the customer now.
+	ChangeOwners(ctx context.Context, changes []OwnerChange) ([]Assignment, error)
+}
+
+// AnalyticsReader counts.
+type AnalyticsReader interface {
+	// Conversion measures; the query is complete and valid.
+	Conversion(ctx context.Context, query ConversionQuery) (Conversion, error)
+}
+
+// AuditReader reads the audit log.
+type AuditReader interface {
+	// Audit returns entries of the audit log, newest (highest id) first.
+	Audit(ctx context.Context, query AuditQuery) ([]AuditEntry, error)
+}
+
+// AuditTx writes the audit log.
+type AuditTx interface {
 	// AppendAudit adds entries to the audit log, and gives them their ids: they
 	// ascend. Nothing else ever changes it.
 	AppendAudit(ctx context.Context, entries []AuditEntry) error
+}
 
+// KeyTx keeps idempotency keys.
+type KeyTx interface {
 	// ClaimKey claims an idempotency key. It returns nil if the key is new, or
 	// older than expired: then it is claimed until the transaction ends, and
 	// kept if that commits. Otherwise it returns what was kept; while another
@@ -164,15 +245,15 @@ type Tx interface {
 	ForgetKeys(ctx context.Context, expired time.Time, limit int) (int, error)
 }
 
-// Intaker is a Storage that can take in new customers faster than through
-// Update. A Storage need not be one.
+// Intaker is a Storage that takes in new customers faster than through Update. A
+// Storage need not be one.
 type Intaker interface {
-	// Intake is Tx.Intake and SaveRotation in a transaction of its own, under
-	// the rotation's lock. decide gets the rotation's state, as it is under the lock, sets
-	// who gets each lead, and returns the state after; it may be called more
-	// than once. Intake stores nothing and returns false where it can't do it
-	// this way, such as when a status is not active: Update can, or finds out
-	// why not.
+	// Intake stores new leads in a transaction of its own, under the rotation's
+	// lock, as InsertLeads, CountLeads and SaveRotation do. Decide gets the
+	// rotation's state under the lock, sets the owner of each lead, and returns the
+	// state after; it may be called more than once. Intake stores nothing and
+	// returns false where it can't do it this way, for instance when a status is
+	// not active: Update can, or finds out why not.
 	Intake(ctx context.Context, leads []*Lead, decide func(Rotation) Rotation) (bool, error)
 }
 
@@ -283,26 +364,4 @@ type Key struct {
 	Fingerprint string // of the input
 	Result      []byte
 	At          time.Time
-}
-
-// Rotation is the state that decides who gets the next lead.
-type Rotation struct {
-	// Floor is the lowest virtual time of the pool. It only rises, also while
-	// the pool is empty.
-	Floor int64
-	// Turn counts the turns ever taken.
-	Turn    int64
-	Members []Member
-}
-
-// Member is a sales manager's place in the rotation.
-type Member struct {
-	Person
-	// VirtualTime rises by 1/Weight, in units of 1/720,720,000, with each turn.
-	VirtualTime int64
-	// LastTurn is the number of the member's latest turn, 0 before the first.
-	LastTurn int64
-	Weight   int
-	Paused   bool
-	Leads    int // whose present sales manager this is; kept by SaveRotation
 }

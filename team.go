@@ -5,6 +5,8 @@ import (
 	"context"
 	"slices"
 	"strings"
+
+	"github.com/cimskit/cims/rotation"
 )
 
 // SalesManager is an active user with the role sales_manager, and its place in
@@ -29,13 +31,13 @@ func (m *Manager) SalesManagers(ctx context.Context, actor Actor) ([]SalesManage
 	if _, err := actor.leadScope(LeadsRead, LeadsReadOwn); err != nil {
 		return nil, err
 	}
-	rotation, err := m.storage.Rotation(ctx)
+	pool, err := m.storage.Rotation(ctx)
 	if err != nil {
 		return nil, err
 	}
-	managers := make([]SalesManager, len(rotation.Members))
-	for i, member := range rotation.Members {
-		managers[i] = member.manager()
+	managers := make([]SalesManager, len(pool.Members))
+	for i, member := range pool.Members {
+		managers[i] = pool.salesManager(member)
 	}
 	slices.SortFunc(managers, func(a, b SalesManager) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
@@ -43,8 +45,8 @@ func (m *Manager) SalesManagers(ctx context.Context, actor Actor) ([]SalesManage
 	return managers, nil
 }
 
-func (m Member) manager() SalesManager {
-	return SalesManager{Person: m.Person, AssignedLeads: m.Leads, Weight: m.Weight, Paused: m.Paused}
+func (r Rotation) salesManager(m rotation.Member) SalesManager {
+	return SalesManager{Person: r.People[m.ID], AssignedLeads: m.Leads, Weight: m.Weight, Paused: m.Paused}
 }
 
 // NextSalesManagers tells who would get the next n leads (at most 1000), if
@@ -59,14 +61,17 @@ func (m *Manager) NextSalesManagers(ctx context.Context, actor Actor, n int) ([]
 	if err := check.err(); err != nil {
 		return nil, err
 	}
-	rotation, err := m.storage.Rotation(ctx)
+	pool, err := m.storage.Rotation(ctx)
 	if err != nil {
 		return nil, err
 	}
-	picks, _ := next(rotation, n)
-	people := make([]Person, len(picks))
-	for i, pick := range picks {
-		people[i] = rotation.Members[pick].Person
+	var people []Person
+	for turns := policy.Batch(&pool.State, m.now()); len(people) < n; {
+		next := turns.Decide(rotation.Lead{})
+		if next.Member == 0 {
+			break
+		}
+		people = append(people, pool.People[next.Member])
 	}
 	return people, nil
 }
@@ -92,20 +97,18 @@ func (m *Manager) SetSalesManager(ctx context.Context, actor Actor, id int64, up
 		if err != nil {
 			return err
 		}
-		i := pool.index(id)
-		if i < 0 {
+		member := pool.member(id)
+		if member == nil {
 			return notFound(EntitySalesManager, id)
 		}
-		after := pool
-		after.Members = slices.Clone(pool.Members)
-		after.Members[i].Weight = valueOr(update.Weight, after.Members[i].Weight)
-		after.Members[i].Paused = valueOr(update.Paused, after.Members[i].Paused)
-		manager = after.Members[i].manager()
-		before := pool.Members[i].manager()
+		before := pool.salesManager(*member)
+		member.Weight = valueOr(update.Weight, member.Weight)
+		member.Paused = valueOr(update.Paused, member.Paused)
+		manager = pool.salesManager(*member)
 		if manager == before {
 			return nil
 		}
-		if _, err = tx.SaveRotation(ctx, after.changedFrom(pool), nil, nil); err != nil {
+		if err := tx.SaveMember(ctx, *member); err != nil {
 			return err
 		}
 		return m.record(ctx, tx, actor, Change{Action: ActionUpdated, Entity: EntitySalesManager, EntityID: id, Before: before, After: manager})

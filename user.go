@@ -116,8 +116,11 @@ func (m *Manager) CreateUser(ctx context.Context, actor Actor, in NewUser) (User
 	if err := check.err(); err != nil {
 		return User{}, err
 	}
-	err := m.underLock(ctx, func(ctx context.Context, tx Tx) error {
+	err := m.updateRights(ctx, func(ctx context.Context, tx Tx) error {
 		if err := m.mayChangeUser(ctx, tx, actor, Account{}, user); err != nil {
+			return err
+		}
+		if err := lockTeam(ctx, tx, user.RoleName); err != nil {
 			return err
 		}
 		var err error
@@ -163,7 +166,7 @@ func (m *Manager) UpdateUser(ctx context.Context, actor Actor, id int64, update 
 		return User{}, err
 	}
 	var user User
-	err := m.underLock(ctx, func(ctx context.Context, tx Tx) error {
+	err := m.updateRights(ctx, func(ctx context.Context, tx Tx) error {
 		before, err := tx.Account(ctx, id)
 		if err != nil {
 			return err
@@ -175,6 +178,13 @@ func (m *Manager) UpdateUser(ctx context.Context, actor Actor, id int64, update 
 		user.RoleName = valueOr(update.RoleName, user.RoleName)
 		user.Active = valueOr(update.Active, user.Active)
 		if err := m.mayChangeUser(ctx, tx, actor, before, user); err != nil {
+			return err
+		}
+		team := []string{before.User.RoleName, user.RoleName}
+		if update.Leads == RedistributeLeads {
+			team = append(team, RoleSalesManager)
+		}
+		if err := lockTeam(ctx, tx, team...); err != nil {
 			return err
 		}
 		if user != before.User {

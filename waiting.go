@@ -54,27 +54,22 @@ func (m *Manager) tryUnassigned(ctx context.Context, waiting bool, actor Actor) 
 		if err != nil {
 			return err
 		}
-		if waiting && !pool.anyEligible() {
+		if waiting && !policy.AnyPresent(pool.State, m.now()) {
 			return nil
 		}
-		ids, err := tx.Unassigned(ctx, waiting, batchSize)
+		list := tx.Backlog
+		if waiting {
+			list = tx.Waiting
+		}
+		ids, err := list(ctx, batchSize)
 		if err != nil || len(ids) == 0 {
 			return err
 		}
-		_, n, err := m.assignAll(ctx, tx, actor, pool, ids, CauseAutomatic, func(c Customer) bool { return c.SalesManager == nil })
-		if pool.anyEligible() {
-			assigned = n
-		} else {
-			left = n
-		}
-		taken = n == 0
+		_, assigned, left, err = m.assignAll(ctx, tx, actor, pool, ids, CauseAutomatic, func(c Customer) bool { return c.SalesManager == nil })
+		taken = assigned+left == 0
 		return err
 	})
 	return assigned, left, taken, err
-}
-
-func (r Rotation) anyEligible() bool {
-	return slices.ContainsFunc(r.Members, func(m Member) bool { return !m.Paused })
 }
 
 var waitingLeads = System("waiting leads")
@@ -127,12 +122,12 @@ func (m *Manager) work(ctx context.Context) {
 // waits, costs next to nothing.
 func (m *Manager) assignWaiting(ctx context.Context) error {
 	for {
-		ids, err := m.storage.Unassigned(ctx, true, 1)
+		ids, err := m.storage.Waiting(ctx, 1)
 		if err != nil || len(ids) == 0 {
 			return err
 		}
 		pool, err := m.storage.Rotation(ctx)
-		if err != nil || !pool.anyEligible() {
+		if err != nil || !policy.AnyPresent(pool.State, m.now()) {
 			return err
 		}
 		var assigned int
@@ -156,7 +151,7 @@ func (m *Manager) assignWaiting(ctx context.Context) error {
 func (m *Manager) assignEach(ctx context.Context) (refusal error) {
 	refused := map[int64]bool{}
 	for {
-		ids, err := m.storage.Unassigned(ctx, true, len(refused)+batchSize)
+		ids, err := m.storage.Waiting(ctx, len(refused)+batchSize)
 		if err != nil {
 			return err
 		}
