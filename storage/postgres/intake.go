@@ -27,12 +27,12 @@ var _ cims.Intaker = (*Storage)(nil)
 func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(cims.Rotation) cims.Rotation) (stored bool, err error) {
 	statement, err := s.guardedStatement(ctx)
 	if err != nil {
-		return false, s.Explain(err)
+		return false, s.store.Explain(err)
 	}
-	if unfit, err := s.Unfit(ctx, leads); err != nil || unfit != nil {
+	if unfit, err := s.store.Unfit(ctx, leads); err != nil || unfit != nil {
 		return false, err // Update says what is wrong with it
 	}
-	err = s.Retry(ctx, func() error {
+	err = s.store.Retry(ctx, func() error {
 		stored = false
 		return s.onConn(ctx, func(conn *pgx.Conn) error {
 			var err error
@@ -267,7 +267,7 @@ func (s *Storage) guardedStatement(ctx context.Context) (string, error) {
 	if statement := s.statement.Load(); statement != nil {
 		return *statement, nil
 	}
-	statement, err := intakeStatement(ctx, s.Host, true)
+	statement, err := intakeStatement(ctx, s.store.Host, true)
 	if err == nil {
 		s.statement.Store(&statement)
 	}

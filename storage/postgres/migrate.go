@@ -30,19 +30,19 @@ func (s *Storage) Migrate(ctx context.Context) error { return s.MigrateWithProgr
 // again and again within a long one.
 func (s *Storage) MigrateWithProgress(ctx context.Context, progress func(migration.Progress)) error {
 	if err := s.names.check(ctx, sqlstore.SQL{IConn: s.db}); err != nil {
-		return s.Explain(err)
+		return s.store.Explain(err)
 	}
-	if err := s.Store.MigrateWithProgress(ctx, progress); err != nil {
+	if err := s.store.MigrateWithProgress(ctx, progress); err != nil {
 		return err
 	}
 	// The host may have added a column that has to be filled.
 	for _, table := range slices.Sorted(maps.Keys(s.names.Names)) {
-		if err := s.UnderLock(ctx, "SELECT cims_make_view('"+table+"')"); err != nil {
+		if err := s.store.UnderLock(ctx, "SELECT cims_make_view('"+table+"')"); err != nil {
 			return err
 		}
 	}
 	// The older program may have gone on since.
-	return s.Retry(ctx, func() error {
+	return s.store.Retry(ctx, func() error {
 		_, err := s.db.ExecContext(ctx, "SELECT cims_continue_rotation()")
 		return err
 	})
@@ -52,19 +52,19 @@ func (s *Storage) MigrateWithProgress(ctx context.Context, progress func(migrati
 // statement by itself. Its errors are those of Migrate.
 func (s *Storage) SQL(ctx context.Context) (string, error) {
 	if err := s.db.PingContext(ctx); err != nil {
-		return "", s.Explain(err)
+		return "", s.store.Explain(err)
 	}
 	if err := s.names.check(ctx, sqlstore.SQL{IConn: s.db}); err != nil {
-		return "", s.Explain(err)
+		return "", s.store.Explain(err)
 	}
-	left := s.Left(ctx)
+	left := s.store.Left(ctx)
 	if len(left) == 0 {
 		return "-- Nothing is left to do.\n", nil
 	}
 	var text strings.Builder
 	text.WriteString("-- Run this with psql -v ON_ERROR_STOP=1. If a lock is not to be had in time, print it\n-- anew and go on: what was done is not in it any more.\n\n")
 	text.WriteString("SET client_min_messages = warning;\nSET lock_timeout = '200ms';\n" + sqlstore.Ledger + ";\n")
-	done := len(s.Store.Steps()) - len(left)
+	done := len(s.store.Steps()) - len(left)
 	for i, step := range left {
 		record := fmt.Sprintf("INSERT INTO cims_migrations (id, name, applied_at) VALUES (%d, '%s', now() AT TIME ZONE 'UTC');\n", done+i+1, step.Name)
 		body := strings.TrimSpace(step.SQL)

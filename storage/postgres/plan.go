@@ -14,7 +14,7 @@ import (
 func (s *Storage) Plan(ctx context.Context) (migration.Plan, error) {
 	problems, err := s.names.problems(ctx, sqlstore.SQL{IConn: s.db})
 	if err != nil {
-		return migration.Plan{}, s.Explain(err)
+		return migration.Plan{}, s.store.Explain(err)
 	}
 	p := planner{Storage: s, ctx: ctx}
 	if p.has("cims_copy") {
@@ -25,7 +25,7 @@ func (s *Storage) Plan(ctx context.Context) (migration.Plan, error) {
 		for _, found := range problems {
 			plan.Findings = append(plan.Findings, migration.Finding{Where: found.where, Found: found.found, Does: "is refused: nothing is migrated"})
 		}
-		return plan, s.Explain(p.err)
+		return plan, s.store.Explain(p.err)
 	}
 	if len(plan.Steps) > 0 {
 		p.lookAtRights()
@@ -34,7 +34,7 @@ func (s *Storage) Plan(ctx context.Context) (migration.Plan, error) {
 		}
 		plan.Findings = append(plan.Findings, p.findings...)
 	}
-	return plan, s.Explain(p.err)
+	return plan, s.store.Explain(p.err)
 }
 
 // planner keeps the first error: what comes after it is not looked at.
@@ -69,7 +69,7 @@ func (p *planner) isEnum(table, column string) bool {
 
 func (p *planner) state() migration.State {
 	switch {
-	case p.has("cims_migrations") && len(p.Left(p.ctx)) == 0:
+	case p.has("cims_migrations") && len(p.store.Left(p.ctx)) == 0:
 		return migration.Current
 	case p.isEnum("customer", "status") || p.isEnum("user", "role"):
 		if p.hasColumn("customer", "status_name") && !p.ours("customer", "status_name") {
@@ -93,7 +93,7 @@ func (p *planner) ours(table, column string) bool {
 func (p *planner) steps() []migration.Step {
 	tables := map[string]string{"users": "user", "assignments": "sales_manager_assignment", "customers": "customer"}
 	steps := []migration.Step{}
-	for _, step := range p.Left(p.ctx) {
+	for _, step := range p.store.Left(p.ctx) {
 		planned := migration.Step{Name: step.Name, Does: step.Does}
 		if step.Kind == sqlstore.Batches {
 			if table := tables[step.Name[4:]]; p.has(table) {

@@ -46,9 +46,11 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Storage is a cims.Storage in PostgreSQL.
+// Storage is a [cims.Storage] in PostgreSQL, with all methods of that. It is a
+// [cims.Joiner] and a [cims.Intaker] too.
 type Storage struct {
-	*sqlstore.Store
+	base
+	store         *sqlstore.Store // the same
 	db            *sql.DB
 	readCommitted bool // is what a statement by itself runs at
 	remembered    sqlstore.Remembered
@@ -56,14 +58,24 @@ type Storage struct {
 	names         names
 }
 
-var _ cims.Storage = (*Storage)(nil)
+// base is the part of a sqlstore.Store that hosts may call. The write methods belong
+// to transactions.
+type base interface {
+	cims.Storage
+	sqlstore.Copyable
+}
+
+var _ cims.Joiner = (*Storage)(nil)
 
 // Ready returns nil when the database answers, its schema is current, and it is
 // no unfinished copy of another (transfer.ErrUnfinished).
-func (s *Storage) Ready(ctx context.Context) error { return s.Store.Ready(ctx) }
+func (s *Storage) Ready(ctx context.Context) error { return s.store.Ready(ctx) }
+
+// Join implements cims.Joiner, for a pgx.Tx or an *sql.Tx of pgx's stdlib.
+func (s *Storage) Join(tx any) cims.Storage { return s.store.Join(tx) }
 
 // Close closes what Open opened.
-func (s *Storage) Close() error { return s.Store.Close() }
+func (s *Storage) Close() error { return s.store.Close() }
 
 // Open connects to the database of a URL such as
 // postgres://user:password@host/database?sslmode=require, with the parameters
@@ -157,7 +169,8 @@ func newStorage(db *sql.DB, closing func() error, host names) (*Storage, error) 
 	for i := range steps {
 		steps[i].SQL = host.SQL(steps[i].SQL)
 	}
-	return &Storage{Store: sqlstore.New(dialect(steps, host), db, db, closing), db: db, names: host}, nil
+	store := sqlstore.New(dialect(steps, host), db, db, closing)
+	return &Storage{base: store, store: store, db: db, names: host}, nil
 }
 
 // setBack looks at when the trigger did that made the row: how long the time of grace

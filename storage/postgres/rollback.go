@@ -17,30 +17,30 @@ import (
 // as for Migrate, or an error says so.
 func (s *Storage) Rollback(ctx context.Context, force bool) error {
 	if err := s.names.check(ctx, sqlstore.SQL{IConn: s.db}); err != nil {
-		return s.Explain(err)
+		return s.store.Explain(err)
 	}
 	p := planner{Storage: s, ctx: ctx}
 	if !p.has("cims_added") {
-		return s.Explain(p.err)
+		return s.store.Explain(p.err)
 	}
 	if lost := p.lost(); p.err == nil && len(lost) > 0 && !force {
 		return &migration.RefusedError{Reasons: lost}
 	}
 	if p.err != nil {
-		return s.Explain(p.err)
+		return s.store.Explain(p.err)
 	}
-	if err := s.UnderLock(ctx, s.names.SQL(beginRollback)); err != nil {
+	if err := s.store.UnderLock(ctx, s.names.SQL(beginRollback)); err != nil {
 		return err
 	}
 	for scalar[bool](&p, "SELECT EXISTS (SELECT 1 FROM cims_replaced_name WHERE table_name IN ('customer', 'user'))") {
-		if err := s.UnderLock(ctx, restoreNames); err != nil {
+		if err := s.store.UnderLock(ctx, restoreNames); err != nil {
 			return err
 		}
 	}
 	if p.err != nil {
-		return s.Explain(p.err)
+		return s.store.Explain(p.err)
 	}
-	return s.UnderLock(ctx, s.names.SQL(endRollback))
+	return s.store.UnderLock(ctx, s.names.SQL(endRollback))
 }
 
 // lost lists what a rollback would lose.

@@ -21,13 +21,13 @@ import (
 // are no fault but a note. It sees the database as it was at one moment.
 func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migration.Report, err error) {
 	if err := errors.Join(s.Ready(ctx), s.names.check(ctx, sqlstore.SQL{IConn: s.db})); err != nil {
-		return report, s.Explain(err)
+		return report, s.store.Explain(err)
 	}
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
-		return report, s.Explain(err)
+		return report, s.store.Explain(err)
 	}
-	defer func() { err = s.Explain(errors.Join(err, tx.Rollback())) }()
+	defer func() { err = s.store.Explain(errors.Join(err, tx.Rollback())) }()
 	for _, check := range checks {
 		fault, err := look(ctx, tx, check.query)
 		switch {

@@ -135,9 +135,9 @@ func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(ci
 		return false, nil
 	}
 	if err := s.prepare(ctx); err != nil {
-		return false, s.Explain(err)
+		return false, s.store.Explain(err)
 	}
-	err = s.Retry(ctx, func() error {
+	err = s.store.Retry(ctx, func() error {
 		var err error
 		stored, err = s.tryIntake(ctx, leads, decide)
 		return err
@@ -158,7 +158,7 @@ func (s *Storage) prepare(ctx context.Context) (err error) {
 			err = errors.Join(err, in.leads.close(), closeAll(&in.state, &in.members, &in.member, &in.counter))
 		}
 	}()
-	if in.leads, err = s.host.prepareLeads(ctx, s.write, s.Host); err != nil {
+	if in.leads, err = s.host.prepareLeads(ctx, s.write, s.store.Host); err != nil {
 		return err
 	}
 	return prepareAll(
@@ -243,7 +243,7 @@ func (s *Storage) tryIntake(ctx context.Context, leads []*cims.Lead, decide func
 		return false, err
 	}
 	ended = true
-	if err := s.Commit(ctx, tx); err != nil {
+	if err := s.store.Commit(ctx, tx); err != nil {
 		return false, err
 	}
 	s.remembered.Left(before, after, before.Version+1)

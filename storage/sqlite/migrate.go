@@ -59,11 +59,11 @@ func (s *Storage) Migrate(ctx context.Context) error { return s.MigrateWithProgr
 // MigrateWithProgress is Migrate, and calls progress, if it is not nil, after
 // each part of a step that goes through a table's rows.
 func (s *Storage) MigrateWithProgress(ctx context.Context, progress func(migration.Progress)) error {
-	if err := s.RefuseUnfinished(ctx); err != nil {
+	if err := s.store.RefuseUnfinished(ctx); err != nil {
 		return err
 	}
 	totals := map[string]int64{}
-	return s.Retry(ctx, func() error {
+	return s.store.Retry(ctx, func() error {
 		for {
 			done, did, err := s.migrateOne(ctx)
 			switch {

@@ -19,7 +19,7 @@ import (
 // of the Storage only Migrate, Plan, Verify, Rollback and Close work afterwards.
 // It does all or nothing, and nothing where there is nothing of this library.
 func (s *Storage) Rollback(ctx context.Context, force bool) error {
-	return s.Retry(ctx, func() error {
+	return s.store.Retry(ctx, func() error {
 		err := s.inTransaction(ctx, func(conn bun.IConn) error { return s.host.rollback(ctx, conn, force) })
 		if err != nil {
 			return fmt.Errorf("rollback: %w", err)

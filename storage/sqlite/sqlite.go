@@ -59,9 +59,11 @@ func init() {
 	})
 }
 
-// Storage is a cims.Storage in an SQLite file.
+// Storage is a [cims.Storage] in an SQLite file, with all methods of that. It is a
+// [cims.Joiner] and a [cims.Intaker] too.
 type Storage struct {
-	*sqlstore.Store
+	base
+	store          *sqlstore.Store // the same
 	writer, reader *sql.DB
 	host           *host
 
@@ -70,20 +72,30 @@ type Storage struct {
 	intake     statements
 }
 
-var _ cims.Storage = (*Storage)(nil)
+// base is the part of a sqlstore.Store that hosts may call. The write methods belong
+// to transactions.
+type base interface {
+	cims.Storage
+	sqlstore.Copyable
+}
+
+var _ cims.Joiner = (*Storage)(nil)
 
 // Ready returns nil when the database answers, its schema is current, under the
 // names that the host's tables have here, and it is no unfinished copy of another
 // (transfer.ErrUnfinished).
 func (s *Storage) Ready(ctx context.Context) error {
 	if _, err := s.host.applied(ctx, s.reader); err != nil {
-		return s.Explain(err)
+		return s.store.Explain(err)
 	}
-	return s.Store.Ready(ctx)
+	return s.store.Ready(ctx)
 }
 
+// Join implements cims.Joiner, for an *sql.Tx of modernc.org/sqlite.
+func (s *Storage) Join(tx any) cims.Storage { return s.store.Join(tx) }
+
 // Close closes what Open opened.
-func (s *Storage) Close() error { return s.Store.Close() }
+func (s *Storage) Close() error { return s.store.Close() }
 
 // Open opens the file at path, and makes it if there is none. One connection
 // writes, others read beside it (WAL); what was acknowledged survives a power
@@ -123,7 +135,7 @@ func Open(ctx context.Context, path string, options ...Option) (*Storage, error)
 	store := newStorage(choices.names, write, read, func() error { return errors.Join(read.Close(), write.Close()) })
 	// Who finds somebody else about to switch a new file to WAL is told that it
 	// is busy at once: busy_timeout does not cover that.
-	if err := store.Retry(ctx, func() error { return write.PingContext(ctx) }); err != nil {
+	if err := store.store.Retry(ctx, func() error { return write.PingContext(ctx) }); err != nil {
 		_ = store.Close() // the ping's error says more
 		return nil, fmt.Errorf("cims: database file %s: %w", path, err)
 	}
@@ -186,7 +198,8 @@ func newStorage(names sqlstore.Names, write, read *sql.DB, closing func() error)
 	if closing != nil { // our own connections, which close what is prepared on them
 		d.Prepared = (&preparedReads{db: read, stmts: map[string]*sql.Stmt{}}).query
 	}
-	return &Storage{Store: sqlstore.New(d, write, read, closing), writer: write, reader: read, host: h}
+	store := sqlstore.New(d, write, read, closing)
+	return &Storage{base: store, store: store, writer: write, reader: read, host: h}
 }
 
 func (h *host) dialect() sqlstore.Dialect {

@@ -19,7 +19,7 @@ import (
 
 // snapshot reads everything as it is at one moment.
 func (s *Storage) snapshot(ctx context.Context, do func(conn bun.IConn) error) error {
-	return s.Retry(ctx, func() error {
+	return s.store.Retry(ctx, func() error {
 		tx, err := snapshot(ctx, s.reader)
 		if err != nil {
 			return err

@@ -92,7 +92,7 @@ func (q *queries) Audit(ctx context.Context, query cims.AuditQuery) ([]cims.Audi
 }
 
 // AppendAudit implements cims.Tx.
-func (q *queries) AppendAudit(ctx context.Context, entries []cims.AuditEntry) error {
+func (q tx) AppendAudit(ctx context.Context, entries []cims.AuditEntry) error {
 	t := table{name: "cims_audit", columns: []string{
 		"change_id", "at", "request_id", "user_id", "email", "name", "surname", "system",
 		"action", "entity", "entity_id", "cause", "move_to", "old_state", "new_state",

@@ -76,7 +76,7 @@ func (q *queries) Customer(ctx context.Context, id int64) (cims.Customer, error)
 }
 
 // LockCustomers implements cims.Tx.
-func (q *queries) LockCustomers(ctx context.Context, ids []int64) ([]cims.Customer, error) {
+func (q tx) LockCustomers(ctx context.Context, ids []int64) ([]cims.Customer, error) {
 	if q.dialect.ForUpdate != "" {
 		// In a statement of its own: one that has to wait for the lock sees the
 		// joined assignment as it was before the wait.
@@ -84,7 +84,7 @@ func (q *queries) LockCustomers(ctx context.Context, ids []int64) ([]cims.Custom
 			return nil, err
 		}
 	}
-	list, err := rows[customerRow](ctx, q, "SELECT "+leadColumns+" FROM "+q.customer+" AS c"+q.ownerJoin()+" WHERE c.id IN (?) ORDER BY c.id", bun.List(ids))
+	list, err := rows[customerRow](ctx, q.queries, "SELECT "+leadColumns+" FROM "+q.customer+" AS c"+q.ownerJoin()+" WHERE c.id IN (?) ORDER BY c.id", bun.List(ids))
 	return convert(list, customerRow.customer), err
 }
 
@@ -187,7 +187,7 @@ func (q *queries) Unassigned(ctx context.Context, waiting bool, limit int) ([]in
 }
 
 // ChangeStatuses implements cims.Tx.
-func (q *queries) ChangeStatuses(ctx context.Context, changes []cims.StatusChange) error {
+func (q tx) ChangeStatuses(ctx context.Context, changes []cims.StatusChange) error {
 	t := table{name: "customer_status_history", columns: []string{
 		"customer_id", "from_status", "to_status", "cause", "changed_by", "reason", "owner_id", "changed_at",
 	}}

@@ -7,7 +7,7 @@ import (
 )
 
 // Intake implements cims.Tx. A *cims.LeadError says which lead is refused.
-func (q *queries) Intake(ctx context.Context, leads []*cims.Lead) error {
+func (q tx) Intake(ctx context.Context, leads []*cims.Lead) error {
 	if len(leads) == 0 {
 		return nil
 	}

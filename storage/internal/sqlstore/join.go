@@ -29,7 +29,8 @@ func (s *Store) Join(tx any) cims.Storage {
 // Join implements cims.Joiner.
 func (j joined) Join(tx any) cims.Storage { return j.store.Join(tx) }
 
-// tx is a cims.Tx, in which hooks can run statements of the host's.
+// tx is a cims.Tx: it alone has the methods that write. Hooks run statements of the
+// host's in it.
 type tx struct{ *queries }
 
 var (
@@ -38,13 +39,13 @@ var (
 )
 
 // Exec implements cims.Executor.
-func (t tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
-	conn, err := t.on(ctx)
+func (q tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+	conn, err := q.on(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if t.dialect.TakesArguments != nil {
-		conn = t.dialect.TakesArguments(conn)
+	if q.dialect.TakesArguments != nil {
+		conn = q.dialect.TakesArguments(conn)
 	}
 	return conn.Exec(ctx, query, args...)
 }

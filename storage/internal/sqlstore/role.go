@@ -37,12 +37,12 @@ func (q *queries) Roles(ctx context.Context) ([]cims.Role, error) {
 }
 
 // LockRole implements cims.Tx.
-func (q *queries) LockRole(ctx context.Context, id int64) (cims.Role, error) {
+func (q tx) LockRole(ctx context.Context, id int64) (cims.Role, error) {
 	return q.role(ctx, id, "id = ?"+q.dialect.ForUpdate)
 }
 
 // UseRole implements cims.Tx.
-func (q *queries) UseRole(ctx context.Context, name string) (cims.Role, error) {
+func (q tx) UseRole(ctx context.Context, name string) (cims.Role, error) {
 	return q.role(ctx, name, "name = ?"+q.dialect.ForKeyShare)
 }
 
@@ -58,7 +58,7 @@ func (q *queries) role(ctx context.Context, key any, condition string) (cims.Rol
 }
 
 // InsertRole implements cims.Tx.
-func (q *queries) InsertRole(ctx context.Context, r cims.Role) (int64, error) {
+func (q tx) InsertRole(ctx context.Context, r cims.Role) (int64, error) {
 	t := table{name: "user_role", columns: []string{
 		"name", "display_name", "description", "permissions", "is_active", "is_system", "created_at", "updated_at",
 	}}
@@ -67,13 +67,13 @@ func (q *queries) InsertRole(ctx context.Context, r cims.Role) (int64, error) {
 }
 
 // UpdateRole implements cims.Tx.
-func (q *queries) UpdateRole(ctx context.Context, r cims.Role) error {
+func (q tx) UpdateRole(ctx context.Context, r cims.Role) error {
 	_, err := q.exec(ctx, "UPDATE user_role SET display_name = ?, description = ?, permissions = ?, is_active = ?, updated_at = ? WHERE id = ?",
 		r.DisplayName, null(r.Description), formatPermissions(r.Permissions), r.Active, r.UpdatedAt, r.ID)
 	return err
 }
 
 // DeleteRole implements cims.Tx.
-func (q *queries) DeleteRole(ctx context.Context, id int64) error {
+func (q tx) DeleteRole(ctx context.Context, id int64) error {
 	return q.delete(ctx, "DELETE FROM user_role WHERE id = ?", id, cims.EntityRole)
 }

@@ -52,7 +52,7 @@ func (q *queries) Rotation(ctx context.Context) (rotation cims.Rotation, err err
 
 // LockRotation implements cims.Tx. The lock is a statement of its own, so that
 // what is read after it is read after whoever held it before has committed.
-func (q *queries) LockRotation(ctx context.Context) (cims.Rotation, error) {
+func (q tx) LockRotation(ctx context.Context) (cims.Rotation, error) {
 	if _, err := q.exec(ctx, Lock); err != nil {
 		return cims.Rotation{}, err
 	}
@@ -60,7 +60,7 @@ func (q *queries) LockRotation(ctx context.Context) (cims.Rotation, error) {
 }
 
 // SaveRotation implements cims.Tx.
-func (q *queries) SaveRotation(ctx context.Context, state cims.Rotation, gained map[int64]int, changes []cims.OwnerChange) ([]cims.Assignment, error) {
+func (q tx) SaveRotation(ctx context.Context, state cims.Rotation, gained map[int64]int, changes []cims.OwnerChange) ([]cims.Assignment, error) {
 	won := maps.Clone(gained)
 	if won == nil {
 		won = map[int64]int{}
@@ -85,7 +85,7 @@ func (q *queries) SaveRotation(ctx context.Context, state cims.Rotation, gained 
 
 // saveMembers stores the rotation's state and how many leads each manager has
 // won or lost.
-func (q *queries) saveMembers(ctx context.Context, state cims.Rotation, won map[int64]int) error {
+func (q tx) saveMembers(ctx context.Context, state cims.Rotation, won map[int64]int) error {
 	if _, err := q.exec(ctx, "UPDATE sales_manager_counter SET floor = ?, turn = ? WHERE "+TheCounter, state.Floor, state.Turn); err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (q *queries) saveMembers(ctx context.Context, state cims.Rotation, won map[
 }
 
 // saveOwners stores who has each customer now, and who waits.
-func (q *queries) saveOwners(ctx context.Context, changes []cims.OwnerChange) ([]cims.Assignment, error) {
+func (q tx) saveOwners(ctx context.Context, changes []cims.OwnerChange) ([]cims.Assignment, error) {
 	owned := table{name: "sales_manager_assignment", columns: []string{
 		"customer_id", "sales_manager_id", "assigned_at", "assigned_by", "is_active", "customer_created_at", "cims_version",
 	}}
@@ -155,7 +155,7 @@ func (q *queries) saveOwners(ctx context.Context, changes []cims.OwnerChange) ([
 		query, args := q.insert(owned, `ON CONFLICT (customer_id) DO UPDATE SET sales_manager_id = excluded.sales_manager_id,
 			assigned_at = excluded.assigned_at, assigned_by = excluded.assigned_by, is_active = excluded.is_active,
 			customer_created_at = excluded.customer_created_at, cims_version = sales_manager_assignment.cims_version + 1 RETURNING id, customer_id`)
-		stored, err := rows[struct{ ID, CustomerID int64 }](ctx, q, query, args...)
+		stored, err := rows[struct{ ID, CustomerID int64 }](ctx, q.queries, query, args...)
 		if err != nil {
 			return nil, err
 		}
@@ -184,7 +184,7 @@ func assignedBy(c cims.OwnerChange) *int64 {
 
 // saveTraces stores the history of the changes and the time of the customers'
 // update.
-func (q *queries) saveTraces(ctx context.Context, changes []cims.OwnerChange) error {
+func (q tx) saveTraces(ctx context.Context, changes []cims.OwnerChange) error {
 	history := table{name: "assignment_history", columns: []string{
 		"customer_id", "from_manager_id", "to_manager_id", "cause", "changed_by", "changed_at",
 	}}

@@ -62,12 +62,12 @@ func convert[From, To any](list []From, to func(From) To) []To {
 }
 
 // LockStatus implements cims.Tx.
-func (q *queries) LockStatus(ctx context.Context, id int64) (cims.Status, error) {
+func (q tx) LockStatus(ctx context.Context, id int64) (cims.Status, error) {
 	return q.status(ctx, id, "id = ?"+q.dialect.ForUpdate)
 }
 
 // UseStatus implements cims.Tx.
-func (q *queries) UseStatus(ctx context.Context, name string) (cims.Status, error) {
+func (q tx) UseStatus(ctx context.Context, name string) (cims.Status, error) {
 	return q.status(ctx, name, "name = ?"+q.dialect.ForKeyShare)
 }
 
@@ -83,7 +83,7 @@ func (q *queries) status(ctx context.Context, key any, condition string) (cims.S
 }
 
 // InsertStatus implements cims.Tx.
-func (q *queries) InsertStatus(ctx context.Context, s cims.Status) (int64, error) {
+func (q tx) InsertStatus(ctx context.Context, s cims.Status) (int64, error) {
 	t := table{name: "customer_status", columns: []string{
 		"name", "display_name", "description", "color", "order", "is_active", "is_system", "created_at", "updated_at",
 	}}
@@ -92,7 +92,7 @@ func (q *queries) InsertStatus(ctx context.Context, s cims.Status) (int64, error
 }
 
 // UpdateStatus implements cims.Tx.
-func (q *queries) UpdateStatus(ctx context.Context, s cims.Status) error {
+func (q tx) UpdateStatus(ctx context.Context, s cims.Status) error {
 	_, err := q.exec(ctx, `UPDATE customer_status SET display_name = ?, description = ?, color = ?, "order" = ?,
 		is_active = ?, updated_at = ? WHERE id = ?`,
 		s.DisplayName, null(s.Description), null(s.Color), s.Order, s.Active, s.UpdatedAt, s.ID)
@@ -100,7 +100,7 @@ func (q *queries) UpdateStatus(ctx context.Context, s cims.Status) error {
 }
 
 // DeleteStatus implements cims.Tx.
-func (q *queries) DeleteStatus(ctx context.Context, id int64) error {
+func (q tx) DeleteStatus(ctx context.Context, id int64) error {
 	return q.delete(ctx, "DELETE FROM customer_status WHERE id = ?", id, cims.EntityStatus)
 }
 

@@ -116,8 +116,8 @@ type Store struct {
 	close func() error
 }
 
-// queries runs statements on one connection or pool: it is the Reader of a
-// Store and the Tx of a transaction.
+// queries runs statements on one connection or pool. It is a cims.Reader; tx makes
+// a cims.Tx of one in a transaction.
 type queries struct {
 	dialect Dialect
 	db      *bun.DB // formats; conn runs

@@ -102,7 +102,7 @@ func (q *queries) CountUsers(ctx context.Context, role string, limit int) (int, 
 }
 
 // MoveUsers implements cims.Tx.
-func (q *queries) MoveUsers(ctx context.Context, from, to string) error {
+func (q tx) MoveUsers(ctx context.Context, from, to string) error {
 	_, err := q.exec(ctx, q.dialect.Names.SQL("UPDATE {user} SET {user.role_name} = ? WHERE {user.role_name} = ?"), to, from)
 	return err
 }
@@ -111,7 +111,7 @@ func (q *queries) MoveUsers(ctx context.Context, from, to string) error {
 const noPassword = "!"
 
 // InsertUser implements cims.Tx.
-func (q *queries) InsertUser(ctx context.Context, u cims.User) (int64, error) {
+func (q tx) InsertUser(ctx context.Context, u cims.User) (int64, error) {
 	extra, err := q.fill(ctx, "user")
 	if err != nil {
 		return 0, err
@@ -126,7 +126,7 @@ func (q *queries) InsertUser(ctx context.Context, u cims.User) (int64, error) {
 }
 
 // UpdateUser implements cims.Tx.
-func (q *queries) UpdateUser(ctx context.Context, u cims.User) error {
+func (q tx) UpdateUser(ctx context.Context, u cims.User) error {
 	// Only what differs is written: a host's triggers and the older program's
 	// enum column go by what a statement sets.
 	before, err := q.Account(ctx, u.ID)
