@@ -34,9 +34,9 @@ type httpRequest struct {
 	status             int
 }
 
-// The routes, in the example server's database of made-up leads. What changes
-// an entry is sent to one that exists. New leads come last: until a minute after
-// them PostgreSQL's statistics would be those of an empty table.
+// httpRequests returns requests to the routes that clients call most, for the
+// example server's database of made-up leads. New leads come last: until a minute
+// after them PostgreSQL's statistics would be those of an empty table.
 func httpRequests() []httpRequest {
 	same := func(body string) func(int) string { return func(int) string { return body } }
 	get := func(name, path string) httpRequest {

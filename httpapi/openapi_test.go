@@ -3,7 +3,6 @@ package httpapi_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"regexp"
@@ -27,42 +26,37 @@ func document(t *testing.T) *huma.OpenAPI {
 	return api.OpenAPI()
 }
 
-// TestRoutesAndWhatOpensThem is the contract's table; a route without a rule
-// fails it.
+// TestRoutesAndWhatOpensThem states the permissions of each tag: to read and for
+// all else. api/openapi.json lists the routes one by one.
 func TestRoutesAndWhatOpensThem(t *testing.T) {
-	got := map[string]string{}
-	for route, op := range contract.Operations(document(t)) {
-		permissions, ok := op.Extensions["x-cims-permission"].([]cims.Permission)
-		require.True(t, ok, route)
-		got[route] = strings.Trim(fmt.Sprint(permissions), "[]")
+	leads := []cims.Permission{cims.LeadsRead, cims.LeadsReadOwn}
+	opens := map[string]struct{ read, write []cims.Permission }{
+		"Statuses":       {[]cims.Permission{cims.StatusesRead}, []cims.Permission{cims.StatusesWrite}},
+		"Roles":          {[]cims.Permission{cims.RolesRead}, []cims.Permission{cims.RolesWrite}},
+		"Users":          {[]cims.Permission{cims.UsersRead}, []cims.Permission{cims.UsersWrite}},
+		"Leads":          {leads, []cims.Permission{cims.LeadsWrite, cims.LeadsWriteOwn}},
+		"Sales managers": {leads, []cims.Permission{cims.LeadsAssign}},
+		"Analytics":      {read: []cims.Permission{cims.AnalyticsRead}},
+		"Audit":          {read: []cims.Permission{cims.AuditRead}},
 	}
-	require.Equal(t, map[string]string{
-		"GET /management/statuses":                      "statuses:read",
-		"POST /management/statuses":                     "statuses:write",
-		"PUT /management/statuses/{status_id}":          "statuses:write",
-		"DELETE /management/statuses/{status_id}":       "statuses:write",
-		"GET /management/roles":                         "roles:read",
-		"POST /management/roles":                        "roles:write",
-		"PUT /management/roles/{role_id}":               "roles:write",
-		"DELETE /management/roles/{role_id}":            "roles:write",
-		"GET /management/users":                         "users:read",
-		"POST /management/users":                        "users:write",
-		"PUT /management/users/{user_id}":               "users:write",
-		"GET /crm/sales-managers":                       "leads:read leads:read:own",
-		"PUT /crm/sales-managers/{user_id}":             "leads:assign",
-		"POST /crm/assign-sales-manager":                "leads:assign",
-		"POST /crm/assign-backlog":                      "leads:assign",
-		"GET /crm/customer/{customer_id}/sales-manager": "leads:read leads:read:own",
-		"GET /crm/conversion-rate":                      "analytics:read",
-		"POST /crm/customers":                           "leads:write leads:write:own",
-		"POST /crm/customers/import":                    "leads:write",
-		"GET /crm/customers":                            "leads:read leads:read:own",
-		"GET /crm/customers/{customer_id}":              "leads:read leads:read:own",
-		"PUT /crm/customers/{customer_id}/status":       "leads:write leads:write:own",
-		"GET /crm/customers/{customer_id}/history":      "leads:read leads:read:own",
-		"GET /management/audit":                         "audit:read",
-		"GET /me":                                       "",
-	}, got)
+	exceptions := map[string][]cims.Permission{
+		"GET /me":                    {}, // for anybody who is known
+		"POST /crm/customers/import": {cims.LeadsWrite},
+	}
+	operations := contract.Operations(document(t))
+	require.Subset(t, slices.Collect(maps.Keys(operations)), slices.Collect(maps.Keys(exceptions)))
+	for route, op := range operations {
+		want := opens[op.Tags[0]].write
+		if op.Method == http.MethodGet {
+			want = opens[op.Tags[0]].read
+		}
+		if exception, ok := exceptions[route]; ok {
+			want = exception
+		} else {
+			require.NotEmpty(t, want, route)
+		}
+		require.Equal(t, want, op.Extensions["x-cims-permission"], route)
+	}
 }
 
 func TestDocumentIsComplete(t *testing.T) {
@@ -109,7 +103,7 @@ func TestDocumentIsComplete(t *testing.T) {
 			}
 		})
 	}
-	require.Len(t, ids, 25)
+	require.NotEmpty(t, ids)
 	require.Equal(t, "bearer", document.Components.SecuritySchemes["bearerAuth"].Scheme)
 }
 
@@ -167,7 +161,7 @@ func checkParameters(t *testing.T, op *huma.Operation) {
 
 func TestDocumentNamesNothingWithoutItsPrefix(t *testing.T) {
 	for name := range document(t).Components.Schemas.Map() {
-		require.True(t, strings.HasPrefix(name, "Cims") || name == "ErrorDetail", name) // huma's own
+		require.True(t, strings.HasPrefix(name, "Cims") || name == "ErrorDetail", name) // ErrorDetail is huma's
 	}
 }
 

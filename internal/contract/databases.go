@@ -194,7 +194,7 @@ func testPostgreSQLWithFewRights(t *testing.T, on Host) {
 	s.lead(t)
 	of := firstLead
 	of.fresh = true
-	for route, op := range s.operations() {
+	for route, op := range s.routes {
 		s.good(t, route, of).do(t).is(t, successOf(op))
 	}
 }

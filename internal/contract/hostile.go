@@ -30,10 +30,9 @@ func (h Host) eachRoute(t *testing.T, isFor func(op *huma.Operation) bool, test 
 	h.each(t, func(t *testing.T, server *Server) {
 		s := newScene(t, server)
 		s.lead(t)
-		operations := s.operations()
 		count := 0
-		for _, route := range slices.Sorted(maps.Keys(operations)) {
-			if op := operations[route]; isFor(op) {
+		for _, route := range slices.Sorted(maps.Keys(s.routes)) {
+			if op := s.routes[route]; isFor(op) {
 				before := s.state(t)
 				t.Run(route, func(t *testing.T) { test(t, s, route, op) })
 				require.Equal(t, before, s.state(t), route)
@@ -246,7 +245,7 @@ func testEveryRouteRefusesInProblems(t *testing.T, on Host) {
 	}))
 	s.lead(t)
 	before := s.state(t)
-	for route := range s.operations() {
+	for route := range s.routes {
 		for trouble, status := range map[string]int{"panic": 500, "late": 503, "refusal": 401} {
 			a := s.good(t, route, firstLead).with("X-Trouble", trouble).do(t).is(t, status)
 			require.NotContains(t, a.text, "SELECT")

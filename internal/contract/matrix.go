@@ -1,7 +1,7 @@
 package contract
 
 import (
-	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -14,82 +14,39 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/cimskit/cims"
-	"github.com/cimskit/cims/httpapi"
 )
 
-// sample is a body that a route takes; "" for those that take none. The rest of a
-// good request to it is in the document. {n} is a number that no other has, {lead}
-// a customer and {seller} a sales manager.
-type sample struct {
-	body        string
-	contentType string // of a body that is no JSON
-}
-
-// samples has a line for each route.
-var samples = map[string]sample{
-	"GET /management/statuses":                {},
-	"POST /management/statuses":               {body: `{"name": "n{n}", "display_name": "N"}`},
-	"PUT /management/statuses/{status_id}":    {body: `{"order": 7}`},
-	"DELETE /management/statuses/{status_id}": {},
-
-	"GET /management/roles":              {},
-	"POST /management/roles":             {body: `{"name": "n{n}", "display_name": "N"}`},
-	"PUT /management/roles/{role_id}":    {body: `{"description": "d"}`},
-	"DELETE /management/roles/{role_id}": {},
-
-	"GET /management/users":           {},
-	"POST /management/users":          {body: `{"email": "n{n}@example.com", "name": "N", "surname": "N", "role_name": "customer"}`},
-	"PUT /management/users/{user_id}": {body: `{"surname": "S"}`},
-	"GET /me":                         {},
-
-	"GET /crm/customers":                       {},
-	"POST /crm/customers":                      {body: `{"full_name": "N"}`},
-	"POST /crm/customers/import":               {body: "full_name\nN\n", contentType: httpapi.CSV},
-	"GET /crm/customers/{customer_id}":         {},
-	"PUT /crm/customers/{customer_id}/status":  {body: `{"status_name": "finished"}`},
-	"GET /crm/customers/{customer_id}/history": {},
-
-	"GET /crm/customer/{customer_id}/sales-manager": {},
-	"GET /crm/sales-managers":                       {},
-	"PUT /crm/sales-managers/{user_id}":             {body: `{"weight": 1}`},
-	"POST /crm/assign-sales-manager":                {body: `{"customer_id": {lead}, "sales_manager_id": {seller}}`},
-	"POST /crm/assign-backlog":                      {},
-
-	"GET /crm/conversion-rate": {},
-	"GET /management/audit":    {},
-}
-
-// absentID is nobody's.
+// absentID is the id of nothing.
 const absentID = 1 << 40
 
-// scene fills in what samples leave open.
+// scene makes requests to any route, out of the examples of the document.
 type scene struct {
 	*Server
-	seller  int64            // a sales manager
-	entries map[string]int64 // by the parameter that names them
-	n       int
+	routes  map[string]*huma.Operation // by "GET /path"
+	seller  int64                      // a sales manager
+	entries map[string]int64           // by the parameter that names them
+	n       int                        // requests made
 }
 
 func newScene(t *testing.T, s *Server) *scene {
 	t.Helper()
-	scene := &scene{Server: s, seller: s.user(t, cims.RoleSalesManager, "Seller").ID, entries: map[string]int64{}}
+	seller := s.user(t, cims.RoleSalesManager, "Seller").ID
+	scene := &scene{Server: s, routes: s.operations(), seller: seller, entries: map[string]int64{}}
 	for _, parameter := range []string{"{status_id}", "{role_id}", "{user_id}"} {
 		scene.entries[parameter] = scene.entry(t, parameter)
 	}
 	return scene
 }
 
-// target is what the ids of a request are those of.
+// target says which entries a request is about.
 type target struct {
 	lead  int64
 	fresh bool // an entry of the request's own, which it may change or delete
 }
 
-// good makes a request to a route, which anybody who may is answered well.
+// good makes a request to a route that succeeds for anybody who may make it.
 func (s *scene) good(t *testing.T, route string, of target) *call {
 	t.Helper()
-	known, ok := samples[route]
-	require.True(t, ok, "%s has no line in samples", route)
 	s.n++
 	method, path, _ := strings.Cut(route, " ")
 	entry := func(parameter string) string {
@@ -105,13 +62,61 @@ func (s *scene) good(t *testing.T, route string, of target) *call {
 		}
 		return strconv.FormatInt(s.entry(t, parameter), 10)
 	}
-	fill := strings.NewReplacer("{customer_id}", strconv.FormatInt(of.lead, 10), "{lead}", strconv.FormatInt(of.lead, 10),
-		"{seller}", strconv.FormatInt(s.seller, 10), "{n}", strconv.Itoa(s.n),
-		"{status_id}", entry("{status_id}"), "{role_id}", entry("{role_id}"), "{user_id}", entry("{user_id}"))
-	if known.body == "" {
-		return s.request(t, method, fill.Replace(path), nil)
+	path = strings.NewReplacer("{customer_id}", strconv.FormatInt(of.lead, 10),
+		"{status_id}", entry("{status_id}"), "{role_id}", entry("{role_id}"), "{user_id}", entry("{user_id}")).Replace(path)
+	body := s.routes[route].RequestBody
+	if body == nil {
+		return s.request(t, method, path, nil)
 	}
-	return s.request(t, method, fill.Replace(path), fill.Replace(known.body)).with("Content-Type", cmp.Or(known.contentType, "application/json"))
+	types := slices.Sorted(maps.Keys(body.Content))
+	contentType := types[s.n%len(types)] // each in turn
+	example := body.Content[contentType].Example
+	require.NotNil(t, example, "%s has no example of its body", route)
+	if text, ok := example.(string); ok {
+		return s.request(t, method, path, text).with("Content-Type", contentType)
+	}
+	return s.request(t, method, path, s.fill(t, example, of)).with("Content-Type", contentType)
+}
+
+// fill puts into an example what depends on the database: ids that exist, names
+// that are new, and no rights, which not everybody may give.
+func (s *scene) fill(t *testing.T, example any, of target) map[string]any {
+	t.Helper()
+	body := exampleOf(t, example)
+	for field, value := range map[string]any{
+		"customer_id":      of.lead,
+		"sales_manager_id": s.seller,
+		"name":             fmt.Sprint("name", s.n),
+		"email":            fmt.Sprintf("name%d@example.com", s.n),
+		"role_name":        "customer",
+		"permissions":      []string{},
+	} {
+		if _, ok := body[field]; ok {
+			body[field] = value
+		}
+	}
+	return body
+}
+
+// exampleOf returns the fields of an example of a JSON body.
+func exampleOf(t *testing.T, example any) map[string]any {
+	t.Helper()
+	text, err := json.Marshal(example)
+	require.NoError(t, err)
+	var body map[string]any
+	require.NoError(t, json.Unmarshal(text, &body))
+	return body
+}
+
+// namesEntry reports whether a request to a route names an entry, which may be absent.
+func (s *scene) namesEntry(t *testing.T, route string) bool {
+	t.Helper()
+	if op := s.routes[route]; takesJSON(op) {
+		if _, ok := exampleOf(t, op.RequestBody.Content["application/json"].Example)["customer_id"]; ok {
+			return true
+		}
+	}
+	return strings.Contains(route, "{")
 }
 
 // entry makes what a parameter of a path names.
@@ -225,12 +230,9 @@ func testEveryRouteForEveryRole(t *testing.T, on Host) {
 		s := newScene(t, server)
 		askers := s.askers(t)
 		others := s.lead(t)
-		operations := s.operations()
-		for _, route := range slices.Sorted(maps.Keys(samples)) {
-			require.Contains(t, operations, route, "the document has no such route")
-		}
-		for _, route := range slices.Sorted(maps.Keys(operations)) {
-			needs, ok := operations[route].Extensions["x-cims-permission"].([]cims.Permission)
+		for _, route := range slices.Sorted(maps.Keys(s.routes)) {
+			op := s.routes[route]
+			needs, ok := op.Extensions["x-cims-permission"].([]cims.Permission)
 			require.True(t, ok, "%s says nothing of who may", route)
 			before, refused := s.state(t), 0
 			for _, a := range askers {
@@ -242,7 +244,7 @@ func testEveryRouteForEveryRole(t *testing.T, on Host) {
 			require.Equal(t, before, s.state(t), route)
 			for _, a := range askers {
 				if a.refused(needs) == 0 {
-					s.isServed(t, a, route, needs, others, successOf(operations[route]))
+					s.isServed(t, a, route, needs, others, successOf(op))
 					refused++
 				}
 			}
@@ -264,7 +266,7 @@ func (s *scene) isRefused(t *testing.T, a asker, route string, others int64, sta
 	t.Helper()
 	broken := s.good(t, route, target{lead: a.lead})
 	broken.path += "?wrong=1"
-	if samples[route].body != "" {
+	if s.routes[route].RequestBody != nil {
 		broken.body = strings.NewReader(`{"id": `)
 	}
 	first := a.ask(t, broken)
@@ -277,13 +279,12 @@ func (s *scene) isRefused(t *testing.T, a asker, route string, others int64, sta
 func (s *scene) isServed(t *testing.T, a asker, route string, needs []cims.Permission, others int64, success int) {
 	t.Helper()
 	ask := func(lead int64) answer { return a.ask(t, s.good(t, route, target{lead: lead, fresh: true})) }
-	names := strings.Contains(route, "{") || strings.Contains(samples[route].body, "{lead}") // something that may be absent
 	ownOnly := strings.Contains(route, "{customer_id}") && !slices.Contains(a.holds, needs[0])
 
 	require.Equal(t, success, ask(a.lead).status, "%s as %s", route, a.name)
 	absent, another := ask(absentID), ask(others)
 	want := map[bool]int{true: http.StatusNotFound, false: success}
-	require.Equal(t, want[names], absent.status, "%s as %s, absent", route, a.name)
+	require.Equal(t, want[s.namesEntry(t, route)], absent.status, "%s as %s, absent", route, a.name)
 	require.Equal(t, want[ownOnly], another.status, "%s as %s, another's lead", route, a.name)
 	if ownOnly {
 		require.Equal(t, absent.text, another.text, "%s as %s: nothing tells them apart", route, a.name)
