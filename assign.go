@@ -28,9 +28,6 @@ var policy = rotation.Default
 type Rotation struct {
 	rotation.State
 	People map[int64]Person // by id, of all members
-	// Former are sales managers that are no members now. Their credit waits for
-	// them.
-	Former []rotation.Member
 }
 
 // clone copies what decisions change.

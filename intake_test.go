@@ -245,7 +245,7 @@ func TestAutomaticAssignmentsThatArriveTogetherShareATransaction(t *testing.T) {
 		for i := range leads {
 			leads[i] = &cims.Lead{Customer: cims.Customer{FullName: "Left", StatusName: cims.StatusContacted, CreatedAt: time.Now(), UpdatedAt: time.Now()}}
 		}
-		err := tx.Intake(ctx, leads)
+		err := tx.InsertLeads(ctx, leads)
 		for i, lead := range leads {
 			ids[i] = lead.Customer.ID
 		}

@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/cimskit/cims/rotation"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
@@ -209,9 +210,10 @@ func (jumbled) Roles(context.Context) ([]Role, error) {
 }
 
 func (jumbled) Rotation(context.Context) (Rotation, error) {
-	return Rotation{Members: []Member{
-		{Person: Person{ID: 3, Name: "b"}}, {Person: Person{ID: 2, Name: "b"}}, {Person: Person{ID: 1, Name: "я"}}, {Person: Person{ID: 4, Name: "Z"}},
-	}}, nil
+	return Rotation{
+		State:  rotation.State{Members: []rotation.Member{{ID: 1}, {ID: 2}, {ID: 3}, {ID: 4}}},
+		People: map[int64]Person{1: {ID: 1, Name: "я"}, 2: {ID: 2, Name: "b"}, 3: {ID: 3, Name: "b"}, 4: {ID: 4, Name: "Z"}},
+	}, nil
 }
 
 func TestListsAreSortedWhateverTheStorageDoes(t *testing.T) {

@@ -197,8 +197,8 @@ type RotationTx interface {
 	// holds, to its end, and returns the state as Rotation does, read after
 	// the lock was taken.
 	LockRotation(ctx context.Context) (Rotation, error)
-	// SaveRotation stores the turn, and the credit, latest turn and presence of
-	// each member and former member.
+	// SaveRotation stores the turn, and each member's credit, latest turn and
+	// presence. A sales manager that is no member now loses its own.
 	SaveRotation(ctx context.Context, state Rotation) error
 	// SaveMember stores a member's weight and whether it is paused.
 	SaveMember(ctx context.Context, member rotation.Member) error

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/rotation"
 )
 
 // Storage is a cims.Storage in memory. It is safe for concurrent use, and may be
@@ -56,8 +57,8 @@ type tables struct {
 	users     map[int64]cims.User
 	customers map[int64]customer
 	history   map[int64][]cims.Event // of each customer, as it was written
-	rotation  cims.Rotation          // without its members
-	members   map[int64]cims.Member  // by user, whose name and email here may be old
+	turn      int64
+	members   map[int64]rotation.Member // by user: a place is kept when the user leaves
 	keys      map[keyName]cims.Key
 	audit     []cims.AuditEntry // each one's id is its place, from 1
 }
@@ -79,7 +80,7 @@ func (t *tables) clone() *tables {
 		users:     maps.Clone(t.users),
 		customers: maps.Clone(t.customers),
 		history:   maps.Clone(t.history),
-		rotation:  t.rotation,
+		turn:      t.turn,
 		members:   maps.Clone(t.members),
 		keys:      maps.Clone(t.keys),
 		audit:     slices.Clip(t.audit), // who adds to it copies it
@@ -102,7 +103,7 @@ func (s *Storage) Migrate(ctx context.Context) error {
 		t := &tables{
 			statuses: map[int64]cims.Status{}, roles: map[int64]cims.Role{}, users: map[int64]cims.User{},
 			customers: map[int64]customer{}, history: map[int64][]cims.Event{},
-			members: map[int64]cims.Member{}, keys: map[keyName]cims.Key{},
+			members: map[int64]rotation.Member{}, keys: map[keyName]cims.Key{},
 		}
 		now := time.Now().UTC().Truncate(time.Microsecond)
 		for _, status := range cims.SystemStatuses() {
@@ -403,7 +404,15 @@ func (r reader) CountCustomers(ctx context.Context, status string, limit int) (i
 	return count(t.customers, func(c customer) bool { return c.StatusName == status }, limit), nil
 }
 
-func (r reader) Unassigned(ctx context.Context, waiting bool, limit int) ([]int64, error) {
+func (r reader) Waiting(ctx context.Context, limit int) ([]int64, error) {
+	return r.unassigned(ctx, true, limit)
+}
+
+func (r reader) Backlog(ctx context.Context, limit int) ([]int64, error) {
+	return r.unassigned(ctx, false, limit)
+}
+
+func (r reader) unassigned(ctx context.Context, waiting bool, limit int) ([]int64, error) {
 	t, err := r.read(ctx)
 	if err != nil {
 		return nil, err
@@ -508,22 +517,22 @@ func (r reader) Rotation(ctx context.Context) (cims.Rotation, error) {
 	if err != nil {
 		return cims.Rotation{}, err
 	}
-	rotation := t.rotation
-	for _, user := range t.users {
+	state := cims.Rotation{State: rotation.State{Turn: t.turn}, People: map[int64]cims.Person{}}
+	for _, id := range slices.Sorted(maps.Keys(t.users)) {
+		user := t.users[id]
 		if user.Active && user.RoleName == cims.RoleSalesManager && t.account(user).Role.Active {
-			member := t.member(user.ID)
-			member.Person = person(user)
-			rotation.Members = append(rotation.Members, member)
+			state.Members = append(state.Members, t.member(id))
+			state.People[id] = person(user)
 		}
 	}
-	return rotation, nil
+	return state, nil
 }
 
-// member is a user's place in the rotation, which is kept when the user leaves.
-func (t *tables) member(id int64) cims.Member {
+// member returns a user's place in the rotation.
+func (t *tables) member(id int64) rotation.Member {
 	member, found := t.members[id]
 	if !found {
-		member.Weight = 1
+		member = rotation.Member{ID: id, Weight: 1}
 	}
 	return member
 }
@@ -572,6 +581,9 @@ func (x *tx) DeleteStatus(ctx context.Context, id int64) error {
 	delete(x.statuses, id)
 	return nil
 }
+
+// LockRights has nothing to do: the transaction is the only one.
+func (x *tx) LockRights(context.Context) error { return nil }
 
 func (x *tx) LockRole(_ context.Context, id int64) (cims.Role, error) {
 	role, err := byID(x.roles, id, cims.EntityRole)
@@ -643,31 +655,49 @@ func (x *tx) AppendAudit(_ context.Context, entries []cims.AuditEntry) error {
 
 func (x *tx) LockRotation(ctx context.Context) (cims.Rotation, error) { return x.Rotation(ctx) }
 
-func (x *tx) SaveRotation(
-	_ context.Context, state cims.Rotation, gained map[int64]int, changes []cims.OwnerChange,
-) ([]cims.Assignment, error) {
-	x.rotation = cims.Rotation{Floor: state.Floor, Turn: state.Turn}
-	for _, member := range state.Members {
-		member.Leads = x.member(member.ID).Leads // which is not for the caller to say
-		x.members[member.ID] = member
+func (x *tx) SaveRotation(_ context.Context, state cims.Rotation) error {
+	x.turn = state.Turn
+	for id, member := range x.members {
+		member.Credit, member.LastTurn, member.Present = 0, 0, 0
+		x.members[id] = member
 	}
-	for id, leads := range gained {
-		x.gain(&id, leads)
+	for _, m := range state.Members {
+		member := x.member(m.ID)
+		member.Credit, member.LastTurn, member.Present = m.Credit, m.LastTurn, m.Present
+		x.members[m.ID] = member
 	}
-	assignments := make([]cims.Assignment, len(changes))
-	for i, change := range changes {
-		assignments[i] = x.changeOwner(change)
-	}
-	return assignments, nil
+	return nil
 }
 
-// gain adds to a sales manager's number of leads.
-func (x *tx) gain(id *int64, leads int) {
-	if id != nil {
-		member := x.member(*id)
+func (x *tx) SaveMember(_ context.Context, m rotation.Member) error {
+	member := x.member(m.ID)
+	member.Weight, member.Paused = m.Weight, m.Paused
+	x.members[m.ID] = member
+	return nil
+}
+
+func (x *tx) CountLeads(_ context.Context, gained map[int64]int) error {
+	for id, leads := range gained {
+		member := x.member(id)
 		member.Leads += leads
-		x.members[*id] = member
+		x.members[id] = member
 	}
+	return nil
+}
+
+func (x *tx) ChangeOwners(ctx context.Context, changes []cims.OwnerChange) ([]cims.Assignment, error) {
+	gained := map[int64]int{}
+	assignments := make([]cims.Assignment, len(changes))
+	for i, change := range changes {
+		if change.From != nil {
+			gained[*change.From]--
+		}
+		if change.To != nil {
+			gained[*change.To]++
+		}
+		assignments[i] = x.changeOwner(change)
+	}
+	return assignments, x.CountLeads(ctx, gained)
 }
 
 func (x *tx) changeOwner(change cims.OwnerChange) (assignment cims.Assignment) {
@@ -680,8 +710,6 @@ func (x *tx) changeOwner(change cims.OwnerChange) (assignment cims.Assignment) {
 		}
 		c.assignment = copyAssignment(assignment)
 	}
-	x.gain(change.From, -1)
-	x.gain(change.To, 1)
 	if !same(change.From, change.To) {
 		c.UpdatedAt = change.At
 		x.record(c.ID, cims.Event{
@@ -702,7 +730,7 @@ func (x *tx) record(customerID int64, event cims.Event) {
 	x.history[customerID] = append(slices.Clip(before), copyEvent(event)) // before is shared
 }
 
-func (x *tx) Intake(_ context.Context, leads []*cims.Lead) error {
+func (x *tx) InsertLeads(_ context.Context, leads []*cims.Lead) error {
 	for _, lead := range leads {
 		c := &lead.Customer
 		c.ID, c.CreatedAt = x.newID(), c.CreatedAt.UTC()

@@ -156,7 +156,7 @@ func (s *Storage) tryIntake(
 		return false, err
 	}
 	if stored == len(leads) {
-		s.remembered.Left(before, after, before.Version+1)
+		s.remembered.Left(before, after)
 	}
 	return stored == len(leads), nil
 }
@@ -179,35 +179,28 @@ func leadArguments(leads []*cims.Lead) []any {
 	return []any{names, phones, platforms, usernames, notes, statuses, managers, by, waiting, times}
 }
 
-// guardArguments are those of the rotation, $11 to $18.
+// guardArguments are those of the rotation, $11 to $16.
 func guardArguments(before sqlstore.State, after cims.Rotation, leads []*cims.Lead) []any {
-	won := map[int64]int64{}
-	for _, lead := range leads {
-		if owner := lead.Customer.SalesManager; owner != nil {
-			won[owner.ID]++
-		}
+	gained := sqlstore.Gains(before.Rotation, after, leads)
+	ids := slices.Sorted(maps.Keys(gained))
+	counts := make([]int64, len(ids))
+	for i, id := range ids {
+		counts[i] = gained[id]
 	}
-	m := len(after.Members)
-	ids, virtual, last, counts := make([]int64, m), make([]int64, m), make([]int64, m), make([]int64, m)
-	for i, member := range after.Members {
-		ids[i], virtual[i], last[i], counts[i] = member.ID, member.VirtualTime, member.LastTurn, won[member.ID]
-	}
-	return []any{before.Version, before.Pool, after.Turn, after.Floor, ids, virtual, last, counts}
+	return []any{before.Version, before.Pool, after.Turn, sqlstore.FormatLedger(after.Members), ids, counts}
 }
 
 // guard takes the lock where the rotation is in the state that the decision was
 // made on, and all statuses are active; holds has a row then.
 var guard = `, holds AS (
-		UPDATE sales_manager_counter SET version = version + 1, turn = $13, floor = $14
+		UPDATE sales_manager_counter SET version = version + 1, turn = $13, ledger = $14
 		WHERE ` + sqlstore.TheCounter + ` AND version = $11 AND (` + sqlstore.Pool(users) + `) = $12
 		AND NOT EXISTS (SELECT 1 FROM input AS i WHERE NOT EXISTS (SELECT 1 FROM customer_status AS s WHERE s.name = i.status_name AND s.is_active))
 		RETURNING 1
 	), members AS (
-		INSERT INTO sales_manager_rotation AS r (sales_manager_id, virtual_time, last_turn, assigned_leads_count)
-		SELECT m.id, m.virtual_time, m.last_turn, m.leads
-		FROM unnest($15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[]) AS m (id, virtual_time, last_turn, leads), holds
-		ON CONFLICT (sales_manager_id) DO UPDATE SET virtual_time = excluded.virtual_time, last_turn = excluded.last_turn,
-			assigned_leads_count = r.assigned_leads_count + excluded.assigned_leads_count
+		INSERT INTO sales_manager_rotation AS r (sales_manager_id, assigned_leads_count)
+		SELECT m.id, m.leads FROM unnest($15::bigint[], $16::bigint[]) AS m (id, leads), holds
+		ON CONFLICT (sales_manager_id) DO UPDATE SET assigned_leads_count = r.assigned_leads_count + excluded.assigned_leads_count
 	)`
 
 // intakeStatement makes the statement that stores new leads with what belongs

@@ -167,10 +167,9 @@ func (s *Storage) prepare(ctx context.Context) (err error) {
 			NOT EXISTS (SELECT 1 FROM json_each(?) WHERE value NOT IN (SELECT name FROM customer_status WHERE is_active))
 			FROM sales_manager_counter WHERE ` + sqlstore.TheCounter},
 		toPrepare{&in.members, sqlstore.ReadRotation(users)},
-		toPrepare{&in.member, `INSERT INTO sales_manager_rotation (sales_manager_id, virtual_time, last_turn, assigned_leads_count) VALUES (?1, ?2, ?3, ?4)
-			ON CONFLICT (sales_manager_id) DO UPDATE SET virtual_time = excluded.virtual_time, last_turn = excluded.last_turn,
-			assigned_leads_count = assigned_leads_count + excluded.assigned_leads_count`},
-		toPrepare{&in.counter, "UPDATE sales_manager_counter SET version = version + 1, turn = ?1, floor = ?2 WHERE " + sqlstore.TheCounter},
+		toPrepare{&in.member, `INSERT INTO sales_manager_rotation (sales_manager_id, assigned_leads_count) VALUES (?1, ?2)
+			ON CONFLICT (sales_manager_id) DO UPDATE SET assigned_leads_count = assigned_leads_count + excluded.assigned_leads_count`},
+		toPrepare{&in.counter, "UPDATE sales_manager_counter SET version = version + 1, turn = ?1, ledger = ?2 WHERE " + sqlstore.TheCounter},
 	)
 }
 
@@ -224,29 +223,25 @@ func (s *Storage) tryIntake(ctx context.Context, leads []*cims.Lead, decide func
 		return false, err
 	}
 	after := decide(before.Rotation)
-	won := map[int64]int64{}
 	in := s.intake.leads.within(ctx, tx.Tx)
 	for _, lead := range leads {
 		if err := in.insert(ctx, lead); err != nil {
 			return false, err
 		}
-		if owner := lead.Customer.SalesManager; owner != nil {
-			won[owner.ID]++
-		}
 	}
-	for _, m := range after.Members {
-		if _, err := exec(ctx, tx.Tx, s.intake.member, m.ID, m.VirtualTime, m.LastTurn, won[m.ID]); err != nil {
+	for id, n := range sqlstore.Gains(before.Rotation, after, leads) {
+		if _, err := exec(ctx, tx.Tx, s.intake.member, id, n); err != nil {
 			return false, err
 		}
 	}
-	if _, err := exec(ctx, tx.Tx, s.intake.counter, after.Turn, after.Floor); err != nil {
+	if _, err := exec(ctx, tx.Tx, s.intake.counter, after.Turn, sqlstore.FormatLedger(after.Members)); err != nil {
 		return false, err
 	}
 	ended = true
 	if err := s.store.Commit(ctx, tx); err != nil {
 		return false, err
 	}
-	s.remembered.Left(before, after, before.Version+1)
+	s.remembered.Left(before, after)
 	return true, nil
 }
 

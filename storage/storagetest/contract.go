@@ -31,13 +31,15 @@ var contractTests = []test{
 	{"Contract_CustomersFilter", contractCustomerFilter},
 	{"Contract_Counts", contractCounts},
 	{"Contract_LockCustomers", contractLockCustomers},
-	{"Contract_Unassigned", contractUnassigned},
+	{"Contract_WaitingAndBacklog", contractWaitingAndBacklog},
 	{"Contract_Intake", contractIntake},
 	{"Contract_ChangeStatuses", contractChangeStatuses},
 	{"Contract_HistoryOrder", contractHistory},
 	{"Contract_Rotation", contractRotation},
 	{"Contract_SaveRotation", contractSaveRotation},
-	{"Contract_SaveRotationOwners", contractOwners},
+	{"Contract_SaveMember", contractSaveMember},
+	{"Contract_CountLeads", contractCountLeads},
+	{"Contract_ChangeOwners", contractOwners},
 	{"Contract_Keys", contractKeys},
 	{"Contract_ForgetKeys", contractForgetKeys},
 	{"Contract_Conversion", contractConversion},
@@ -72,7 +74,7 @@ func takeIn(ctx context.Context, tx cims.Tx, customers []cims.Customer) ([]int64
 	for i, customer := range customers {
 		leads[i] = &cims.Lead{Customer: customer}
 	}
-	if err := tx.Intake(ctx, leads); err != nil {
+	if err := tx.InsertLeads(ctx, leads); err != nil {
 		return nil, err
 	}
 	ids := make([]int64, len(leads))
@@ -99,12 +101,11 @@ func (d *database) changeOwners(t *testing.T, changes ...cims.OwnerChange) []cim
 	t.Helper()
 	var assignments []cims.Assignment
 	d.update(t, func(ctx context.Context, tx cims.Tx) error {
-		rotation, err := tx.LockRotation(ctx)
+		_, err := tx.LockRotation(ctx)
 		if err != nil {
 			return err
 		}
-		rotation.Members = nil
-		assignments, err = tx.SaveRotation(ctx, rotation, nil, changes)
+		assignments, err = tx.ChangeOwners(ctx, changes)
 		return err
 	})
 	return assignments

@@ -8,9 +8,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/rotation"
 )
 
-func contractUnassigned(t *testing.T, d *database) {
+func contractWaitingAndBacklog(t *testing.T, d *database) {
 	seller := d.sellers(t, "Anvar")[0]
 	early := noon.Add(-time.Hour)
 	inserted := d.insert(t, // alternately old and new, so that ids and times disagree
@@ -18,7 +19,11 @@ func contractUnassigned(t *testing.T, d *database) {
 		cims.Customer{}, cims.Customer{CreatedAt: early},
 	)
 	list := func(waiting bool, limit int) []int64 {
-		got, err := d.Unassigned(t.Context(), waiting, limit)
+		read := d.Backlog
+		if waiting {
+			read = d.Waiting
+		}
+		got, err := read(t.Context(), limit)
 		require.NoError(t, err)
 		return got
 	}
@@ -60,17 +65,19 @@ func contractIntake(t *testing.T, d *database) {
 	owned, waiting, left := lead("Owned"), lead("Waiting"), lead("Left")
 	owned.Customer.SalesManager, owned.By, waiting.Waiting = &owner, &seller.ID, true
 	d.update(t, func(ctx context.Context, tx cims.Tx) error {
-		rotation, err := tx.LockRotation(ctx)
+		state, err := tx.LockRotation(ctx)
 		if err != nil {
 			return err
 		}
-		rotation.Floor, rotation.Turn = 7, 1
-		rotation.Members[0].VirtualTime, rotation.Members[0].LastTurn = 9, 1
-		if err := tx.Intake(ctx, []*cims.Lead{owned, waiting, left}); err != nil {
+		state.Turn = 1
+		state.Members[0].Credit, state.Members[0].LastTurn = 9, 1
+		if err := tx.InsertLeads(ctx, []*cims.Lead{owned, waiting, left}); err != nil {
 			return err
 		}
-		_, err = tx.SaveRotation(ctx, rotation, map[int64]int{seller.ID: 1}, nil)
-		return err
+		if err := tx.SaveRotation(ctx, state); err != nil {
+			return err
+		}
+		return tx.CountLeads(ctx, map[int64]int{seller.ID: 1})
 	})
 	require.Less(t, owned.Customer.ID, waiting.Customer.ID)
 	require.Less(t, waiting.Customer.ID, left.Customer.ID)
@@ -80,16 +87,18 @@ func contractIntake(t *testing.T, d *database) {
 	for _, l := range []*cims.Lead{owned, waiting, left} {
 		require.Equal(t, l.Customer, d.customer(t, l.Customer.ID))
 	}
-	rotation, err := d.Rotation(t.Context())
+	state, err := d.Rotation(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, cims.Rotation{Floor: 7, Turn: 1, Members: []cims.Member{
-		{Person: owner, VirtualTime: 9, LastTurn: 1, Weight: 1, Leads: 1},
-	}}, rotation)
-	for _, waits := range []bool{true, false} {
-		got, err := d.Unassigned(t.Context(), waits, 5)
-		require.NoError(t, err)
-		require.Equal(t, []int64{map[bool]int64{true: waiting.Customer.ID, false: left.Customer.ID}[waits]}, got)
-	}
+	require.Equal(t, cims.Rotation{
+		State:  rotation.State{Turn: 1, Members: []rotation.Member{{ID: seller.ID, Credit: 9, LastTurn: 1, Weight: 1, Leads: 1}}},
+		People: map[int64]cims.Person{seller.ID: owner},
+	}, state)
+	waits, err := d.Waiting(t.Context(), 5)
+	require.NoError(t, err)
+	require.Equal(t, []int64{waiting.Customer.ID}, waits)
+	backlog, err := d.Backlog(t.Context(), 5)
+	require.NoError(t, err)
+	require.Equal(t, []int64{left.Customer.ID}, backlog)
 
 	events := d.history(t, owned.Customer.ID)
 	require.Equal(t, []cims.Event{

@@ -2,22 +2,22 @@ package storagetest
 
 import (
 	"context"
-	"errors"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/rotation"
 )
 
 func contractRotation(t *testing.T, d *database) {
-	rotation, err := d.Rotation(t.Context())
+	state, err := d.Rotation(t.Context())
 	require.NoError(t, err)
-	require.Empty(t, rotation.Members)
-	require.Zero(t, rotation.Turn)
-	require.Zero(t, rotation.Floor)
+	require.Empty(t, state.Members)
+	require.Zero(t, state.Turn)
 
 	sellers := d.sellers(t, "Anvar", "Botir", "Paused", "Inactive")
 	d.user(t, cims.RoleCEO, "Boss")
@@ -26,23 +26,22 @@ func contractRotation(t *testing.T, d *database) {
 	require.NoError(t, err)
 	_, err = d.crm.UpdateUser(t.Context(), system, sellers[3].ID, cims.UserUpdate{Active: new(false)})
 	require.NoError(t, err)
-	member := func(user cims.User) cims.Member {
-		return cims.Member{
-			Person: cims.Person{ID: user.ID, Email: user.Email, Name: user.Name, Surname: user.Surname}, Weight: 1,
-		}
+	expected := cims.Rotation{People: map[int64]cims.Person{}}
+	for _, user := range sellers[:3] {
+		expected.Members = append(expected.Members, rotation.Member{ID: user.ID, Weight: 1})
+		expected.People[user.ID] = cims.Person{ID: user.ID, Email: user.Email, Name: user.Name, Surname: user.Surname}
 	}
-	expected := []cims.Member{member(sellers[0]), member(sellers[1]), member(sellers[2])}
-	expected[2].Weight, expected[2].Paused = 3, true
-	rotation, err = d.Rotation(t.Context())
+	expected.Members[2].Weight, expected.Members[2].Paused = 3, true
+	state, err = d.Rotation(t.Context())
 	require.NoError(t, err)
-	require.ElementsMatch(t, expected, rotation.Members)
+	require.Equal(t, expected, state, "in the order of the ids")
 	var locked cims.Rotation
 	d.update(t, func(ctx context.Context, tx cims.Tx) error {
 		var err error
 		locked, err = tx.LockRotation(ctx)
 		return err
 	})
-	require.ElementsMatch(t, expected, locked.Members)
+	require.Equal(t, expected, locked)
 
 	// It is read from the users, whoever changed them.
 	d.update(t, func(ctx context.Context, tx cims.Tx) error {
@@ -51,14 +50,16 @@ func contractRotation(t *testing.T, d *database) {
 		if err := tx.UpdateUser(ctx, renamed); err != nil {
 			return err
 		}
-		expected[0] = member(renamed)
+		expected.People[renamed.ID] = cims.Person{ID: renamed.ID, Email: renamed.Email, Name: renamed.Name, Surname: renamed.Surname}
 		left := sellers[1]
 		left.RoleName = "member"
 		return tx.UpdateUser(ctx, left)
 	})
-	rotation, err = d.Rotation(t.Context())
+	expected.Members = slices.Delete(expected.Members, 1, 2)
+	delete(expected.People, sellers[1].ID)
+	state, err = d.Rotation(t.Context())
 	require.NoError(t, err)
-	require.ElementsMatch(t, []cims.Member{expected[0], expected[2]}, rotation.Members)
+	require.Equal(t, expected, state)
 
 	// Nobody is in it whose role is inactive.
 	role := d.roleNamed(t, cims.RoleSalesManager)
@@ -69,63 +70,104 @@ func contractRotation(t *testing.T, d *database) {
 		}
 		return tx.UpdateRole(ctx, role)
 	})
-	rotation, err = d.Rotation(t.Context())
+	state, err = d.Rotation(t.Context())
 	require.NoError(t, err)
-	require.Empty(t, rotation.Members)
+	require.Empty(t, state.Members)
+}
+
+// inRotation runs do under the rotation's lock, and returns the state after.
+func (d *database) inRotation(t *testing.T, do func(ctx context.Context, tx cims.Tx, state cims.Rotation) error) cims.Rotation {
+	t.Helper()
+	d.update(t, func(ctx context.Context, tx cims.Tx) error {
+		state, err := tx.LockRotation(ctx)
+		if err != nil {
+			return err
+		}
+		return do(ctx, tx, state)
+	})
+	state, err := d.Rotation(t.Context())
+	require.NoError(t, err)
+	return state
 }
 
 func contractSaveRotation(t *testing.T, d *database) {
 	sellers := d.sellers(t, "Anvar", "Botir", "Vali")
-	state := cims.Rotation{Floor: 1 << 60, Turn: math.MaxInt64 - 1}
-	saved := cims.Member{
-		Person:      cims.Person{ID: sellers[1].ID, Email: sellers[1].Email, Name: sellers[1].Name, Surname: sellers[1].Surname},
-		VirtualTime: 1<<60 + 7, LastTurn: math.MaxInt64 - 2, Weight: 100, Paused: true,
+	var saved cims.Rotation
+	save := func(ctx context.Context, tx cims.Tx, state cims.Rotation) error {
+		saved = state
+		return tx.SaveRotation(ctx, state)
 	}
-	state.Members = []cims.Member{saved}
-	save := func(state cims.Rotation) {
-		d.update(t, func(ctx context.Context, tx cims.Tx) error {
-			if _, err := tx.LockRotation(ctx); err != nil {
-				return err
-			}
-			assignments, err := tx.SaveRotation(ctx, state, nil, nil)
-			if err == nil && len(assignments) != 0 {
-				return errors.New("assignments of nobody")
-			}
-			return err
-		})
-	}
-	byID := func() map[int64]cims.Member {
-		rotation, err := d.Rotation(t.Context())
-		require.NoError(t, err)
-		require.Equal(t, state.Floor, rotation.Floor)
-		require.Equal(t, state.Turn, rotation.Turn)
-		members := map[int64]cims.Member{}
-		for _, member := range rotation.Members {
-			members[member.ID] = member
+	state := d.inRotation(t, func(ctx context.Context, tx cims.Tx, state cims.Rotation) error {
+		state.Turn = math.MaxInt64 - 1
+		for i := range state.Members {
+			m := &state.Members[i]
+			m.Credit, m.LastTurn, m.Present = 1<<60+int64(i), math.MaxInt64-2-int64(i), 100-i
 		}
-		return members
-	}
-	save(state)
-	members := byID()
-	require.Len(t, members, 3)
-	require.Equal(t, saved, members[saved.ID])
-	require.Zero(t, members[sellers[0].ID].VirtualTime, "who is not listed stays as it is")
-	require.Equal(t, 1, members[sellers[0].ID].Weight)
+		state.Members[1].Credit *= -1
+		return save(ctx, tx, state)
+	})
+	require.Equal(t, saved, state)
+	require.Equal(t, state, d.inRotation(t, save), "as it was read")
 
-	other := members[sellers[2].ID]
-	other.VirtualTime, other.LastTurn = 720_720_000, 1
-	state.Members = []cims.Member{other}
-	save(state)
-	members = byID()
-	require.Equal(t, saved, members[saved.ID])
-	require.Equal(t, other, members[other.ID])
+	// Weights, pauses and numbers of leads are not part of it.
+	state = d.inRotation(t, func(ctx context.Context, tx cims.Tx, state cims.Rotation) error {
+		for i := range state.Members {
+			state.Members[i].Weight, state.Members[i].Paused, state.Members[i].Leads = 7, true, 9
+		}
+		return tx.SaveRotation(ctx, state)
+	})
+	require.Equal(t, saved, state)
 
-	// Whoever leaves and comes back has its place again.
-	for _, active := range []bool{false, true} {
-		_, err := d.crm.UpdateUser(t.Context(), system, saved.ID, cims.UserUpdate{Active: &active})
+	// A sales manager that leaves loses its place by the next decision.
+	setActive := func(active bool) {
+		_, err := d.crm.UpdateUser(t.Context(), system, sellers[1].ID, cims.UserUpdate{Active: &active})
 		require.NoError(t, err)
 	}
-	require.Equal(t, saved, byID()[saved.ID])
+	setActive(false)
+	setActive(true)
+	require.Equal(t, saved, d.inRotation(t, save))
+	setActive(false)
+	require.Len(t, d.inRotation(t, save).Members, 2)
+	setActive(true)
+	state = d.inRotation(t, save)
+	require.Equal(t, rotation.Member{ID: sellers[1].ID, Weight: 1}, state.Members[1])
+}
+
+func contractSaveMember(t *testing.T, d *database) {
+	sellers := d.sellers(t, "Anvar", "Botir")
+	lead := d.lead(t, "Aziza")
+	before, err := d.Rotation(t.Context())
+	require.NoError(t, err)
+	state := d.inRotation(t, func(ctx context.Context, tx cims.Tx, state cims.Rotation) error {
+		m := state.Members[0]
+		m.Weight, m.Paused = 100, true
+		m.Credit, m.LastTurn, m.Present, m.Leads = 5, 6, 7, 8 // which are for others to store
+		return tx.SaveMember(ctx, m)
+	})
+	require.Equal(t, ownerID(lead), sellers[0].ID)
+	before.Members[0].Weight, before.Members[0].Paused = 100, true
+	require.Equal(t, before, state)
+
+	// A sales manager that leaves keeps both.
+	for _, active := range []bool{false, true} {
+		_, err := d.crm.UpdateUser(t.Context(), system, sellers[0].ID, cims.UserUpdate{Active: &active})
+		require.NoError(t, err)
+	}
+	state, err = d.Rotation(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, before, state)
+}
+
+func contractCountLeads(t *testing.T, d *database) {
+	sellers := d.sellers(t, "Anvar", "Botir", "Vali")
+	count := func(gained map[int64]int) map[int64]int {
+		d.inRotation(t, func(ctx context.Context, tx cims.Tx, _ cims.Rotation) error { return tx.CountLeads(ctx, gained) })
+		return d.leadsOf(t)
+	}
+	a, b, c := sellers[0].ID, sellers[1].ID, sellers[2].ID
+	require.Equal(t, map[int64]int{a: 3, b: 1, c: 0}, count(map[int64]int{a: 3, b: 1}))
+	require.Equal(t, map[int64]int{a: 1, b: 1, c: 4}, count(map[int64]int{a: -2, c: 4}))
+	require.Equal(t, map[int64]int{a: 1, b: 1, c: 4}, count(nil))
 }
 
 func contractOwners(t *testing.T, d *database) {

@@ -39,10 +39,16 @@ func updateCommitsOrNot(t *testing.T, d *database) {
 			if err != nil {
 				return err
 			}
-			rotation.Floor += 5
 			rotation.Turn++
-			rotation.Members[0].VirtualTime += 7
-			if _, err := tx.SaveRotation(ctx, rotation, nil, []cims.OwnerChange{
+			rotation.Members[0].Credit += 7
+			if err := tx.SaveRotation(ctx, rotation); err != nil {
+				return err
+			}
+			rotation.Members[0].Weight = 9
+			if err := tx.SaveMember(ctx, rotation.Members[0]); err != nil {
+				return err
+			}
+			if _, err := tx.ChangeOwners(ctx, []cims.OwnerChange{
 				{CustomerID: inserted[0], CustomerCreatedAt: noon, To: &seller.ID, Cause: cims.CauseAutomatic, At: noon},
 				{CustomerID: lead.ID, CustomerCreatedAt: lead.CreatedAt, From: &seller.ID, Cause: cims.CauseManual, At: d.clock.now()},
 			}); err != nil {
@@ -92,8 +98,8 @@ func updateCommitsOrNot(t *testing.T, d *database) {
 	after, err = d.Rotation(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, before.Turn+1, after.Turn)
-	require.Equal(t, before.Floor+5, after.Floor)
-	require.Equal(t, before.Members[0].VirtualTime+7, after.Members[0].VirtualTime)
+	require.Equal(t, before.Members[0].Credit+7, after.Members[0].Credit)
+	require.Equal(t, 9, after.Members[0].Weight)
 	require.Equal(t, 1, after.Members[0].Leads, "one more and one less")
 	require.Len(t, d.history(t, lead.ID), 4)
 }
@@ -157,7 +163,8 @@ func canceledContext(t *testing.T, d *database) {
 		"Customer":        func(r cims.Reader) error { _, err := r.Customer(canceled, 987654); return err },
 		"Customers":       func(r cims.Reader) error { _, err := r.Customers(canceled, cims.CustomerQuery{Limit: 1}); return err },
 		"CountCustomers":  func(r cims.Reader) error { _, err := r.CountCustomers(canceled, "no", 1); return err },
-		"Unassigned":      func(r cims.Reader) error { _, err := r.Unassigned(canceled, true, 1); return err },
+		"Waiting":         func(r cims.Reader) error { _, err := r.Waiting(canceled, 1); return err },
+		"Backlog":         func(r cims.Reader) error { _, err := r.Backlog(canceled, 1); return err },
 		"History": func(r cims.Reader) error {
 			_, err := r.History(canceled, cims.HistoryQuery{CustomerID: 987654, Limit: 1})
 			return err
@@ -291,12 +298,15 @@ func ownWrites(t *testing.T, d *database) {
 		if err != nil {
 			return err
 		}
-		if left, err := tx.Unassigned(ctx, false, 5); err != nil || !slices.Equal(left, inserted) {
-			return fmt.Errorf("Unassigned: %w", orMissing(err))
+		if left, err := tx.Backlog(ctx, 5); err != nil || !slices.Equal(left, inserted) {
+			return fmt.Errorf("Backlog: %w", orMissing(err))
 		}
 		rotation.Turn = 1
 		rotation.Members[0].LastTurn = 1
-		if _, err := tx.SaveRotation(ctx, rotation, nil, []cims.OwnerChange{
+		if err := tx.SaveRotation(ctx, rotation); err != nil {
+			return err
+		}
+		if _, err := tx.ChangeOwners(ctx, []cims.OwnerChange{
 			{CustomerID: inserted[0], CustomerCreatedAt: noon, To: &seller.ID, Cause: cims.CauseAutomatic, At: noon},
 		}); err != nil {
 			return err

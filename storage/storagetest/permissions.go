@@ -182,7 +182,7 @@ func handOut(t *testing.T, d *database) {
 	lowUser, highUser := d.user(t, "low", "Low"), d.user(t, "high", "High")
 	forbidden := func(_ any, err error) {
 		t.Helper()
-		requireForbidden(t, err, cims.ReasonBeyondOwn)
+		requireForbidden(t, err, cims.ReasonExceedsOwn)
 	}
 	allowed := func(_ any, err error) {
 		t.Helper()

@@ -174,14 +174,18 @@ func (q *queries) CountCustomers(ctx context.Context, status string, limit int) 
 	return q.count(ctx, q.customer, "status_name", status, limit)
 }
 
-// Unassigned implements cims.Reader.
-func (q *queries) Unassigned(ctx context.Context, waiting bool, limit int) ([]int64, error) {
-	condition := "NOT waiting"
-	if waiting {
-		// By the clock that due_at is of. Who came in before that was set back does not
-		// wait until it is as late again.
-		condition = "waiting AND (due_at IS NULL OR due_at <= " + q.dialect.Now + " OR " + q.dialect.SetBack + ")"
-	}
+// Waiting implements cims.Reader. A time in due_at is of the database's clock. When
+// that was set back, a lead from before does not wait until it is as late again.
+func (q *queries) Waiting(ctx context.Context, limit int) ([]int64, error) {
+	return q.unassigned(ctx, "waiting AND (due_at IS NULL OR due_at <= "+q.dialect.Now+" OR "+q.dialect.SetBack+")", limit)
+}
+
+// Backlog implements cims.Reader.
+func (q *queries) Backlog(ctx context.Context, limit int) ([]int64, error) {
+	return q.unassigned(ctx, "NOT waiting", limit)
+}
+
+func (q *queries) unassigned(ctx context.Context, condition string, limit int) ([]int64, error) {
 	return rows[int64](ctx, q, "SELECT customer_id FROM cims_unassigned WHERE "+condition+
 		" ORDER BY customer_created_at, customer_id LIMIT ?", limit)
 }

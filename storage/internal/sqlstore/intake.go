@@ -6,8 +6,8 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// Intake implements cims.Tx. A *cims.LeadError says which lead is refused.
-func (q tx) Intake(ctx context.Context, leads []*cims.Lead) error {
+// InsertLeads implements cims.Tx. A *cims.LeadError says which lead is refused.
+func (q tx) InsertLeads(ctx context.Context, leads []*cims.Lead) error {
 	if len(leads) == 0 {
 		return nil
 	}

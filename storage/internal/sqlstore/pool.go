@@ -1,7 +1,6 @@
 package sqlstore
 
 import (
-	"slices"
 	"sync"
 
 	"github.com/cimskit/cims"
@@ -25,12 +24,19 @@ const (
 	theirs = ` WHERE r.name = '` + cims.RoleSalesManager + `' AND r.is_active`
 )
 
-// ReadRotation reads the floor, the turn and, if there are any, the members.
+// ReadRotation reads the state of the rotation and, if there are any, its members
+// in the order of their ids.
 func ReadRotation(users string) string {
-	return `SELECT k.floor, k.turn, s.* FROM (SELECT floor, turn FROM sales_manager_counter WHERE ` + TheCounter + `) AS k
-		LEFT JOIN (SELECT u.id, u.email, u.name, u.surname, COALESCE(m.virtual_time, 0) AS virtual_time, COALESCE(m.last_turn, 0) AS last_turn,
-			COALESCE(m.weight, 1) AS weight, COALESCE(m.paused, FALSE) AS paused, COALESCE(m.assigned_leads_count, 0) AS leads
-			FROM user_role AS r JOIN ` + users + active + " LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.id" + theirs + `) AS s ON TRUE`
+	return `SELECT k.turn, k.ledger, k.last_assigned_index, s.* FROM (SELECT turn, ledger, last_assigned_index FROM sales_manager_counter WHERE ` + TheCounter + `) AS k
+		LEFT JOIN (SELECT u.id, u.email, u.name, u.surname, COALESCE(m.weight, 1) AS weight, COALESCE(m.paused, FALSE) AS paused,
+			COALESCE(m.assigned_leads_count, 0) AS leads, m.sales_manager_id IS NOT NULL AS has_row
+			FROM user_role AS r JOIN ` + users + active + " LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.id" + theirs + `) AS s ON TRUE ORDER BY s.id`
+}
+
+// insertMissingMembers makes the rows of members that have none.
+func insertMissingMembers(users string) string {
+	return `INSERT INTO sales_manager_rotation (sales_manager_id) SELECT u.id FROM user_role AS r JOIN ` + users + active + theirs + `
+		AND NOT EXISTS (SELECT 1 FROM sales_manager_rotation AS m WHERE m.sales_manager_id = u.id) ON CONFLICT (sales_manager_id) DO NOTHING`
 }
 
 // Pool tells the rotation's members apart from any others, in a text. With
@@ -79,16 +85,25 @@ func (r *Remembered) Lost() {
 }
 
 // Left takes note of what a state was changed to, and committed.
-func (r *Remembered) Left(before State, changed cims.Rotation, version int64) {
-	after := before
-	after.Version, after.Floor, after.Turn = version, changed.Floor, changed.Turn
-	after.Members = slices.Clone(before.Members)
-	for i, m := range after.Members {
-		if j := slices.IndexFunc(changed.Members, func(c cims.Member) bool { return c.ID == m.ID }); j >= 0 {
-			after.Members[i] = changed.Members[j]
-		}
-	}
+func (r *Remembered) Left(before State, after cims.Rotation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.state, r.known = after, true
+	r.state, r.known = State{Rotation: after, Version: before.Version + 1, Pool: before.Pool}, true
+}
+
+// Gains returns how many leads each sales manager gets by a decision, with 0 for a
+// member that has just joined: each of them has a row afterwards.
+func Gains(before, after cims.Rotation, leads []*cims.Lead) map[int64]int64 {
+	gained := map[int64]int64{}
+	for i, m := range after.Members {
+		if m.Present != 0 && before.Members[i].Present == 0 {
+			gained[m.ID] = 0
+		}
+	}
+	for _, lead := range leads {
+		if owner := lead.Customer.SalesManager; owner != nil {
+			gained[owner.ID]++
+		}
+	}
+	return gained
 }

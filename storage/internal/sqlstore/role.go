@@ -36,6 +36,17 @@ func (q *queries) Roles(ctx context.Context) ([]cims.Role, error) {
 	return convert(list, roleRow.role), err
 }
 
+// LockRights implements cims.Tx. The lock is the row of the CEO's role, which always
+// exists. Foreign keys that refer to it do not wait.
+func (q tx) LockRights(ctx context.Context) error {
+	lock := "SELECT 1 FROM user_role WHERE name = ? FOR NO KEY UPDATE"
+	if q.dialect.ForUpdate == "" { // any write locks the whole database
+		lock = "UPDATE user_role SET name = name WHERE name = ? AND FALSE"
+	}
+	_, err := q.exec(ctx, lock, cims.RoleCEO)
+	return err
+}
+
 // LockRole implements cims.Tx.
 func (q tx) LockRole(ctx context.Context, id int64) (cims.Role, error) {
 	return q.role(ctx, id, "id = ?"+q.dialect.ForUpdate)

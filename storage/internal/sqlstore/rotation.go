@@ -5,34 +5,51 @@ import (
 	"database/sql"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/uptrace/bun"
 
 	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/rotation"
 )
 
 // ScanRotation reads what ReadRotation returns.
 func ScanRotation(rows Rows) (cims.Rotation, error) {
-	var rotation cims.Rotation
+	r, ledger := cims.Rotation{People: map[int64]cims.Person{}}, "[]"
+	var lastIndex sql.Null[int64] // the older program's place
+	var known []bool
 	for rows.Next() {
-		var m cims.Member
 		var id sql.Null[int64] // of no member: there is none
 		var email, name, surname sql.Null[string]
-		var virtualTime, lastTurn sql.Null[int64]
 		var weight, leads sql.Null[int]
-		var paused sql.Null[bool]
-		err := rows.Scan(&rotation.Floor, &rotation.Turn, &id, &email, &name, &surname, &virtualTime, &lastTurn, &weight, &paused, &leads)
-		if err != nil {
+		var paused, hasRow sql.Null[bool]
+		if err := rows.Scan(&r.Turn, &ledger, &lastIndex, &id, &email, &name, &surname, &weight, &paused, &leads, &hasRow); err != nil {
 			return cims.Rotation{}, err
 		}
 		if id.Valid {
-			m.Person = cims.Person{ID: id.V, Email: email.V, Name: name.V, Surname: surname.V}
-			m.VirtualTime, m.LastTurn, m.Weight, m.Paused, m.Leads = virtualTime.V, lastTurn.V, weight.V, paused.V, leads.V
-			rotation.Members = append(rotation.Members, m)
+			r.Members = append(r.Members, rotation.Member{ID: id.V, Weight: weight.V, Paused: paused.V, Leads: leads.V})
+			r.People[id.V] = cims.Person{ID: id.V, Email: email.V, Name: name.V, Surname: surname.V}
+			known = append(known, hasRow.V)
 		}
 	}
-	return rotation, rows.Err()
+	if err := rows.Err(); err != nil {
+		return cims.Rotation{}, err
+	}
+	if r.Turn == 0 && lastIndex.V >= 0 {
+		continueAfter(r.Members, lastIndex.V)
+	}
+	return r, parseLedger(r.Members, known, ledger)
+}
+
+// continueAfter puts members that have had no lead yet into the order in which the
+// older program would take them: by id, after the one at lastIndex.
+func continueAfter(members []rotation.Member, lastIndex int64) {
+	n := int64(len(members))
+	for i := range members {
+		last := (lastIndex - int64(i)) % n // how long ago it had its turn
+		members[i].LastTurn = -1 - (last+n)%n
+	}
 }
 
 // Rotation implements cims.Reader.
@@ -46,8 +63,7 @@ func (q *queries) Rotation(ctx context.Context) (rotation cims.Rotation, err err
 		return rotation, q.explain(err)
 	}
 	defer func() { err = q.explain(errors.Join(err, rows.Close())) }()
-	rotation, err = ScanRotation(rows)
-	return rotation, errors.Join(err, rows.Err())
+	return ScanRotation(rows)
 }
 
 // LockRotation implements cims.Tx. The lock is a statement of its own, so that
@@ -60,20 +76,60 @@ func (q tx) LockRotation(ctx context.Context) (cims.Rotation, error) {
 }
 
 // SaveRotation implements cims.Tx.
-func (q tx) SaveRotation(ctx context.Context, state cims.Rotation, gained map[int64]int, changes []cims.OwnerChange) ([]cims.Assignment, error) {
-	won := maps.Clone(gained)
-	if won == nil {
-		won = map[int64]int{}
+func (q tx) SaveRotation(ctx context.Context, state cims.Rotation) error {
+	// A credit counts for as long as the member has a row: so nobody inherits it
+	// with the id.
+	if _, err := q.exec(ctx, insertMissingMembers(q.user)); err != nil {
+		return err
 	}
+	_, err := q.exec(ctx, "UPDATE sales_manager_counter SET turn = ?, ledger = ? WHERE "+TheCounter, state.Turn, FormatLedger(state.Members))
+	return err
+}
+
+// SaveMember implements cims.Tx.
+func (q tx) SaveMember(ctx context.Context, m rotation.Member) error {
+	row := table{name: memberTable, columns: []string{memberID, "weight", "paused"}}
+	row.add(m.ID, m.Weight, m.Paused)
+	query, args := q.insert(row, onMember+"weight = excluded.weight, paused = excluded.paused")
+	_, err := q.exec(ctx, query, args...)
+	return err
+}
+
+const (
+	memberTable = "sales_manager_rotation"
+	memberID    = "sales_manager_id"
+	onMember    = "ON CONFLICT (" + memberID + ") DO UPDATE SET "
+)
+
+// CountLeads implements cims.Tx. Rows are locked in the order of the ids.
+func (q tx) CountLeads(ctx context.Context, gained map[int64]int) error {
+	counts := table{name: memberTable, columns: []string{memberID, "assigned_leads_count"}}
+	for _, id := range slices.Sorted(maps.Keys(gained)) {
+		counts.add(id, gained[id])
+	}
+	if len(counts.rows) == 0 {
+		return nil
+	}
+	query, args := q.insert(counts, onMember+"assigned_leads_count = sales_manager_rotation.assigned_leads_count + excluded.assigned_leads_count")
+	_, err := q.exec(ctx, query, args...)
+	return err
+}
+
+// ChangeOwners implements cims.Tx.
+func (q tx) ChangeOwners(ctx context.Context, changes []cims.OwnerChange) ([]cims.Assignment, error) {
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	gained := map[int64]int{}
 	for _, c := range changes {
 		if c.From != nil {
-			won[*c.From]--
+			gained[*c.From]--
 		}
 		if c.To != nil {
-			won[*c.To]++
+			gained[*c.To]++
 		}
 	}
-	if err := q.saveMembers(ctx, state, won); err != nil {
+	if err := q.CountLeads(ctx, gained); err != nil {
 		return nil, err
 	}
 	assignments, err := q.saveOwners(ctx, changes)
@@ -81,37 +137,6 @@ func (q tx) SaveRotation(ctx context.Context, state cims.Rotation, gained map[in
 		return nil, err
 	}
 	return assignments, q.saveTraces(ctx, changes)
-}
-
-// saveMembers stores the rotation's state and how many leads each manager has
-// won or lost.
-func (q tx) saveMembers(ctx context.Context, state cims.Rotation, won map[int64]int) error {
-	if _, err := q.exec(ctx, "UPDATE sales_manager_counter SET floor = ?, turn = ? WHERE "+TheCounter, state.Floor, state.Turn); err != nil {
-		return err
-	}
-	const columns, set = "sales_manager_id", " ON CONFLICT (sales_manager_id) DO UPDATE SET "
-	const addLeads = "assigned_leads_count = sales_manager_rotation.assigned_leads_count + excluded.assigned_leads_count"
-	turns := table{name: "sales_manager_rotation", columns: []string{columns, "virtual_time", "last_turn", "weight", "paused", "assigned_leads_count"}}
-	for _, m := range state.Members {
-		turns.add(m.ID, m.VirtualTime, m.LastTurn, m.Weight, m.Paused, won[m.ID])
-		delete(won, m.ID)
-	}
-	if len(turns.rows) > 0 {
-		query, args := q.insert(turns, set+"virtual_time = excluded.virtual_time, last_turn = excluded.last_turn, weight = excluded.weight, paused = excluded.paused, "+addLeads)
-		if _, err := q.exec(ctx, query, args...); err != nil {
-			return err
-		}
-	}
-	counts := table{name: "sales_manager_rotation", columns: []string{columns, "assigned_leads_count"}}
-	for id, leads := range won {
-		counts.add(id, leads)
-	}
-	if len(counts.rows) == 0 {
-		return nil
-	}
-	query, args := q.insert(counts, set+addLeads)
-	_, err := q.exec(ctx, query, args...)
-	return err
 }
 
 // saveOwners stores who has each customer now, and who waits.
@@ -174,7 +199,7 @@ func (q tx) saveOwners(ctx context.Context, changes []cims.OwnerChange) ([]cims.
 	return assignments, nil
 }
 
-// assignedBy is nobody where the rotation decided, whoever told it to.
+// assignedBy returns nil where the rotation decided, even if a user asked it to.
 func assignedBy(c cims.OwnerChange) *int64 {
 	if c.Cause != cims.CauseManual {
 		return nil

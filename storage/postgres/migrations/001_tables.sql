@@ -182,7 +182,7 @@ CREATE TABLE IF NOT EXISTS sales_manager_counter (
 	updated_at TIMESTAMPTZ
 );
 ALTER TABLE sales_manager_counter
-	ADD COLUMN IF NOT EXISTS floor BIGINT NOT NULL DEFAULT 0,
+	ADD COLUMN IF NOT EXISTS ledger TEXT NOT NULL DEFAULT '[]',
 	ADD COLUMN IF NOT EXISTS turn BIGINT NOT NULL DEFAULT 0,
 	ADD COLUMN IF NOT EXISTS version BIGINT NOT NULL DEFAULT 0;
 
@@ -197,8 +197,6 @@ WHERE relation <> quote_ident(table_name);
 
 CREATE TABLE sales_manager_rotation (
 	sales_manager_id BIGINT PRIMARY KEY REFERENCES {user} ({user.id}) ON DELETE CASCADE,
-	virtual_time BIGINT NOT NULL DEFAULT 0,
-	last_turn BIGINT NOT NULL DEFAULT 0,
 	weight INTEGER NOT NULL DEFAULT 1,
 	paused BOOLEAN NOT NULL DEFAULT FALSE,
 	assigned_leads_count BIGINT NOT NULL DEFAULT 0

@@ -79,7 +79,7 @@ WHERE user_role.name = defaults.name AND user_role.permissions = '';
 
 WITH added AS (
 	INSERT INTO sales_manager_counter (last_assigned_index, updated_at)
-	SELECT 0, now() WHERE NOT EXISTS (SELECT 1 FROM sales_manager_counter) RETURNING id
+	SELECT -1, now() WHERE NOT EXISTS (SELECT 1 FROM sales_manager_counter) RETURNING id
 ) INSERT INTO cims_added SELECT 'row', 'sales_manager_counter', id FROM added;
 
 DO $$ BEGIN

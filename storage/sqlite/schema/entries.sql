@@ -19,4 +19,4 @@ SELECT column1, column2, column3, column4, TRUE, TRUE, t.now, t.now FROM (VALUES
 	('customer', 'Customer', 'Customer/Client', '')
 ), (SELECT {now} AS now) AS t;
 
-INSERT INTO sales_manager_counter (last_assigned_index, updated_at) VALUES (0, {now});
+INSERT INTO sales_manager_counter (last_assigned_index, updated_at) VALUES (-1, {now});

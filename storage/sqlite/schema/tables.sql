@@ -17,15 +17,13 @@ CREATE TABLE sales_manager_counter (
 	id INTEGER PRIMARY KEY AUTOINCREMENT,
 	last_assigned_index INTEGER DEFAULT 0,
 	updated_at TIMESTAMP,
-	floor BIGINT NOT NULL DEFAULT 0,
 	turn BIGINT NOT NULL DEFAULT 0,
+	ledger TEXT NOT NULL DEFAULT '[]',
 	version BIGINT NOT NULL DEFAULT 0
 );
 
 CREATE TABLE sales_manager_rotation (
 	sales_manager_id INTEGER PRIMARY KEY REFERENCES {user} ({user.id}) ON DELETE CASCADE,
-	virtual_time BIGINT NOT NULL DEFAULT 0,
-	last_turn BIGINT NOT NULL DEFAULT 0,
 	weight INTEGER NOT NULL DEFAULT 1,
 	paused BOOLEAN NOT NULL DEFAULT FALSE,
 	assigned_leads_count BIGINT NOT NULL DEFAULT 0
