@@ -1,6 +1,5 @@
-// Package migration says what moving a database over to cims would do, does, and
-// has done: the answers of Plan, Migrate, Verify and Rollback of storage/postgres
-// and storage/sqlite.
+// Package migration has the answers of Plan, Migrate, Verify and Rollback of
+// storage/postgres and storage/sqlite, which move a database over to cims and back.
 package migration
 
 import (
@@ -8,7 +7,7 @@ import (
 	"strings"
 )
 
-// State is what a database was before cims came.
+// State is the kind of a database before it is migrated.
 type State string
 
 // The states that a migration starts from.
@@ -22,7 +21,7 @@ const (
 	Unfinished State = "an unfinished copy of another database"
 )
 
-// Plan is what a migration would do. Making one changes nothing.
+// Plan lists what a migration would do. Making one changes nothing.
 type Plan struct {
 	State    State
 	Steps    []Step
@@ -36,35 +35,35 @@ type Step struct {
 	Rows int64  // to be gone through; 0 where it is not about rows
 }
 
-// Finding is something odd in the data, with what will be made of it.
+// Finding is something odd in the data, and what the migration makes of it.
 type Finding struct {
 	Where string // a table, or table.column
 	Found string // as in "12 rows say “CEO”"
 	Rows  int64
-	Does  string // what the migration will do about it
+	Does  string // as in "makes it “ceo”"
 }
 
-// Progress is how far a long step is.
+// Progress tells how far a long step is.
 type Progress struct {
 	Step        string
 	Done, Total int64 // rows
 }
 
-// Report is what Verify found.
+// Report is the result of Verify.
 type Report struct {
 	Checks []Check
-	// Notes are no faults: such as a lead whose name and enum differ.
+	// Notes are no faults. One may be a lead whose name and enum differ.
 	Notes []string
 }
 
-// Check is one thing that Verify compared.
+// Check is one comparison of Verify.
 type Check struct {
 	Name string
 	// Fault says what is wrong; empty if nothing is.
 	Fault string
 }
 
-// OK tells whether all checks passed.
+// OK reports whether all checks passed.
 func (r Report) OK() bool {
 	for _, check := range r.Checks {
 		if check.Fault != "" {
@@ -74,7 +73,7 @@ func (r Report) OK() bool {
 	return len(r.Checks) > 0
 }
 
-// String is the report for people to read.
+// String returns the report for people to read.
 func (r Report) String() string {
 	var text strings.Builder
 	for _, check := range r.Checks {
@@ -90,14 +89,15 @@ func (r Report) String() string {
 	return text.String()
 }
 
-// RefusedError says why a rollback was not begun: what would be lost by it.
+// RefusedError is the error of a rollback that was not begun. Its reasons name what would be
+// lost.
 type RefusedError struct{ Reasons []string }
 
 func (e *RefusedError) Error() string {
 	return "cims: a rollback would lose something: " + strings.Join(e.Reasons, "; ")
 }
 
-// String is the plan for people to read.
+// String returns the plan for people to read.
 func (p Plan) String() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "This is %s.\n", p.State)

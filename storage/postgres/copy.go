@@ -10,13 +10,15 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/uptrace/bun"
 
+	"github.com/cimskit/cims/storage/internal/copying"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
+	"github.com/cimskit/cims/storage/postgres/internal/move"
 )
 
-func (n names) copying() sqlstore.Copying {
-	return sqlstore.Copying{
-		Snapshot:  snapshot,
+func (n names) copying() copying.Dialect {
+	return copying.Dialect{
 		Begin:     beginLoad,
+		TryLock:   move.TryLock,
 		Load:      n.load,
 		ByteOrder: ` COLLATE "C"`,
 		LastID:    n.lastID,
@@ -30,11 +32,10 @@ func (n names) copying() sqlstore.Copying {
 	}
 }
 
-// tables are those of the schema that is first on the search_path.
-func (n names) tables(ctx context.Context, conn bun.IConn) (list []string, err error) {
-	err = n.scanAll(ctx, sqlstore.SQL{IConn: conn}, `SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition
-		AND relnamespace = to_regnamespace(quote_ident(current_schema())) ORDER BY relname`, &list)
-	return list, err
+// tables returns those of the schema that is first on the search_path.
+func (n names) tables(ctx context.Context, conn bun.IConn) ([]string, error) {
+	return sqlstore.ScanAll(ctx, sqlstore.SQL{IConn: conn}, `SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition
+		AND relnamespace = to_regnamespace(quote_ident(current_schema())) ORDER BY relname`)
 }
 
 func snapshot(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
@@ -69,7 +70,7 @@ func beginLoad(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
 	return loading{transaction{simple{tx}, tx}, on}, nil
 }
 
-// load fills the host's own table: COPY can't go through a view.
+// load fills the host's table itself: COPY can't go through a view.
 func (n names) load(ctx context.Context, conn bun.IConn, table string, columns []string, rows [][]any) error {
 	l, ok := conn.(loading)
 	if !ok {
@@ -89,7 +90,7 @@ func (n names) load(ctx context.Context, conn bun.IConn, table string, columns [
 	})
 }
 
-// sequence gives out a table's ids; NULL where a host has another way.
+// sequence is the sequence of a table's ids; NULL where they come from elsewhere.
 func (n names) sequence(table string) string {
 	return "CAST(pg_get_serial_sequence('" + n.identifier(table).Sanitize() + "', '" + n.Column(table, "id") + "') AS regclass)"
 }
@@ -99,8 +100,8 @@ func (n names) lastID(ctx context.Context, conn bun.IConn, table string) (id int
 	return id, err
 }
 
-// loaded also has the table's statistics read: without them many a statement
-// would be planned as for an empty table, until the server comes to it by itself.
+// loaded also makes the server read the table's statistics. Without them it would plan
+// statements as for an empty table for a while.
 func (n names) loaded(ctx context.Context, conn bun.IConn, table string, last int64) error {
 	if last > 0 {
 		if _, err := conn.ExecContext(ctx, fmt.Sprintf("SELECT setval(%s, %d)", n.sequence(table), last)); err != nil {

@@ -36,17 +36,17 @@ func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(ci
 		stored = false
 		return s.onConn(ctx, func(conn *pgx.Conn) error {
 			var err error
-			if before, ok := s.remembered.Guess(); ok {
+			if before, ok := s.rotation.Get(); ok {
 				if stored, err = s.tryIntake(ctx, conn, statement, before, decide(before.Rotation), leads); stored || err != nil {
 					return err
 				}
-				s.remembered.Lost()
+				s.rotation.Invalidate()
 			}
 			before, err := lockAndRead(ctx, conn)
 			if err != nil {
 				return err
 			}
-			s.remembered.Read(before)
+			s.rotation.Observe(before)
 			stored, err = s.tryIntake(ctx, conn, statement, before, decide(before.Rotation), leads)
 			return err
 		})
@@ -97,7 +97,7 @@ func lockAndRead(ctx context.Context, conn *pgx.Conn) (sqlstore.State, error) {
 	batch.Queue(beginning)
 	batch.Queue(sqlstore.Lock)
 	batch.Queue(sqlstore.Version).QueryRow(func(row pgx.Row) error { return row.Scan(&state.Version) })
-	batch.Queue(sqlstore.Pool(users)).QueryRow(func(row pgx.Row) error { return row.Scan(&state.Pool) })
+	batch.Queue(sqlstore.MembersDigest(users)).QueryRow(func(row pgx.Row) error { return row.Scan(&state.Digest) })
 	batch.Queue(sqlstore.ReadRotation(users)).Query(func(rows pgx.Rows) error {
 		var err error
 		state.Rotation, err = sqlstore.ScanRotation(rows)
@@ -156,7 +156,7 @@ func (s *Storage) tryIntake(
 		return false, err
 	}
 	if stored == len(leads) {
-		s.remembered.Left(before, after)
+		s.rotation.Advance(before, after)
 	}
 	return stored == len(leads), nil
 }
@@ -187,14 +187,14 @@ func guardArguments(before sqlstore.State, after cims.Rotation, leads []*cims.Le
 	for i, id := range ids {
 		counts[i] = gained[id]
 	}
-	return []any{before.Version, before.Pool, after.Turn, sqlstore.FormatLedger(after.Members), ids, counts}
+	return []any{before.Version, before.Digest, after.Turn, sqlstore.FormatLedger(after.Members), ids, counts}
 }
 
 // guard takes the lock where the rotation is in the state that the decision was
 // made on, and all statuses are active; holds has a row then.
 var guard = `, holds AS (
 		UPDATE sales_manager_counter SET version = version + 1, turn = $13, ledger = $14
-		WHERE ` + sqlstore.TheCounter + ` AND version = $11 AND (` + sqlstore.Pool(users) + `) = $12
+		WHERE ` + sqlstore.TheCounter + ` AND version = $11 AND (` + sqlstore.MembersDigest(users) + `) = $12
 		AND NOT EXISTS (SELECT 1 FROM input AS i WHERE NOT EXISTS (SELECT 1 FROM customer_status AS s WHERE s.name = i.status_name AND s.is_active))
 		RETURNING 1
 	), members AS (

@@ -12,12 +12,12 @@ import (
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
 
-// WithTx is cims.Manager.WithTx for a transaction of pgx's own, such as one of a
-// pgxpool. m has to work over this package's Storage; it panics if its Storage
-// joins no transactions, and m's methods return an error if it joins others only.
+// WithTx is cims.Manager.WithTx for a pgx.Tx, such as one of a pgxpool. m has to work over
+// a Storage of this package. WithTx panics if its Storage joins no transactions. The
+// Manager's methods return an error if it joins others only.
 func WithTx(m *cims.Manager, tx pgx.Tx) *cims.Manager { return m.Join(tx) }
 
-// join is a Dialect's.
+// join implements sqlstore.Dialect.Join.
 func join(tx any) (sqlstore.Conn, error) {
 	switch tx := tx.(type) {
 	case *sql.Tx:
@@ -31,9 +31,9 @@ func join(tx any) (sqlstore.Conn, error) {
 	return nil, fmt.Errorf("cims: a pgx.Tx or an *sql.Tx of pgx's stdlib can be joined on PostgreSQL, not a %T", tx)
 }
 
-// fit is a Dialect's Joined. Under a snapshot the rotation would be read as it was
-// before the lock was taken; and see Open for the strings.
-func fit(ctx context.Context, conn sqlstore.Conn) error {
+// checkIsolation implements sqlstore.Dialect.CheckJoined. Under a snapshot the rotation
+// would be read as it was before the lock was taken. Open says why strings have to conform.
+func checkIsolation(ctx context.Context, conn sqlstore.Conn) error {
 	var isolation, conforming string
 	if err := sqlstore.ScanOne(ctx, conn, "SELECT current_setting('transaction_isolation'), current_setting('standard_conforming_strings')", &isolation, &conforming); err != nil {
 		return err
@@ -47,8 +47,8 @@ func fit(ctx context.Context, conn sqlstore.Conn) error {
 	return nil
 }
 
-// joined is a transaction of the host's as a sqlstore.Conn. The arguments of
-// bun's statements are part of their text: mode sends those as they are.
+// joined is a host's transaction as a sqlstore.Conn. The arguments of bun's statements are
+// part of their text: mode sends it as it is.
 type joined struct {
 	tx   pgx.Tx
 	mode []any
@@ -81,8 +81,8 @@ func (r resultSet) Columns() ([]string, error) {
 	return names, nil
 }
 
-// Scan implements sqlstore.ResultSet. Into an any goes what database/sql would
-// put there.
+// Scan implements sqlstore.ResultSet. An any gets the type that database/sql would give
+// it.
 func (r resultSet) Scan(to ...any) error {
 	if err := r.Rows.Scan(to...); err != nil {
 		return err

@@ -6,16 +6,16 @@
 //	…
 //	crm, err := cims.New(store, nil)
 //
-// [Open] has a pool of its own, whose settings stand in the URL; [New] works
-// on a *sql.DB of the host's. Any number of programs may work on one database:
-// whose turn it is is decided under a lock in the database.
+// [Open] makes a pool with the settings of its URL. [New] works on a *sql.DB of the
+// host. Any number of programs may work on one database: a lock in it guards the
+// rotation.
 //
-// [Storage.Migrate] starts from an empty database, from a host's own "user"
-// and customer tables, or from the database of the older CIMS program, which
-// may go on meanwhile; it adds what is missing and changes nothing else.
-// Tables and columns of other names are named by [Customers] and [Users].
-// [Storage.Plan] says beforehand what it would do, [Storage.Verify] compares
-// afterwards, [Storage.Rollback] takes it all away again.
+// [Storage.Migrate] starts from an empty database, from a host's "user" and customer
+// tables, or from the database of the older CIMS program, which may go on meanwhile.
+// It adds what is missing and changes nothing else. [Customers] and [Users] name
+// tables and columns of other names. [Storage.Plan] says beforehand what Migrate
+// would do, [Storage.Verify] compares afterwards, [Storage.Rollback] takes it all
+// away again.
 package postgres
 
 import (
@@ -35,12 +35,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/pgdialect"
 	"github.com/uptrace/bun/schema"
 
 	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/storage/internal/copying"
+	"github.com/cimskit/cims/storage/internal/hosttables"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
+	"github.com/cimskit/cims/storage/postgres/internal/move"
 )
 
 //go:embed migrations/*.sql
@@ -49,26 +51,35 @@ var migrations embed.FS
 // Storage is a [cims.Storage] in PostgreSQL, with all methods of that. It is a
 // [cims.Joiner] and a [cims.Intaker] too.
 type Storage struct {
-	base
-	store         *sqlstore.Store // the same
+	reader
+	*database
+	store         *sqlstore.Store
+	mover         *move.Mover
 	db            *sql.DB
-	readCommitted bool // is what a statement by itself runs at
-	remembered    sqlstore.Remembered
+	readCommitted bool // a statement by itself runs at this level
+	rotation      sqlstore.RotationCache
 	statement     atomic.Pointer[string] // of Intake
-	names         names
 }
 
-// base is the part of a sqlstore.Store that hosts may call. The write methods belong
-// to transactions.
-type base interface {
-	cims.Storage
-	sqlstore.Copyable
+// A Storage embeds what hosts may call of its parts, under names that they can't reach.
+type (
+	reader   = cims.Reader
+	database = copying.Database
+)
+
+var (
+	_ cims.Storage     = (*Storage)(nil)
+	_ cims.Joiner      = (*Storage)(nil)
+	_ copying.Copyable = (*Storage)(nil)
+)
+
+// Update implements cims.Storage.
+func (s *Storage) Update(ctx context.Context, do func(context.Context, cims.Tx) error) error {
+	return s.store.Update(ctx, do)
 }
 
-var _ cims.Joiner = (*Storage)(nil)
-
-// Ready returns nil when the database answers, its schema is current, and it is
-// no unfinished copy of another (transfer.ErrUnfinished).
+// Ready returns nil when the database answers and its schema is current. It returns
+// transfer.ErrUnfinished for an unfinished copy of another database.
 func (s *Storage) Ready(ctx context.Context) error { return s.store.Ready(ctx) }
 
 // Join implements cims.Joiner, for a pgx.Tx or an *sql.Tx of pgx's stdlib.
@@ -97,8 +108,8 @@ func Open(ctx context.Context, url string, options ...Option) (*Storage, error) 
 	if err != nil {
 		return nil, fmt.Errorf("cims: database URL: %w", withoutURL(err))
 	}
-	// bun writes arguments into the text of its statements: escapes have to
-	// mean what it takes them to mean.
+	// bun writes arguments into the text of its statements, with escapes of standard
+	// strings.
 	config.ConnConfig.RuntimeParams["standard_conforming_strings"] = "on"
 	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
 	// A pooler that gives out connections by the transaction knows no such setting.
@@ -162,52 +173,48 @@ func New(db *sql.DB, options ...Option) (*Storage, error) {
 var errConforming = errors.New("cims: standard_conforming_strings has to be on")
 
 func newStorage(db *sql.DB, closing func() error, host names) (*Storage, error) {
-	steps, err := sqlstore.Steps(migrations)
+	steps, err := move.Steps(migrations, host.Names)
 	if err != nil {
 		return nil, err
 	}
-	for i := range steps {
-		steps[i].SQL = host.SQL(steps[i].SQL)
-	}
-	store := sqlstore.New(dialect(steps, host), db, db, closing)
-	return &Storage{base: store, store: store, db: db, names: host}, nil
+	store := sqlstore.New(dialect(len(steps), host), db, db, simple{db}, closing)
+	return &Storage{
+		reader: store, database: copying.New(store, host.copying()),
+		store: store, mover: move.New(store, db, host.Names, steps), db: db,
+	}, nil
 }
 
-// setBack looks at when the trigger did that made the row: how long the time of grace
-// is each session says for itself, and the row may be younger than our transaction.
-const setBack = `COALESCE(
+// due tells that the clock was set back by the time that the trigger has noted with the
+// row. due_at alone doesn't tell: each session has its own time of grace, and the row
+// may be younger than this transaction.
+const due = `(due_at <= now() OR COALESCE(
 		(SELECT (array_agg(h.changed_at ORDER BY h.id DESC))[1] FROM assignment_history AS h WHERE h.customer_id = cims_unassigned.customer_id AND h.cause = 'external'),
 		(SELECT (array_agg(h.changed_at ORDER BY h.id))[1] FROM customer_status_history AS h WHERE h.customer_id = cims_unassigned.customer_id AND h.cause = 'external')
-	) > clock_timestamp()`
+	) > clock_timestamp())`
 
-func dialect(steps []sqlstore.Step, host names) sqlstore.Dialect {
+func dialect(steps int, host names) sqlstore.Dialect {
 	return sqlstore.Dialect{
 		Bun:      pgdialect.New(),
 		Begin:    begin,
-		Wrap:     func(db bun.IConn) bun.IConn { return simple{db} },
+		Snapshot: snapshot,
 		Prepared: prepared,
-		Join:     join,
-		Joined:   fit,
 
 		TakesArguments: beneath,
+		Join:           join,
+		CheckJoined:    checkIsolation,
 		ForUpdate:      " FOR UPDATE",
 		ForKeyShare:    " FOR KEY SHARE",
 		Lower:          "lower",
 		StartsWith:     startsWith,
-		Now:            "now()",
-		SetBack:        setBack,
+		Due:            due,
 		Classify:       classify,
 		Intake:         intake,
 		Columns:        host.columns,
-		Copying:        host.copying(),
 		Steps:          steps,
-		TryLock:        tryLock,
-		BuildIndex:     buildIndex,
 	}
 }
 
-// startsWith lets the server make the prefix lower case, by the same rules as
-// the index.
+// startsWith lets the server make the prefix lower case, by the rules of the index.
 func startsWith(column, prefix string) schema.QueryWithArgs {
 	escaped := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(prefix)
 	return schema.SafeQuery("lower("+column+") LIKE lower(?)", []any{escaped + "%"})
@@ -233,7 +240,7 @@ func begin(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
 
 const foreignKey = "23503"
 
-// classify reads SQLSTATE codes, and what else can be wrong with a connection.
+// classify reads SQLSTATE codes, and recognizes a lost connection.
 func classify(err error) sqlstore.Failure {
 	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch code := server.Code; {
@@ -263,17 +270,18 @@ func classify(err error) sqlstore.Failure {
 	return sqlstore.Other
 }
 
-// columns describes those of a table, or of the view over it: what is NOT NULL or
-// has a default, only the table itself knows.
-func (n names) columns(ctx context.Context, conn sqlstore.Conn, table string) ([]sqlstore.Column, error) {
-	if _, ours := sqlstore.Nameable[table]; ours {
-		if err := n.check(ctx, conn); err != nil {
+// columns implements sqlstore.Dialect.Columns. It reads those of the table, also where
+// there is a view over it: only the table knows what is NOT NULL or has a default.
+func (n names) columns(ctx context.Context, conn sqlstore.Conn, table string) ([]hosttables.Column, error) {
+	if _, mayBeHosts := hosttables.Nameable[table]; mayBeHosts {
+		if err := move.Check(ctx, conn, n.Names); err != nil {
 			return nil, err
 		}
 	}
-	var seen []string
+	var seen []string // through the view
 	if _, other := n.Names[table]; other {
-		if err := n.scanAll(ctx, conn, `SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(quote_ident('`+table+`')) AND attnum > 0`, &seen); err != nil {
+		var err error
+		if seen, err = sqlstore.ScanAll(ctx, conn, `SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(quote_ident('`+table+`')) AND attnum > 0`); err != nil {
 			return nil, err
 		}
 	}
@@ -289,9 +297,9 @@ func (n names) columns(ctx context.Context, conn sqlstore.Conn, table string) ([
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }() // Err below tells
-	var list []sqlstore.Column
+	var list []hosttables.Column
 	for rows.Next() {
-		var c sqlstore.Column
+		var c hosttables.Column
 		if err := rows.Scan(&c.Name, &c.Type, &c.NotNull, &c.HasDefault, &c.Label, &c.MaxLen); err != nil {
 			return nil, err
 		}

@@ -10,19 +10,21 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/cimskit/cims/storage/internal/copying"
+	"github.com/cimskit/cims/storage/internal/hosttables"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
+	"github.com/cimskit/cims/storage/sqlite/internal/move"
 )
 
-func (h *host) copying() sqlstore.Copying {
-	return sqlstore.Copying{
-		Snapshot:   snapshot,
+func (h host) copying() copying.Dialect {
+	return copying.Dialect{
 		Begin:      begin,
 		Load:       h.load,
 		LastID:     h.lastID,
 		Loaded:     h.loaded,
 		Tables:     tables,
 		EmptyAudit: emptyAudit,
-		Computed: []sqlstore.Computed{{Table: "customer", Column: nameColumn, From: "full_name", Value: func(name any) any {
+		Computed: []copying.Computed{{Table: "customer", Column: move.NameColumn, From: "full_name", Value: func(name any) any {
 			if text, ok := name.(string); ok {
 				return strings.ToLower(text)
 			}
@@ -47,7 +49,7 @@ func emptyAudit(ctx context.Context, conn bun.IConn) error {
 }
 
 func tables(ctx context.Context, conn bun.IConn) ([]string, error) {
-	return values[string](ctx, conn, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+	return sqlstore.ScanAll(ctx, sqlstore.SQL{IConn: conn}, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
 }
 
 // snapshot begins with the first read, and then keeps no writer waiting.
@@ -62,14 +64,14 @@ func snapshot(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
 // loadRows is how many rows an INSERT has: one at a time takes a fifth longer.
 const loadRows = 50
 
-func (h *host) load(ctx context.Context, conn bun.IConn, table string, columns []string, rows [][]any) (err error) {
+func (h host) load(ctx context.Context, conn bun.IConn, table string, columns []string, rows [][]any) (err error) {
 	on, ok := conn.(preparer)
 	if !ok {
 		return fmt.Errorf("cims: want a connection that prepares statements, got %T", conn)
 	}
 	names := make([]string, len(columns))
 	for i, column := range columns {
-		names[i] = quoted(h.Theirs(table, column))
+		names[i] = hosttables.Quote(h.Theirs(table, column))
 	}
 	row := "(?" + strings.Repeat(", ?", len(columns)-1) + ")"
 	// A context that can end costs a goroutine for each statement.
@@ -90,7 +92,7 @@ func (h *host) load(ctx context.Context, conn bun.IConn, table string, columns [
 					return err
 				}
 			}
-			stmt, err = on.PrepareContext(ctx, "INSERT INTO "+quoted(h.Table(table))+" ("+strings.Join(names, ", ")+") VALUES "+row+strings.Repeat(", "+row, n-1))
+			stmt, err = on.PrepareContext(ctx, "INSERT INTO "+hosttables.Quote(h.Table(table))+" ("+strings.Join(names, ", ")+") VALUES "+row+strings.Repeat(", "+row, n-1))
 			if err != nil {
 				return err
 			}
@@ -100,7 +102,7 @@ func (h *host) load(ctx context.Context, conn bun.IConn, table string, columns [
 		for _, values := range rows[:n] {
 			for _, value := range values {
 				if at, ok := value.(time.Time); ok {
-					value = at.Format(timeFormat)
+					value = at.Format(move.TimeFormat)
 				}
 				args = append(args, value)
 			}
@@ -117,12 +119,12 @@ func (h *host) load(ctx context.Context, conn bun.IConn, table string, columns [
 }
 
 // lastID is known of those tables that never give out an id twice.
-func (h *host) lastID(ctx context.Context, conn bun.IConn, table string) (id int64, err error) {
+func (h host) lastID(ctx context.Context, conn bun.IConn, table string) (id int64, err error) {
 	err = conn.QueryRowContext(ctx, "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = ? COLLATE NOCASE), 0)", h.Table(table)).Scan(&id)
 	return id, err
 }
 
-func (h *host) loaded(ctx context.Context, conn bun.IConn, table string, last int64) error {
+func (h host) loaded(ctx context.Context, conn bun.IConn, table string, last int64) error {
 	if _, err := conn.ExecContext(ctx, `INSERT INTO sqlite_sequence (name, seq) SELECT name, 0 FROM sqlite_master
 		WHERE name = ?1 COLLATE NOCASE AND sql LIKE '%AUTOINCREMENT%' AND NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?1 COLLATE NOCASE)`, h.Table(table)); err != nil {
 		return err

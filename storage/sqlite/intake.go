@@ -12,13 +12,12 @@ import (
 	"sync"
 
 	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/storage/internal/hosttables"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
+	"github.com/cimskit/cims/storage/sqlite/internal/move"
 )
 
 var _ cims.Intaker = (*Storage)(nil)
-
-// timeFormat is how bun writes a time: the text sorts as the time does.
-const timeFormat = "2006-01-02 15:04:05.999999-07:00"
 
 // statements of Intake, prepared once: a file has no round trips, but parsing
 // costs as much as the work.
@@ -58,19 +57,19 @@ func prepareAll(ctx context.Context, on preparer, all ...toPrepare) (err error) 
 }
 
 // prepareLeads makes the statements for a host's table as it is.
-func (h *host) prepareLeads(ctx context.Context, on preparer, host sqlstore.Hosts) (in leadStatements, err error) {
+func (h host) prepareLeads(ctx context.Context, on preparer, host sqlstore.Hosts) (in leadStatements, err error) {
 	customer, err := host(ctx, "customer")
 	if err != nil {
 		return in, err
 	}
-	columns := []string{"full_name", "phone_number", "platform", "username", "notes", "status_name", "created_at", "updated_at", nameColumn, "cims_version"}
+	columns := []string{"full_name", "phone_number", "platform", "username", "notes", "status_name", "created_at", "updated_at", move.NameColumn, "cims_version"}
 	values := []string{"?1", "?2", "?3", "?4", "?5", "?6", "?7", "?7", "?8", "1"}
 	for _, column := range slices.Sorted(maps.Keys(customer.Fill)) {
 		columns = append(columns, column)
 		values = append(values, customer.Fill[column])
 	}
 	for i, column := range columns {
-		columns[i] = quoted(h.Theirs("customer", column))
+		columns[i] = hosttables.Quote(h.Theirs("customer", column))
 	}
 	in.phoneNull, in.platformNull = !customer.Columns["phone_number"].NotNull, !customer.Columns["platform"].NotNull
 	in.userNull, in.notesNull = !customer.Columns["username"].NotNull, !customer.Columns["notes"].NotNull
@@ -107,8 +106,8 @@ func closeAll(stmts ...**sql.Stmt) error {
 	return errors.Join(errs...)
 }
 
-// intake is a Dialect's.
-func (h *host) intake(ctx context.Context, conn sqlstore.Conn, host sqlstore.Hosts, leads []*cims.Lead) (err error) {
+// intake implements sqlstore.Dialect.Intake.
+func (h host) intake(ctx context.Context, conn sqlstore.Conn, host sqlstore.Hosts, leads []*cims.Lead) (err error) {
 	on, ok := conn.(sqlstore.SQL).IConn.(preparer)
 	if !ok {
 		return fmt.Errorf("cims: want a connection that prepares statements, got %T", conn)
@@ -163,7 +162,7 @@ func (s *Storage) prepare(ctx context.Context) (err error) {
 	}
 	return prepareAll(
 		ctx, s.write,
-		toPrepare{&in.state, `SELECT version, (` + sqlstore.Pool(users) + `),
+		toPrepare{&in.state, `SELECT version, (` + sqlstore.MembersDigest(users) + `),
 			NOT EXISTS (SELECT 1 FROM json_each(?) WHERE value NOT IN (SELECT name FROM customer_status WHERE is_active))
 			FROM sales_manager_counter WHERE ` + sqlstore.TheCounter},
 		toPrepare{&in.members, sqlstore.ReadRotation(users)},
@@ -241,7 +240,7 @@ func (s *Storage) tryIntake(ctx context.Context, leads []*cims.Lead, decide func
 	if err := s.store.Commit(ctx, tx); err != nil {
 		return false, err
 	}
-	s.remembered.Left(before, after)
+	s.rotation.Advance(before, after)
 	return true, nil
 }
 
@@ -258,10 +257,10 @@ func (s *Storage) readState(ctx context.Context, tx *sql.Tx, leads []*cims.Lead)
 	if err != nil {
 		return state, false, err
 	}
-	if err := queryRow(ctx, tx, s.intake.state, string(list)).Scan(&state.Version, &state.Pool, &active); err != nil || !active {
+	if err := queryRow(ctx, tx, s.intake.state, string(list)).Scan(&state.Version, &state.Digest, &active); err != nil || !active {
 		return state, false, err
 	}
-	if known, ok := s.remembered.Guess(); ok && known.Version == state.Version && known.Pool == state.Pool {
+	if known, ok := s.rotation.Get(); ok && known.Version == state.Version && known.Digest == state.Digest {
 		return known, true, nil
 	}
 	rows, err := tx.StmtContext(ctx, s.intake.members).QueryContext(ctx) //nolint:sqlclosecheck // closed with tx
@@ -285,7 +284,7 @@ func queryRow(ctx context.Context, tx *sql.Tx, stmt *sql.Stmt, args ...any) *sql
 // insert stores a lead with what belongs to it.
 func (in *leadStatements) insert(ctx context.Context, lead *cims.Lead) error {
 	c := &lead.Customer
-	at := c.CreatedAt.Format(timeFormat)
+	at := c.CreatedAt.Format(move.TimeFormat)
 	result, err := in.customer.ExecContext(ctx, c.FullName, textOrNull(c.PhoneNumber, in.phoneNull), textOrNull(c.Platform, in.platformNull),
 		textOrNull(c.Username, in.userNull), textOrNull(c.Notes, in.notesNull), c.StatusName, at, strings.ToLower(c.FullName))
 	if err != nil {

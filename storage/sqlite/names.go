@@ -2,14 +2,13 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
 
-	"github.com/uptrace/bun"
-
+	"github.com/cimskit/cims/storage/internal/hosttables"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
+	"github.com/cimskit/cims/storage/sqlite/internal/move"
 )
 
 // Option is one of [Open] and [New].
@@ -34,8 +33,8 @@ func Customers(t Table) Option { return hostTable{"customer", t} }
 // Users names the host's table of users, as [Customers] does that of customers.
 func Users(t Table) Option { return hostTable{"user", t} }
 
-// Synchronous is how safe from a power cut a file is that Open opens. On
-// connections of the host's it is the host's choice.
+// Synchronous is how safe from a power cut a file is that Open opens. On a host's
+// connections it is the host's choice.
 type Synchronous string
 
 const (
@@ -49,7 +48,7 @@ const (
 
 type options struct {
 	synchronous Synchronous
-	names       sqlstore.Names
+	names       hosttables.Names
 }
 
 func (s Synchronous) set(o *options) { o.synchronous = s }
@@ -60,21 +59,25 @@ type hostTable struct {
 }
 
 func (t hostTable) set(o *options) {
-	o.names[t.name] = sqlstore.Named{Name: t.theirs.Name, Columns: t.theirs.Columns}
+	named := hosttables.Named{Name: t.theirs.Name, Columns: t.theirs.Columns}
+	if t.name == "customer" {
+		named.Added = []string{move.NameColumn}
+	}
+	o.names[t.name] = named
 }
 
-// optionsOf refuses what can be no name.
+// optionsOf returns an error for a name that can't be one.
 func optionsOf(list []Option) (options, error) {
-	o := options{names: sqlstore.Names{}}
+	o := options{names: hosttables.Names{}}
 	for _, option := range list {
 		option.set(&o)
 	}
 	if err := o.names.Clean(); err != nil {
 		return options{}, err
 	}
-	for _, table := range sqlstore.HostTables {
+	for _, table := range hosttables.All {
 		taken := map[string]string{}
-		for _, column := range sqlstore.NameableColumns(table) {
+		for _, column := range hosttables.NameableColumns(table) {
 			theirs := strings.ToLower(o.names.Column(table, column))
 			if other, twice := taken[theirs]; twice {
 				return options{}, fmt.Errorf("cims: table %q: %q can't be both %s and %s: name a column for each", table, theirs, other, column)
@@ -88,42 +91,13 @@ func optionsOf(list []Option) (options, error) {
 	return o, nil
 }
 
-// host is what the host calls its tables, and what follows from it.
-type host struct {
-	sqlstore.Names
-	users, customers hostable
-}
+// host is the host's tables, with what a Dialect needs of them.
+type host struct{ *move.Host }
 
-func newHost(names sqlstore.Names) *host {
-	h := &host{Names: names, users: users, customers: customers}
-	h.users.names, h.customers.names = names, names
-	return h
-}
-
-// tables are those that may be the host's, in the order of their references.
-func (h *host) tables() []*hostable { return []*hostable{&h.users, &h.customers} }
-
-// check tells that the database was migrated under these names.
-func (h *host) check(ctx context.Context, conn bun.IConn) error {
-	var all error
-	for _, t := range h.tables() {
-		relation, columns := t.name, "{}" // of a table that is ours
-		err := each(ctx, conn, func(rows *sql.Rows) error { return rows.Scan(&relation, &columns) },
-			"SELECT relation, names FROM cims_adopted WHERE table_name = ?", t.name)
-		if err != nil {
-			return err
-		}
-		if relation != h.Table(t.name) || columns != h.ColumnsJSON(t.name) {
-			all = errors.Join(all, fmt.Errorf("cims: %s: the database was migrated with the table %q and the columns %s", t.shown(), relation, columns))
-		}
-	}
-	return all
-}
-
-// columns is a Dialect's.
-func (h *host) columns(ctx context.Context, conn sqlstore.Conn, table string) ([]sqlstore.Column, error) {
-	if _, theirs := sqlstore.Nameable[table]; theirs {
-		if _, err := h.applied(ctx, conn.(sqlstore.SQL).IConn); err != nil { //nolint:forcetypeassert // there is no other Conn here
+// columns implements sqlstore.Dialect.Columns.
+func (h host) columns(ctx context.Context, conn sqlstore.Conn, table string) ([]hosttables.Column, error) {
+	if _, mayBeHosts := hosttables.Nameable[table]; mayBeHosts {
+		if _, err := h.Applied(ctx, conn.(sqlstore.SQL).IConn); err != nil { //nolint:forcetypeassert // there is no other Conn here
 			return nil, err
 		}
 	}
@@ -132,9 +106,9 @@ func (h *host) columns(ctx context.Context, conn sqlstore.Conn, table string) ([
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }() // Err below tells
-	var list []sqlstore.Column
+	var list []hosttables.Column
 	for rows.Next() {
-		var c sqlstore.Column
+		var c hosttables.Column
 		if err := rows.Scan(&c.Name, &c.Type, &c.NotNull, &c.HasDefault); err != nil {
 			return nil, err
 		}

@@ -21,7 +21,7 @@ type preparedReads struct {
 	stmts map[string]*sql.Stmt
 }
 
-// query is a Dialect's Prepared. Inside a transaction a statement is used once.
+// query implements sqlstore.Dialect.Prepared. Inside a transaction a statement is used once.
 func (p *preparedReads) query(ctx context.Context, on sqlstore.Conn, query string, args []any) (sqlstore.ResultSet, error) {
 	if on != sqlstore.Conn(sqlstore.SQL{IConn: p.db}) {
 		return on.Query(ctx, query, args...)
@@ -33,7 +33,7 @@ func (p *preparedReads) query(ctx context.Context, on sqlstore.Conn, query strin
 	if stmt == nil {
 		return on.Query(ctx, query, args...)
 	}
-	rows, err := stmt.QueryContext(ctx, args...) //nolint:rowserrcheck // whoever reads them does
+	rows, err := stmt.QueryContext(ctx, args...) //nolint:rowserrcheck // the caller does
 	if err != nil {
 		return nil, err
 	}

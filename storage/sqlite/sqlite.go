@@ -7,18 +7,18 @@
 //	…
 //	crm, err := cims.New(store, nil)
 //
-// [Open] has a connection that writes and others that read beside it, and
-// several programs may have one file open. [New] works on a *sql.DB of the
-// host's instead, which has to check foreign keys. SQLite has one writer at a
-// time, so that a long transaction of a host's own keeps new leads waiting;
-// where that is too little, package transfer moves everything to PostgreSQL.
+// [Open] has a connection that writes and others that read beside it. Several
+// programs may have one file open. [New] works on a *sql.DB of the host instead,
+// which has to check foreign keys. SQLite has one writer at a time: a long
+// transaction of the host keeps new leads waiting. Where that is too little, package
+// transfer moves everything to PostgreSQL.
 //
-// [Storage.Migrate] starts from an empty file, from tables customer and "user"
-// of the host's, or from a database of the older CIMS program, and changes
-// nothing of theirs. [Storage.Plan] says beforehand what it would do,
-// [Storage.Verify] compares afterwards, [Storage.Rollback] takes it all away
-// again. An index or trigger that it makes works in any program that opens the
-// file: none needs a function of this package.
+// [Storage.Migrate] starts from an empty file, from the host's tables customer and
+// "user", or from a database of the older CIMS program, and changes nothing of
+// theirs. [Storage.Plan] says beforehand what Migrate would do, [Storage.Verify]
+// compares afterwards, [Storage.Rollback] takes it all away again. Indexes and
+// triggers work in any program that opens the file: none needs a function of this
+// package.
 package sqlite
 
 import (
@@ -26,25 +26,27 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"embed"
 	"errors"
 	"fmt"
 	"net/url"
 	"path/filepath"
 	"strings"
 
-	"github.com/uptrace/bun"
 	"github.com/uptrace/bun/dialect/sqlitedialect"
 	"github.com/uptrace/bun/schema"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/storage/internal/copying"
+	"github.com/cimskit/cims/storage/internal/hosttables"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
+	"github.com/cimskit/cims/storage/sqlite/internal/move"
 )
 
-// lower makes text of any script lower case; SQLite's own lower knows ASCII
-// only. It is used in queries alone: an index or a trigger with it would lock
-// other programs out of the file. So is cims_name, which is normalName.
+// lower makes text of any script lower case. SQLite's lower knows ASCII only. It is for
+// queries alone: an index or a trigger with it would lock other programs out of the file.
 const lower = "cims_lower"
 
 func init() {
@@ -54,38 +56,45 @@ func init() {
 		}
 		return args[0], nil
 	})
-	sqlite.MustRegisterDeterministicScalarFunction("cims_name", 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
-		return normalName(args[0]), nil
-	})
 }
 
 // Storage is a [cims.Storage] in an SQLite file, with all methods of that. It is a
 // [cims.Joiner] and a [cims.Intaker] too.
 type Storage struct {
-	base
-	store          *sqlstore.Store // the same
-	writer, reader *sql.DB
-	host           *host
+	reader
+	*database
+	store *sqlstore.Store
+	mover *move.Mover
+	host  host
+	read  *sql.DB
 
-	write      *sql.DB // nil on a host's connections
-	remembered sqlstore.Remembered
-	intake     statements
+	write    *sql.DB // nil on a host's connections
+	rotation sqlstore.RotationCache
+	intake   statements
 }
 
-// base is the part of a sqlstore.Store that hosts may call. The write methods belong
-// to transactions.
-type base interface {
-	cims.Storage
-	sqlstore.Copyable
+// A Storage embeds what hosts may call of its parts, under names that they can't reach.
+type (
+	reader   = cims.Reader
+	database = copying.Database
+)
+
+var (
+	_ cims.Storage     = (*Storage)(nil)
+	_ cims.Joiner      = (*Storage)(nil)
+	_ copying.Copyable = (*Storage)(nil)
+)
+
+// Update implements cims.Storage.
+func (s *Storage) Update(ctx context.Context, do func(context.Context, cims.Tx) error) error {
+	return s.store.Update(ctx, do)
 }
 
-var _ cims.Joiner = (*Storage)(nil)
-
-// Ready returns nil when the database answers, its schema is current, under the
-// names that the host's tables have here, and it is no unfinished copy of another
-// (transfer.ErrUnfinished).
+// Ready returns nil when the database answers and its schema is current, under the
+// names of this Storage. It returns transfer.ErrUnfinished for an unfinished copy of
+// another database.
 func (s *Storage) Ready(ctx context.Context) error {
-	if _, err := s.host.applied(ctx, s.reader); err != nil {
+	if _, err := s.host.Applied(ctx, s.read); err != nil {
 		return s.store.Explain(err)
 	}
 	return s.store.Ready(ctx)
@@ -133,8 +142,8 @@ func Open(ctx context.Context, path string, options ...Option) (*Storage, error)
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
 	store := newStorage(choices.names, write, read, func() error { return errors.Join(read.Close(), write.Close()) })
-	// Who finds somebody else about to switch a new file to WAL is told that it
-	// is busy at once: busy_timeout does not cover that.
+	// A new file that another process is switching to WAL is busy at once:
+	// busy_timeout does not cover that.
 	if err := store.store.Retry(ctx, func() error { return write.PingContext(ctx) }); err != nil {
 		_ = store.Close() // the ping's error says more
 		return nil, fmt.Errorf("cims: database file %s: %w", path, err)
@@ -184,7 +193,7 @@ func checksForeignKeys(ctx context.Context, conn sqlstore.Conn) error {
 	return nil
 }
 
-// join is a Dialect's.
+// join implements sqlstore.Dialect.Join.
 func join(tx any) (sqlstore.Conn, error) {
 	if tx, ok := tx.(*sql.Tx); ok && tx != nil {
 		return sqlstore.SQL{IConn: tx}, nil
@@ -192,44 +201,43 @@ func join(tx any) (sqlstore.Conn, error) {
 	return nil, fmt.Errorf("cims: an *sql.Tx of modernc.org/sqlite can be joined on SQLite, not a %T", tx)
 }
 
-func newStorage(names sqlstore.Names, write, read *sql.DB, closing func() error) *Storage {
-	h := newHost(names)
+//go:embed schema/*.sql
+var schemaFiles embed.FS
+
+func newStorage(names hosttables.Names, write, read *sql.DB, closing func() error) *Storage {
+	h := host{move.NewHost(names, schemaFiles)}
 	d := h.dialect()
 	if closing != nil { // our own connections, which close what is prepared on them
 		d.Prepared = (&preparedReads{db: read, stmts: map[string]*sql.Stmt{}}).query
 	}
-	store := sqlstore.New(d, write, read, closing)
-	return &Storage{base: store, store: store, writer: write, reader: read, host: h}
+	store := sqlstore.New(d, write, read, read, closing)
+	return &Storage{
+		reader: store, database: copying.New(store, h.copying()),
+		store: store, mover: move.New(store, read, h.Host), host: h, read: read,
+	}
 }
 
-func (h *host) dialect() sqlstore.Dialect {
+func (h host) dialect() sqlstore.Dialect {
 	return sqlstore.Dialect{
 		Bun:         sqlitedialect.New(),
 		Begin:       begin,
+		Snapshot:    snapshot,
 		Join:        join,
-		Joined:      checksForeignKeys,
+		CheckJoined: checksForeignKeys,
 		Lower:       lower,
 		StartsWith:  startsWith,
-		Now:         nowSQL,
-		SetBack:     "due_at > " + dueSQL, // the time of grace is the same for all
+		Due:         move.Due,
 		TimesAsText: true,
 		Classify:    classify,
 		Intake:      h.intake,
 		Names:       h.Names,
 		Columns:     h.columns,
-		Copying:     h.copying(),
-		Steps:       h.stepNames(),
-		// The transaction has the file to itself already.
-		TryLock: func(context.Context, bun.IConn) (bool, error) { return true, nil },
+		Steps:       h.Steps(),
 	}
 }
 
-// nameColumn holds a customer's name in lower case.
-const nameColumn = "search_name"
-
-// startsWith is a range, which an index serves whatever characters the prefix
-// has. A phone number's index is over SQLite's own lower, which leaves all but
-// ASCII as it is.
+// startsWith is a range, which an index serves for any characters of the prefix. A phone
+// number's index is over SQLite's lower, which leaves all but ASCII as it is.
 func startsWith(column, prefix string) schema.QueryWithArgs {
 	expr := lower + "(" + column + ")"
 	table, isName := strings.CutSuffix(column, "full_name")
@@ -237,7 +245,7 @@ func startsWith(column, prefix string) schema.QueryWithArgs {
 	case strings.HasSuffix(column, "phone_number"):
 		expr, prefix = "lower("+column+")", strings.Map(lowerASCII, prefix)
 	case isName:
-		expr, prefix = table+nameColumn, strings.ToLower(prefix)
+		expr, prefix = table+move.NameColumn, strings.ToLower(prefix)
 	default:
 		prefix = strings.ToLower(prefix)
 	}
@@ -263,8 +271,8 @@ func begin(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
 	return beginOn(ctx, conn, "BEGIN IMMEDIATE")
 }
 
-// beginOn leaves no transaction behind where it fails: a context that ends in that
-// moment is the driver's error, though SQLite has begun.
+// beginOn leaves no transaction behind where it fails. If the context ends in that moment,
+// the driver returns an error although SQLite has begun.
 func beginOn(ctx context.Context, conn *sql.Conn, statement string) (sqlstore.Transaction, error) {
 	if _, err := conn.ExecContext(ctx, statement); err != nil {
 		return nil, errors.Join(err, transaction{conn}.Rollback())
@@ -272,7 +280,7 @@ func beginOn(ctx context.Context, conn *sql.Conn, statement string) (sqlstore.Tr
 	return transaction{conn}, nil
 }
 
-// Commit is not interrupted: it is short, and half of one would be nothing.
+// Commit is not interrupted: it is short.
 func (t transaction) Commit(ctx context.Context) error {
 	_, err := t.ExecContext(context.WithoutCancel(ctx), "COMMIT")
 	if err != nil {
@@ -284,7 +292,7 @@ func (t transaction) Commit(ctx context.Context) error {
 func (t transaction) Rollback() error {
 	_, err := t.ExecContext(context.Background(), "ROLLBACK")
 	if err != nil && !strings.Contains(err.Error(), "no transaction is active") {
-		// Nobody must get a connection that is still in a transaction.
+		// A connection that is still in a transaction must not go back to the pool.
 		_ = t.Raw(func(any) error { return driver.ErrBadConn })
 		return errors.Join(err, t.Close())
 	}

@@ -19,41 +19,42 @@ import (
 	"context"
 
 	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/storage/internal/copying"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
 
 var (
-	// ErrUnfinished is what Ready and Migrate of a Storage return while it holds
-	// an unfinished copy: it is not to be used yet.
+	// ErrUnfinished is the error of Ready and Migrate of a Storage that holds an
+	// unfinished copy: it is not to be used yet.
 	ErrUnfinished = sqlstore.ErrUnfinished
-	// ErrNotEmpty refuses a target with anything in it but what Migrate makes,
-	// or with an unfinished copy from another source.
-	ErrNotEmpty = sqlstore.ErrNotEmpty
-	// ErrTaken tells that another Copy into the same target was started while
-	// this one was under way, and goes on with it.
-	ErrTaken = sqlstore.ErrTaken
-	// ErrDiffers tells that the copy is not what the source is now, usually
-	// since that was written meanwhile. The error names the table and the first
+	// ErrNotEmpty is the error for a target with anything in it but what Migrate
+	// makes, or with an unfinished copy from another source.
+	ErrNotEmpty = copying.ErrNotEmpty
+	// ErrTaken is the error of a Copy that another Copy into the same target has
+	// taken over.
+	ErrTaken = copying.ErrTaken
+	// ErrDiffers is the error for a copy that differs from its source, usually
+	// because the source was written meanwhile. It names the table and the first
 	// row that differs. The next Copy starts over.
-	ErrDiffers = sqlstore.ErrDiffers
+	ErrDiffers = copying.ErrDiffers
 )
 
 // Storage is one that Copy knows: those of storage/sqlite and storage/postgres,
 // in any combination.
 type Storage interface {
 	cims.Storage
-	sqlstore.Copyable
+	copying.Copyable
 }
 
 // Progress is how far Copy has come with a table.
-type Progress = sqlstore.Progress
+type Progress = copying.Progress
 
-// Check refuses whatever Copy would refuse before it writes anything, and may be
-// asked before the target is migrated: it changes nothing. It returns what a copy
-// leaves behind, each in words: tables of the source that are not of cims, and the
-// older program's enums. The source has to be ready.
+// Check returns the error that Copy would return before it writes anything. It changes
+// nothing, and the target need not be migrated yet; the source has to be ready. Check
+// also returns what a copy leaves behind, each in words: tables of the source that
+// are not of cims, and the older program's enums.
 func Check(ctx context.Context, from, to Storage) (left []string, err error) {
-	return sqlstore.CheckCopy(ctx, from, to)
+	return copying.Check(ctx, from, to)
 }
 
 // Copy copies everything that cims keeps in one database to another, and then
@@ -66,11 +67,11 @@ func Check(ctx context.Context, from, to Storage) (left []string, err error) {
 // has a column of the same name; data without one is refused before anything is
 // written.
 //
-// Copy may be interrupted anywhere, also by a kill: called again, it goes on
-// where it was. Until it has succeeded the target's Ready is ErrUnfinished.
+// Copy may be interrupted anywhere, also by a kill: called again, it goes on where it
+// was. Until it has succeeded, the target's Ready returns ErrUnfinished.
 //
-// It returns ErrNotEmpty, ErrTaken, ErrDiffers, cims.ErrUnavailable or what else
-// is wrong, and nil only if both databases were found equal.
+// Copy returns nil only if it has found both databases equal. Otherwise it returns
+// ErrNotEmpty, ErrTaken, ErrDiffers, cims.ErrUnavailable or another error.
 func Copy(ctx context.Context, from, to Storage, progress func(Progress)) error {
-	return sqlstore.Copy(ctx, from, to, progress)
+	return copying.Copy(ctx, from, to, progress)
 }

@@ -10,15 +10,15 @@ import (
 	"github.com/uptrace/bun/schema"
 )
 
-// Conn is what statements run on, whatever the driver. Their arguments, if any,
-// are marked as the driver wants them.
+// Conn runs statements, with any driver. Arguments, if any, are marked as the driver wants
+// them.
 type Conn interface {
 	Query(ctx context.Context, query string, args ...any) (ResultSet, error)
 	// Exec returns how many rows the statement touched.
 	Exec(ctx context.Context, query string, args ...any) (int64, error)
 }
 
-// Rows is what database/sql's and pgx's rows have in common.
+// Rows has the methods that the rows of database/sql and of pgx share.
 type Rows interface {
 	Next() bool
 	Scan(to ...any) error
@@ -37,7 +37,7 @@ type SQL struct{ bun.IConn }
 
 // Query implements Conn.
 func (s SQL) Query(ctx context.Context, query string, args ...any) (ResultSet, error) {
-	rows, err := s.QueryContext(ctx, query, args...) //nolint:rowserrcheck // whoever reads them does
+	rows, err := s.QueryContext(ctx, query, args...) //nolint:rowserrcheck // the caller does
 	if err != nil {
 		return nil, err // not a nil *sql.Rows in an interface
 	}
@@ -69,9 +69,26 @@ func ScanOne(ctx context.Context, conn Conn, query string, to ...any) (err error
 	return found.Scan(to...)
 }
 
-// collect reads all rows, and closes them. A struct's fields are found by the
-// names of the columns, in snake case; of another type there is one column. bun
-// knows how a value becomes a field, but can't read other rows than database/sql's.
+// ScanAll reads the first column of all rows.
+func ScanAll(ctx context.Context, conn Conn, query string) (list []string, err error) {
+	found, err := conn.Query(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, found.Close()) }()
+	for found.Next() {
+		var value string
+		if err := found.Scan(&value); err != nil {
+			return nil, err
+		}
+		list = append(list, value)
+	}
+	return list, found.Err()
+}
+
+// collect reads all rows, and closes them. It finds a struct's fields by the names of the
+// columns, in snake case; for another type there is one column. bun converts values to
+// fields, but reads rows of database/sql only.
 func collect[T any](db *bun.DB, found ResultSet) (list []T, err error) {
 	defer func() { err = errors.Join(err, found.Close()) }()
 	columns, err := found.Columns()
@@ -100,7 +117,7 @@ func collect[T any](db *bun.DB, found ResultSet) (list []T, err error) {
 	return list, found.Err()
 }
 
-// scanners are what puts each column's value into a value of a type.
+// scanners returns, for each column, the function that puts its value into a value of a type.
 func scanners(db *bun.DB, of reflect.Type, columns []string) []schema.ScannerFunc {
 	into := make([]schema.ScannerFunc, len(columns))
 	for i, column := range columns {
@@ -108,7 +125,7 @@ func scanners(db *bun.DB, of reflect.Type, columns []string) []schema.ScannerFun
 			into[i] = schema.Scanner(of)
 			continue
 		}
-		into[i] = func(reflect.Value, any) error { return nil } // a column of something else
+		into[i] = func(reflect.Value, any) error { return nil } // there is no such field
 		if field := db.Table(of).LookupField(column); field != nil {
 			into[i] = field.ScanValue
 		}

@@ -12,8 +12,7 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// leadColumns are a customer's own columns and its sales manager, as joined by
-// ownerJoin.
+// leadColumns are a customer's columns and its sales manager, as joined by ownerJoin.
 const leadColumns = `c.id, c.full_name, COALESCE(c.phone_number, '') AS phone_number, COALESCE(c.platform, '') AS platform,
 	COALESCE(c.username, '') AS username, COALESCE(c.notes, '') AS notes, COALESCE(c.status_name, '') AS status_name,
 	c.created_at, c.updated_at, a.id AS assignment_id, a.assigned_at, a.assigned_by,
@@ -65,7 +64,7 @@ func (r customerRow) customer() cims.Customer {
 
 // Customer implements cims.Reader.
 func (q *queries) Customer(ctx context.Context, id int64) (cims.Customer, error) {
-	found, err := oftenOne[customerRow](ctx, q, "SELECT "+leadColumns+" FROM "+q.customer+" AS c"+q.ownerJoin()+" WHERE c.id = CAST(? AS BIGINT)", id)
+	found, err := queryPreparedOne[customerRow](ctx, q, "SELECT "+leadColumns+" FROM "+q.customer+" AS c"+q.ownerJoin()+" WHERE c.id = CAST(? AS BIGINT)", id)
 	if err != nil {
 		return cims.Customer{}, err
 	}
@@ -78,8 +77,8 @@ func (q *queries) Customer(ctx context.Context, id int64) (cims.Customer, error)
 // LockCustomers implements cims.Tx.
 func (q tx) LockCustomers(ctx context.Context, ids []int64) ([]cims.Customer, error) {
 	if q.dialect.ForUpdate != "" {
-		// In a statement of its own: one that has to wait for the lock sees the
-		// joined assignment as it was before the wait.
+		// This is a separate statement: one that waits for the lock would see the joined
+		// assignment as it was before the wait.
 		if _, err := q.exec(ctx, "SELECT id FROM "+q.customer+" WHERE id IN (?) ORDER BY id"+q.dialect.ForUpdate, bun.List(ids)); err != nil {
 			return nil, err
 		}
@@ -108,9 +107,9 @@ func (q *queries) Customers(ctx context.Context, query cims.CustomerQuery) ([]ci
 	if query.Status != "" {
 		where.add("c.status_name = ?", query.Status)
 	}
-	read := often[customerRow]
+	read := queryPrepared[customerRow]
 	if query.Prefix != "" {
-		read = rows[customerRow] // by the index of a prefix only if that is known when it is planned
+		read = rows[customerRow] // a plan uses the index of a prefix only if it knows the prefix
 		if err := q.whereStarts(ctx, where, query.Prefix); err != nil {
 			return nil, err
 		}
@@ -144,15 +143,14 @@ func (c *conditions) text() string {
 	return " WHERE " + strings.Join(c.list, " AND ")
 }
 
-// manyMatches is from how many on it is cheaper to look for matches of a prefix
-// in the order of the list than to find and sort all of them: for a page of
-// fifty the one reads as many rows as the other among half a million customers.
+// manyMatches is the number from which it is cheaper to look for matches of a prefix in the
+// order of the list than to find and sort all of them. For a page of fifty, both read as
+// many rows among half a million customers.
 const manyMatches = 5_000
 
-// whereStarts selects the customers whose name or phone number starts with a
-// prefix. Few are found by their own indexes. Where most customers match, the
-// list is walked in its order; the CASE keeps the database from using those
-// indexes then.
+// whereStarts selects the customers whose name or phone number starts with a prefix. Their
+// indexes find few. Where many customers match, the list is walked in its order; the CASE
+// keeps the database from using those indexes then.
 func (q *queries) whereStarts(ctx context.Context, where *conditions, prefix string) error {
 	name, phone := q.dialect.StartsWith("full_name", prefix), q.dialect.StartsWith("phone_number", prefix)
 	matches := "SELECT id FROM " + q.customer + " AS c WHERE ? UNION ALL SELECT id FROM " + q.customer + " AS c WHERE ?"
@@ -174,10 +172,9 @@ func (q *queries) CountCustomers(ctx context.Context, status string, limit int) 
 	return q.count(ctx, q.customer, "status_name", status, limit)
 }
 
-// Waiting implements cims.Reader. A time in due_at is of the database's clock. When
-// that was set back, a lead from before does not wait until it is as late again.
+// Waiting implements cims.Reader.
 func (q *queries) Waiting(ctx context.Context, limit int) ([]int64, error) {
-	return q.unassigned(ctx, "waiting AND (due_at IS NULL OR due_at <= "+q.dialect.Now+" OR "+q.dialect.SetBack+")", limit)
+	return q.unassigned(ctx, "waiting AND (due_at IS NULL OR "+q.dialect.Due+")", limit)
 }
 
 // Backlog implements cims.Reader.
@@ -195,7 +192,7 @@ func (q tx) ChangeStatuses(ctx context.Context, changes []cims.StatusChange) err
 	t := table{name: "customer_status_history", columns: []string{
 		"customer_id", "from_status", "to_status", "cause", "changed_by", "reason", "owner_id", "changed_at",
 	}}
-	// Those in a row that end alike are changed by one statement: usually all.
+	// One statement makes all successive changes to the same status: usually all.
 	for i := 0; i < len(changes); {
 		first, ids := changes[i], []int64{}
 		for ; i < len(changes) && changes[i].To == first.To && changes[i].At.Equal(first.At); i++ {
@@ -234,8 +231,8 @@ func (r eventRow) event() cims.Event {
 	}
 }
 
-// The parts of a customer's history, each with its id as the argument. Who got
-// it when it came in stands in the row of its creation.
+// The parts of a customer's history, each with its id as the argument. The first owner
+// stands in the row of the customer's creation.
 const (
 	ownersHistory = `SELECT id, changed_at AS at, 1 AS kind, '' AS from_status, '' AS to_status,
 		from_manager_id AS from_manager, to_manager_id AS to_manager, changed_by AS done_by, cause, '' AS reason, to_manager_id AS owner
@@ -249,15 +246,15 @@ const (
 )
 
 // History implements cims.Reader. Events of a kind are in the order in which they
-// happened: other programs' times are of another clock than ours, and either may
-// be set back, so that an event is shown no earlier than the one before it.
+// happened. Other programs have other clocks, and any clock may be set back: an event is
+// shown no earlier than the one before it.
 func (q *queries) History(ctx context.Context, query cims.HistoryQuery) ([]cims.Event, error) {
 	where, args := "", []any{query.CustomerID, query.CustomerID, query.CustomerID}
 	if after := query.After; after != nil {
 		where = " WHERE (at, kind, id) > (?, ?, CAST(? AS BIGINT))"
 		args = append(args, after.At, slices.Index(eventKinds, after.Kind), after.ID)
 	}
-	list, err := often[eventRow](ctx, q, fmt.Sprintf(`SELECT * FROM (
+	list, err := queryPrepared[eventRow](ctx, q, fmt.Sprintf(`SELECT * FROM (
 		SELECT id, max(at) OVER (PARTITION BY kind ORDER BY id) AS at, kind, from_status, to_status, from_manager, to_manager, done_by, cause, reason, owner
 		FROM (%s UNION ALL %s UNION ALL %s) AS event) AS event%s ORDER BY at, kind, id LIMIT %d`,
 		ownersHistory, firstOwnerHistory, statusesHistory, where, query.Limit), args...)
@@ -280,8 +277,8 @@ func (q *queries) Conversion(ctx context.Context, query cims.ConversionQuery) (c
 		reached += " OR EXISTS (SELECT 1 FROM customer_status_history AS h WHERE h.customer_id = cohort.id AND h.to_status = ? LIMIT 1 OFFSET 0)"
 		args = append(args, query.Target)
 	}
-	// As in Customers. A cohort can have any size: only small ones are asked for again and again.
-	read := oftenOne[conversionRow]
+	// As in Customers. A cohort can have any size: only small ones are asked for often.
+	read := queryPreparedOne[conversionRow]
 	if query.Last > usualCohort {
 		read = row[conversionRow]
 	}

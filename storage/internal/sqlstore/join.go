@@ -7,30 +7,31 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// joined is a cims.Storage inside a transaction of the host's.
+// joined is a cims.Storage inside a host's transaction.
 type joined struct {
 	*queries
 	store *Store
 }
 
 var (
-	_ cims.Joiner = (*Store)(nil)
-	_ cims.Joiner = joined{}
+	_ cims.Joiner  = (*Store)(nil)
+	_ cims.Joiner  = joined{}
+	_ cims.Storage = joined{}
 )
 
 // Join implements cims.Joiner.
 func (s *Store) Join(tx any) cims.Storage {
 	q := *s.queries
-	q.entry = new(entry)
-	q.conn, q.entry.err = s.dialect.Join(tx)
+	q.joined = new(joinCheck)
+	q.conn, q.joined.err = s.dialect.Join(tx)
 	return joined{&q, s}
 }
 
 // Join implements cims.Joiner.
 func (j joined) Join(tx any) cims.Storage { return j.store.Join(tx) }
 
-// tx is a cims.Tx: it alone has the methods that write. Hooks run statements of the
-// host's in it.
+// tx is a cims.Tx. It alone has the methods that write. As a cims.Executor it also
+// runs statements of hooks.
 type tx struct{ *queries }
 
 var (
@@ -40,7 +41,7 @@ var (
 
 // Exec implements cims.Executor.
 func (q tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
-	conn, err := q.on(ctx)
+	conn, err := q.connection(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -66,24 +67,25 @@ func (j joined) Migrate(context.Context) error {
 }
 
 // Ready implements cims.Storage.
-func (j joined) Ready(ctx context.Context) error { return j.current(ctx) }
+func (j joined) Ready(ctx context.Context) error { return j.Current(ctx) }
 
 // Close implements cims.Storage.
 func (j joined) Close() error { return nil }
 
-// entry is what is known of a host's transaction.
-type entry struct {
-	fit bool
-	err error // why it can't be joined at all
+// joinCheck is the state of the check of a host's transaction.
+type joinCheck struct {
+	passed bool
+	err    error // why it can't be joined at all
 }
 
-func (e *entry) look(ctx context.Context, q *queries) error {
-	if e.fit || e.err != nil {
-		return e.err
+// checkOnce checks a host's transaction until it has passed.
+func (c *joinCheck) checkOnce(ctx context.Context, q *queries) error {
+	if c.passed || c.err != nil {
+		return c.err
 	}
-	if err := q.dialect.Joined(ctx, q.conn); err != nil {
+	if err := q.dialect.CheckJoined(ctx, q.conn); err != nil {
 		return q.explain(err)
 	}
-	e.fit = true
+	c.passed = true
 	return nil
 }

@@ -32,7 +32,7 @@ func formatPermissions(permissions cims.Permissions) string {
 
 // Roles implements cims.Reader.
 func (q *queries) Roles(ctx context.Context) ([]cims.Role, error) {
-	list, err := often[roleRow](ctx, q, "SELECT "+roleColumns+" FROM user_role")
+	list, err := queryPrepared[roleRow](ctx, q, "SELECT "+roleColumns+" FROM user_role")
 	return convert(list, roleRow.role), err
 }
 

@@ -49,7 +49,7 @@ func utc(t *time.Time) time.Time {
 
 // Statuses implements cims.Reader.
 func (q *queries) Statuses(ctx context.Context) ([]cims.Status, error) {
-	list, err := often[statusRow](ctx, q, "SELECT "+statusColumns+" FROM customer_status")
+	list, err := queryPrepared[statusRow](ctx, q, "SELECT "+statusColumns+" FROM customer_status")
 	return convert(list, statusRow.status), err
 }
 
@@ -104,8 +104,8 @@ func (q tx) DeleteStatus(ctx context.Context, id int64) error {
 	return q.delete(ctx, "DELETE FROM customer_status WHERE id = ?", id, cims.EntityStatus)
 }
 
-// delete relies on the foreign keys for what only they can know: that a row is
-// in use by somebody who has not gone through this library.
+// delete relies on the foreign keys: only they know the rows that other programs have
+// written. It returns cims.ErrInUse where a row refers to the deleted one.
 func (q *queries) delete(ctx context.Context, query string, id int64, entity cims.Entity) error {
 	err := q.guarded(ctx, func() error {
 		_, err := q.exec(ctx, query, id)

@@ -1,6 +1,5 @@
-// Package sqlstore is what the SQLite and the PostgreSQL storage share: the
-// queries, the transactions and the migration runner. What a database does
-// differently stands in its Dialect.
+// Package sqlstore has the queries and the transactions that the SQLite and the PostgreSQL
+// storage share. A Dialect holds the differences.
 package sqlstore
 
 import (
@@ -15,34 +14,36 @@ import (
 	"github.com/uptrace/bun/schema"
 
 	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/storage/internal/hosttables"
 )
 
-// Dialect is what a database does differently.
+// Dialect holds the differences between databases.
 type Dialect struct {
 	Bun schema.Dialect
 
-	// Begin starts a transaction that sees what was committed before each of
-	// its statements, and on SQLite one that may write at once.
+	// Begin starts a transaction whose statements see what was committed before
+	// each of them. On SQLite it may write at once.
 	Begin func(ctx context.Context, db *sql.DB) (Transaction, error)
 
-	// Wrap, if set, makes what reads run on out of the pool.
-	Wrap func(db bun.IConn) bun.IConn
+	// Snapshot starts a transaction that only reads, and sees the same throughout.
+	Snapshot func(ctx context.Context, db *sql.DB) (Transaction, error)
 
-	// Prepared, if set, runs a query whose text is the same each time, with ? for
-	// its arguments, as a prepared statement of the connection.
+	// Prepared, if set, runs a query whose text is the same each time as a prepared
+	// statement of the connection. The query has ? for its arguments.
 	Prepared func(ctx context.Context, conn Conn, query string, args []any) (ResultSet, error)
 
-	// TakesArguments, if set, is the connection as one that takes arguments beside
-	// their statement.
+	// TakesArguments, if set, returns the connection as one that takes arguments
+	// beside their statement.
 	TakesArguments func(conn Conn) Conn
 
-	// Join makes a host's transaction what statements run on. Joined looks at it
-	// before the first one, and returns an error if they can't.
-	Join   func(tx any) (Conn, error)
-	Joined func(ctx context.Context, conn Conn) error
+	// Join returns a connection that runs statements in a host's transaction.
+	// CheckJoined runs before the first of them. It returns an error if the
+	// transaction can't be joined.
+	Join        func(tx any) (Conn, error)
+	CheckJoined func(ctx context.Context, conn Conn) error
 
-	// ForUpdate and ForKeyShare are the locking clauses of a SELECT: the rows
-	// are kept from all changes, or from deletion. Empty where a transaction
+	// ForUpdate and ForKeyShare are the locking clauses of a SELECT. They keep the
+	// rows from all changes, or from deletion. They are empty where a transaction
 	// has the database to itself.
 	ForUpdate, ForKeyShare string
 
@@ -52,40 +53,31 @@ type Dialect struct {
 	// case; for a customer's full_name and phone_number, served by an index.
 	StartsWith func(column, prefix string) schema.QueryWithArgs
 
-	// TimesAsText is set where a host's times are texts of any form: only what is
-	// stored itself says where a time stands among them.
+	// TimesAsText is set where a host's times are texts of any form. Only the stored
+	// text itself tells its place among them.
 	TimesAsText bool
 
-	// Now is the database's own time, up to which a lead of another program's may be
-	// left to that. SetBack is the condition that a row of cims_unassigned is from
-	// before that clock was set back.
-	Now, SetBack string
+	// Due is the condition that a row of cims_unassigned with a due_at has waited
+	// long enough: the program that made the lead has had its time. A row from
+	// before the clock was set back is due too.
+	Due string
 
-	// Classify says what kind of failure a driver's error is.
+	// Classify returns what kind of failure a driver's error is.
 	Classify func(err error) Failure
 
-	// Intake is cims.Tx's: by prepared statements of the driver's own, since an
-	// import has many rows and bun would write them all into the text.
+	// Intake implements cims.Tx's. It uses prepared statements: bun would write all
+	// rows of an import into the text.
 	Intake func(ctx context.Context, conn Conn, host Hosts, leads []*cims.Lead) error
 
-	// Names are the host's own, where statements have to say them: where no views
-	// stand for its tables.
-	Names Names
+	// Names are the host's, where statements have to use them. There are none where
+	// views stand for its tables.
+	Names hosttables.Names
 
-	// Columns reads the columns of a host's table, by their names here.
-	Columns func(ctx context.Context, conn Conn, table string) ([]Column, error)
+	// Columns reads the columns of a table, with their names here.
+	Columns func(ctx context.Context, conn Conn, table string) ([]hosttables.Column, error)
 
-	// Copying is for copying a whole installation.
-	Copying Copying
-
-	Steps []Step
-	// TryLock takes the migration's lock to the end of the transaction, or
-	// says that another process has it.
-	TryLock func(ctx context.Context, conn bun.IConn) (bool, error)
-	// BuildIndex, if set, does a step of the kind Index outside of a transaction,
-	// so that others write meanwhile. It returns false where another process is
-	// in the way.
-	BuildIndex func(ctx context.Context, db *sql.DB, step Step) (bool, error)
+	// Steps is the number of steps of a current schema.
+	Steps int
 }
 
 // Transaction is a connection inside a transaction.
@@ -108,8 +100,9 @@ const (
 	NoTable             // a table is not there
 )
 
-// Store implements cims.Storage on two pools of connections: one that writes
-// and one that reads, which may be the same.
+// Store is the part of a cims.Storage that both databases share: all but Migrate. It
+// has two pools of connections: one that writes and one that reads, which may be the
+// same.
 type Store struct {
 	*queries
 	write *sql.DB
@@ -119,47 +112,47 @@ type Store struct {
 // queries runs statements on one connection or pool. It is a cims.Reader; tx makes
 // a cims.Tx of one in a transaction.
 type queries struct {
-	dialect Dialect
-	db      *bun.DB // formats; conn runs
-	conn    Conn
-	hosts   *hostTables
-	entry   *entry // of a host's transaction, or nil
+	dialect  Dialect
+	db       *bun.DB // formats; conn runs
+	conn     Conn
+	defaults *defaultsCache
+	joined   *joinCheck // of a host's transaction, or nil
 
-	customer, user string // what is read as these tables
+	customer, user string // hosttables.Names.From of these tables
 }
 
-// on is what a statement runs on. A host's transaction is looked at first.
-func (q *queries) on(ctx context.Context) (Conn, error) {
-	if q.entry == nil {
+// connection returns the connection for a statement. A host's transaction is checked first.
+func (q *queries) connection(ctx context.Context) (Conn, error) {
+	if q.joined == nil {
 		return q.conn, nil
 	}
-	return q.conn, q.entry.look(ctx, q)
+	return q.conn, q.joined.checkOnce(ctx, q)
 }
 
-// sql is what a transaction of our own runs on.
-func (q *queries) sql() bun.IConn { return q.conn.(SQL).IConn } //nolint:forcetypeassert // attempt made it
+var _ cims.Reader = (*Store)(nil)
 
-var _ cims.Storage = (*Store)(nil)
-
-// New makes a Store. Close calls closing, if it is not nil.
-func New(dialect Dialect, write, read *sql.DB, closing func() error) *Store {
-	var conn bun.IConn = read
-	if dialect.Wrap != nil {
-		conn = dialect.Wrap(read)
-	}
+// New returns a Store whose reads run on conn, which is of the pool read. Close calls
+// closing, if it is not nil.
+func New(dialect Dialect, write, read *sql.DB, conn bun.IConn, closing func() error) *Store {
 	return &Store{
 		queries: &queries{
 			dialect:  dialect,
 			db:       bun.NewDB(read, dialect.Bun, bun.WithDiscardUnknownColumns()),
 			conn:     SQL{conn},
-			hosts:    new(hostTables),
-			customer: dialect.readAs("customer"),
-			user:     dialect.readAs("user"),
+			defaults: new(defaultsCache),
+			customer: dialect.Names.From("customer"),
+			user:     dialect.Names.From("user"),
 		},
 		write: write,
 		close: closing,
 	}
 }
+
+// Dialect returns the Dialect that New was given.
+func (s *Store) Dialect() Dialect { return s.dialect }
+
+// Conn returns the connection of reads.
+func (s *Store) Conn() Conn { return s.conn }
 
 // Close implements cims.Storage.
 func (s *Store) Close() error {
@@ -178,12 +171,15 @@ const (
 // Update implements cims.Storage.
 func (s *Store) Update(ctx context.Context, do func(context.Context, cims.Tx) error) error {
 	return s.Retry(ctx, func() error {
-		return s.attempt(ctx, s.dialect.Begin, func(ctx context.Context, q *queries) error { return do(ctx, tx{q}) })
+		return s.Transact(ctx, s.dialect.Begin, func(transaction Transaction) error {
+			q := *s.queries
+			q.conn = SQL{transaction}
+			return do(ctx, tx{&q})
+		})
 	})
 }
 
-// Retry runs a transaction of a driver's own as Update runs its: again on a
-// conflict that a repetition can solve.
+// Retry runs a transaction again on a conflict that a repetition can solve.
 func (s *Store) Retry(ctx context.Context, attempt func() error) error {
 	for n := 1; ; n++ {
 		err := attempt()
@@ -196,8 +192,8 @@ func (s *Store) Retry(ctx context.Context, attempt func() error) error {
 	}
 }
 
-// sleep waits before another attempt: longer each time, and never for the same
-// time as somebody else, or the two would meet again.
+// sleep waits before another attempt: longer each time, and for a random time, or two
+// transactions would meet again.
 func sleep(ctx context.Context, attempt int) error {
 	limit := min(minBackoff<<attempt, maxBackoff)
 	select {
@@ -208,8 +204,10 @@ func sleep(ctx context.Context, attempt int) error {
 	}
 }
 
-func (s *Store) attempt(
-	ctx context.Context, begin func(context.Context, *sql.DB) (Transaction, error), do func(context.Context, *queries) error,
+// Transact runs do in a transaction of the pool that writes, and commits it if do
+// returns nil. It rolls back on an error or a panic.
+func (s *Store) Transact(
+	ctx context.Context, begin func(context.Context, *sql.DB) (Transaction, error), do func(Transaction) error,
 ) error {
 	transaction, err := begin(ctx, s.write)
 	if err != nil {
@@ -217,13 +215,11 @@ func (s *Store) attempt(
 	}
 	finished := false
 	defer func() {
-		if !finished { // an error, or a panic in do
+		if !finished {
 			_ = transaction.Rollback() // the connection is discarded if this fails
 		}
 	}()
-	tx := *s.queries
-	tx.conn = SQL{transaction}
-	if err := do(ctx, &tx); err != nil {
+	if err := do(transaction); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -233,7 +229,8 @@ func (s *Store) attempt(
 	return s.Commit(ctx, transaction)
 }
 
-// Commit tells a commit that was refused from one that nobody knows the end of.
+// Commit commits. It returns cims.ErrOutcomeUnknown if the connection was lost
+// meanwhile.
 func (s *Store) Commit(ctx context.Context, transaction Transaction) error {
 	err := transaction.Commit(ctx)
 	if err == nil {
@@ -245,7 +242,23 @@ func (s *Store) Commit(ctx context.Context, transaction Transaction) error {
 	return fmt.Errorf("commit: %w", err)
 }
 
-// explain turns a driver's error into one of ours, where there is one for it.
+// Snapshot runs do on the database as it is at one moment.
+func (s *Store) Snapshot(ctx context.Context, do func(conn bun.IConn) error) (err error) {
+	tx, err := s.dialect.Snapshot(ctx, s.db.DB)
+	if err != nil {
+		return s.explain(err)
+	}
+	defer func() {
+		if undo := tx.Rollback(); err == nil { // otherwise the connection may be lost
+			err = s.explain(undo)
+		}
+	}()
+	return do(tx)
+}
+
+// Explain returns an error of package cims for a driver's error, where there is one.
+func (s *Store) Explain(err error) error { return s.explain(err) }
+
 func (q *queries) explain(err error) error {
 	var known *cims.Error
 	if err == nil || errors.As(err, &known) {
@@ -261,34 +274,34 @@ func (q *queries) explain(err error) error {
 
 // Ready implements cims.Storage.
 func (s *Store) Ready(ctx context.Context) error {
-	if err := s.current(ctx); err != nil {
+	if err := s.Current(ctx); err != nil {
 		return err
 	}
 	return s.RefuseUnfinished(ctx)
 }
 
-// current returns nil when the schema is.
-func (q *queries) current(ctx context.Context) error {
-	applied, err := q.applied(ctx)
+// Current returns nil when the schema is current.
+func (q *queries) Current(ctx context.Context) error {
+	applied, err := q.Applied(ctx)
 	if q.dialect.Classify(err) == NoTable {
 		return fmt.Errorf("cims: nothing of cims is in this database yet: run Migrate: %w", err)
 	}
 	if err != nil {
 		return q.explain(fmt.Errorf("schema: %w", err))
 	}
-	if applied < len(q.dialect.Steps) {
-		return fmt.Errorf("cims: the schema is at step %d of %d: run Migrate", applied, len(q.dialect.Steps))
+	if applied < q.dialect.Steps {
+		return fmt.Errorf("cims: the schema is at step %d of %d: run Migrate", applied, q.dialect.Steps)
 	}
 	return nil
 }
 
 // rows reads all rows of a statement.
 func rows[T any](ctx context.Context, q *queries, query string, args ...any) ([]T, error) {
-	conn, err := q.on(ctx)
+	conn, err := q.connection(ctx)
 	if err != nil {
 		return nil, err
 	}
-	found, err := conn.Query(ctx, q.format(query, args))
+	found, err := conn.Query(ctx, q.Format(query, args...))
 	if err != nil {
 		return nil, q.explain(err)
 	}
@@ -296,8 +309,8 @@ func rows[T any](ctx context.Context, q *queries, query string, args ...any) ([]
 	return list, q.explain(err)
 }
 
-// format writes the arguments into the text.
-func (q *queries) format(query string, args []any) string {
+// Format writes the arguments into the text of a statement, one for each ? in it.
+func (q *queries) Format(query string, args ...any) string {
 	return q.db.QueryGen().FormatQuery(query, args...)
 }
 
@@ -310,15 +323,14 @@ func row[T any](ctx context.Context, q *queries, query string, args ...any) (*T,
 	return &list[0], nil
 }
 
-// often is rows for a statement that runs often and whose text is always the
-// same: where the database takes longer to plan it than to run it, it is
-// prepared. An id has to be CAST to BIGINT there, since a host's own column may
-// be too narrow for what is asked for.
-func often[T any](ctx context.Context, q *queries, query string, args ...any) ([]T, error) {
+// queryPrepared is rows for a statement that runs often with the same text. It is
+// prepared where a database takes longer to plan it than to run it. An id has to be
+// CAST to BIGINT in it: a host's column may be too narrow for the argument.
+func queryPrepared[T any](ctx context.Context, q *queries, query string, args ...any) ([]T, error) {
 	if q.dialect.Prepared == nil {
 		return rows[T](ctx, q, query, args...)
 	}
-	conn, err := q.on(ctx)
+	conn, err := q.connection(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -330,17 +342,18 @@ func often[T any](ctx context.Context, q *queries, query string, args ...any) ([
 	return list, q.explain(err)
 }
 
-// prepared runs a query whose text is always the same.
-func (q *queries) prepared(ctx context.Context, on Conn, query string, args []any) (ResultSet, error) {
+// Prepared runs a query that has the same text each time, on a connection of the same
+// database.
+func (q *queries) Prepared(ctx context.Context, conn Conn, query string, args ...any) (ResultSet, error) {
 	if q.dialect.Prepared == nil {
-		return on.Query(ctx, query, args...)
+		return conn.Query(ctx, query, args...)
 	}
-	return q.dialect.Prepared(ctx, on, query, args)
+	return q.dialect.Prepared(ctx, conn, query, args)
 }
 
-// oftenOne is often for the first row, or nil if there is none.
-func oftenOne[T any](ctx context.Context, q *queries, query string, args ...any) (*T, error) {
-	list, err := often[T](ctx, q, query, args...)
+// queryPreparedOne is queryPrepared for the first row, or nil if there is none.
+func queryPreparedOne[T any](ctx context.Context, q *queries, query string, args ...any) (*T, error) {
+	list, err := queryPrepared[T](ctx, q, query, args...)
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
@@ -349,15 +362,15 @@ func oftenOne[T any](ctx context.Context, q *queries, query string, args ...any)
 
 // exec runs a statement and returns how many rows it touched.
 func (q *queries) exec(ctx context.Context, query string, args ...any) (int, error) {
-	conn, err := q.on(ctx)
+	conn, err := q.connection(ctx)
 	if err != nil {
 		return 0, err
 	}
-	count, err := conn.Exec(ctx, q.format(query, args))
+	count, err := conn.Exec(ctx, q.Format(query, args...))
 	return int(count), q.explain(err)
 }
 
-// guarded runs what may be refused, and if it is, or panics, leaves the
+// guarded runs do, which the database may refuse. On an error or a panic it leaves the
 // transaction as it was before, and usable: PostgreSQL would abort it.
 func (q *queries) guarded(ctx context.Context, do func() error) (err error) {
 	if _, err := q.exec(ctx, "SAVEPOINT cims_guarded"); err != nil {
@@ -366,7 +379,7 @@ func (q *queries) guarded(ctx context.Context, do func() error) (err error) {
 	done := false
 	defer func() {
 		if !done {
-			// Undone, it is still there.
+			// The savepoint outlasts the rollback to it.
 			ctx := context.WithoutCancel(ctx)
 			_, undo := q.exec(ctx, "ROLLBACK TO SAVEPOINT cims_guarded")
 			if undo == nil {

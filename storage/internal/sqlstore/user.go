@@ -11,7 +11,7 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// A NULL is_active means inactive: who is let in has to have been let in.
+// A NULL is_active means inactive: access has to have been given.
 const userColumns = `u.id, u.email, u.name, u.surname, COALESCE(u.role_name, '') AS role_name, COALESCE(u.is_active, FALSE) AS active`
 
 type userRow struct {
@@ -58,7 +58,7 @@ func (q *queries) accounts() string {
 
 // Account implements cims.Reader.
 func (q *queries) Account(ctx context.Context, id int64) (cims.Account, error) {
-	found, err := oftenOne[accountRow](ctx, q, q.accounts()+"u.id = CAST(? AS BIGINT)", id)
+	found, err := queryPreparedOne[accountRow](ctx, q, q.accounts()+"u.id = CAST(? AS BIGINT)", id)
 	if err != nil {
 		return cims.Account{}, err
 	}
@@ -70,7 +70,7 @@ func (q *queries) Account(ctx context.Context, id int64) (cims.Account, error) {
 
 // AccountsByEmail implements cims.Reader.
 func (q *queries) AccountsByEmail(ctx context.Context, email string) ([]cims.Account, error) {
-	list, err := often[accountRow](ctx, q, q.accounts()+"u.email = ?", email)
+	list, err := queryPrepared[accountRow](ctx, q, q.accounts()+"u.email = ?", email)
 	if err == nil && len(list) == 0 {
 		lower := bun.Safe(q.dialect.Lower)
 		list, err = rows[accountRow](ctx, q, q.accounts()+"?(u.email) = ?(?) ORDER BY u.id", lower, lower, email)
@@ -107,28 +107,21 @@ func (q tx) MoveUsers(ctx context.Context, from, to string) error {
 	return err
 }
 
-// noPassword is what a host's NOT NULL password column gets: nothing hashes to it.
-const noPassword = "!"
-
 // InsertUser implements cims.Tx.
 func (q tx) InsertUser(ctx context.Context, u cims.User) (int64, error) {
-	extra, err := q.fill(ctx, "user")
+	extra, err := q.userDefaults(ctx, u)
 	if err != nil {
 		return 0, err
 	}
-	if err := extra.fitUser(u); err != nil {
-		return 0, err
-	}
-	t := table{name: "user", columns: []string{"email", "name", "surname", "role_name", "is_active"}}
-	t.add(u.Email, u.Name, u.Surname, null(u.RoleName), u.Active)
-	extra.appendTo(&t)
+	t := table{name: "user", columns: append([]string{"email", "name", "surname", "role_name", "is_active"}, extra.Columns...)}
+	t.add(append([]any{u.Email, u.Name, u.Surname, null(u.RoleName), u.Active}, extra.Values...)...)
 	return q.insertID(ctx, t, cims.EntityUser, u.Email)
 }
 
 // UpdateUser implements cims.Tx.
 func (q tx) UpdateUser(ctx context.Context, u cims.User) error {
-	// Only what differs is written: a host's triggers and the older program's
-	// enum column go by what a statement sets.
+	// Only what differs is written: the triggers of a host, and of the older
+	// program's enum, act on the columns that a statement sets.
 	before, err := q.Account(ctx, u.ID)
 	if err != nil {
 		return err
@@ -148,11 +141,7 @@ func (q tx) UpdateUser(ctx context.Context, u cims.User) error {
 	if u == before.User {
 		return nil
 	}
-	host, err := q.fill(ctx, "user")
-	if err != nil {
-		return err
-	}
-	if err := host.fitUser(u); err != nil {
+	if _, err := q.userDefaults(ctx, u); err != nil {
 		return err
 	}
 	err = q.guarded(ctx, func() error {

@@ -1,4 +1,4 @@
-package postgres
+package move
 
 import (
 	"context"
@@ -8,42 +8,38 @@ import (
 	"github.com/cimskit/cims/storage/migration"
 )
 
-// Rollback takes away what Migrate has added and leaves every column that was
-// there before as it would be without us. Names of statuses and roles that it
-// replaced are put back where nobody has changed them since, and the older
-// program's rotation goes on where ours stands. Unless force is set, it returns a
-// *migration.RefusedError, with nothing done, where something has no form in what
-// remains. It may be interrupted and run again. The host's tables have to be named
-// as for Migrate, or an error says so.
-func (s *Storage) Rollback(ctx context.Context, force bool) error {
-	if err := s.names.check(ctx, sqlstore.SQL{IConn: s.db}); err != nil {
-		return s.store.Explain(err)
+// Rollback takes away what Migrate has added. Unless force is set, it returns a
+// *migration.RefusedError, with nothing done, where something would be lost. It may be
+// interrupted and run again.
+func (m *Mover) Rollback(ctx context.Context, force bool) error {
+	if err := m.names.check(ctx, sqlstore.SQL{IConn: m.db}); err != nil {
+		return m.store.Explain(err)
 	}
-	p := planner{Storage: s, ctx: ctx}
+	p := planner{Mover: m, ctx: ctx}
 	if !p.has("cims_added") {
-		return s.store.Explain(p.err)
+		return m.store.Explain(p.err)
 	}
 	if lost := p.lost(); p.err == nil && len(lost) > 0 && !force {
 		return &migration.RefusedError{Reasons: lost}
 	}
 	if p.err != nil {
-		return s.store.Explain(p.err)
+		return m.store.Explain(p.err)
 	}
-	if err := s.store.UnderLock(ctx, s.names.SQL(beginRollback)); err != nil {
+	if err := m.underLock(ctx, m.names.SQL(beginRollback)); err != nil {
 		return err
 	}
 	for scalar[bool](&p, "SELECT EXISTS (SELECT 1 FROM cims_replaced_name WHERE table_name IN ('customer', 'user'))") {
-		if err := s.store.UnderLock(ctx, restoreNames); err != nil {
+		if err := m.underLock(ctx, restoreNames); err != nil {
 			return err
 		}
 	}
 	if p.err != nil {
-		return s.store.Explain(p.err)
+		return m.store.Explain(p.err)
 	}
-	return s.store.UnderLock(ctx, s.names.SQL(endRollback))
+	return m.underLock(ctx, m.names.SQL(endRollback))
 }
 
-// lost lists what a rollback would lose.
+// lost returns what a rollback would lose.
 func (p *planner) lost() []string {
 	if p.ours("customer", "") && p.ours("user", "") {
 		return []string{"nothing was here before cims: all customers and users would go"}
@@ -76,8 +72,8 @@ func (p *planner) lost() []string {
 	return lost
 }
 
-// From here on nothing takes the database for a migrated one, and names may be
-// what they were.
+// After beginRollback, no program takes the database for a migrated one, and names may be
+// as they were.
 const beginRollback = `
 	ALTER TABLE {customer} DROP CONSTRAINT IF EXISTS cims_customer_status_name;
 	ALTER TABLE {user} DROP CONSTRAINT IF EXISTS cims_user_role_name;
@@ -97,7 +93,7 @@ const restoreNames = `
 			SELECT row_id FROM cims_replaced_name WHERE table_name = 'user' ORDER BY row_id LIMIT 1000) RETURNING *
 	) UPDATE "user" AS u SET role_name = back.old_name FROM back WHERE u.id = back.row_id AND u.role_name IS NOT DISTINCT FROM NULLIF(back.new_name, '');`
 
-// endRollback sets the older rotation right, if ours has taken turns: the older
+// endRollback sets the older rotation right, if this one has taken turns: the older
 // program takes the manager after the last, in the order of their ids. Then it
 // drops what was added.
 const endRollback = `

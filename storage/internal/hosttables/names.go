@@ -1,4 +1,7 @@
-package sqlstore
+// Package hosttables describes the two tables that may be the host's, customer and
+// "user": their names, their columns, and values for the columns that cims doesn't
+// know. "Here" means in cims, as against in the host's database.
+package hosttables
 
 import (
 	"encoding/json"
@@ -7,23 +10,22 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/uptrace/bun"
 )
 
-// Named is a host's table: its name, and those of its columns that have other
-// names than here, each under the name that it has here.
+// Named is a table under the host's names.
 type Named struct {
 	Schema  string
 	Name    string
-	Columns map[string]string
+	Columns map[string]string // those with another name than here, by the name here
+	Added   []string          // read too: cims has added them, and nothing renames them
 }
 
-// Names are the tables that the host calls otherwise, by their names here.
+// Names are the tables that have another name, or other columns, in the host's
+// database. The keys are the names here.
 type Names map[string]Named
 
-// Nameable are the columns that a host may have under other names, those that
-// have to be there first.
+// Nameable are the columns that may have other names in the host's database. The
+// table must have the required ones.
 var Nameable = map[string]struct{ Required, Others []string }{
 	"customer": {
 		[]string{"id", "full_name"},
@@ -32,19 +34,19 @@ var Nameable = map[string]struct{ Required, Others []string }{
 	"user": {[]string{"id", "email"}, []string{"name", "surname", "role_name", "is_active"}},
 }
 
-// HostTables are those that may be the host's.
-var HostTables = slices.Sorted(maps.Keys(Nameable))
+// All are the tables that may be the host's.
+var All = slices.Sorted(maps.Keys(Nameable))
 
-// NameableColumns are all of a table's.
+// NameableColumns returns all nameable columns of a table.
 func NameableColumns(table string) []string {
 	return slices.Concat(Nameable[table].Required, Nameable[table].Others)
 }
 
-// Clean refuses what can be no name, and leaves only what is called otherwise.
-// Names stand in quoted texts and in the formats of statements, so none may end
-// one.
+// Clean returns an error for a name that can't be one, and removes the names that
+// are as here. Names stand in quoted texts and in formats of statements, so that some
+// characters are not allowed.
 func (n Names) Clean() error {
-	for _, table := range HostTables {
+	for _, table := range All {
 		t, given := n[table]
 		if !given {
 			continue
@@ -84,21 +86,21 @@ func (n Names) Clean() error {
 	return nil
 }
 
-// Relation is a table as it is written in SQL.
+// Relation returns a table as SQL, with its schema.
 func (n Names) Relation(table string) string {
 	switch t, other := n[table]; {
 	case !other && table == "user":
-		return ident(table)
+		return Quote(table)
 	case !other:
 		return table
 	case t.Schema == "":
-		return ident(t.Name)
+		return Quote(t.Name)
 	default:
-		return ident(t.Schema) + "." + ident(t.Name)
+		return Quote(t.Schema) + "." + Quote(t.Name)
 	}
 }
 
-// Table is what the host calls a table.
+// Table returns the host's name of a table.
 func (n Names) Table(table string) string {
 	if t, other := n[table]; other {
 		return t.Name
@@ -106,7 +108,7 @@ func (n Names) Table(table string) string {
 	return table
 }
 
-// Column is what the host calls a column.
+// Column returns the host's name of a column.
 func (n Names) Column(table, column string) string {
 	if theirs, other := n[table].Columns[column]; other {
 		return theirs
@@ -114,18 +116,19 @@ func (n Names) Column(table, column string) string {
 	return column
 }
 
-// own is put before the name of a host's column that is called as another one is here.
-const own = "cims_own_"
+// clash precedes the name of a host's column that is the name of another column
+// here.
+const clash = "cims_own_"
 
-// Theirs is what the host calls a column that Ours has named.
+// Theirs returns the host's name of a column, given a name that Ours has returned.
 func (n Names) Theirs(table, column string) string {
-	if plain := strings.TrimPrefix(column, own); plain != column && n[table].Columns[plain] != "" {
+	if plain := strings.TrimPrefix(column, clash); plain != column && n[table].Columns[plain] != "" {
 		return plain
 	}
 	return n.Column(table, column)
 }
 
-// Ours is what a host's column is called here.
+// Ours returns the name here of a host's column.
 func (n Names) Ours(table, theirs string) string {
 	for column, name := range n[table].Columns {
 		if name == theirs {
@@ -133,12 +136,12 @@ func (n Names) Ours(table, theirs string) string {
 		}
 	}
 	if _, otherwise := n[table].Columns[theirs]; otherwise {
-		return own + theirs
+		return clash + theirs
 	}
 	return theirs
 }
 
-// Shown is how a person is told of a table, or of a column of it.
+// Shown returns the host's name of a table, or of a column in it, for people to read.
 func (n Names) Shown(table string, column ...string) string {
 	name := table
 	if t, other := n[table]; other {
@@ -150,7 +153,7 @@ func (n Names) Shown(table string, column ...string) string {
 	return name
 }
 
-// ColumnsJSON are the columns with other names.
+// ColumnsJSON returns the renamed columns of a table as a JSON object.
 func (n Names) ColumnsJSON(table string) string {
 	columns := n[table].Columns
 	if columns == nil {
@@ -160,32 +163,33 @@ func (n Names) ColumnsJSON(table string) string {
 	return string(text)
 }
 
-// From is what a statement reads as the table, under the names here: the columns
-// that can have others, and those more.
-func (n Names) From(table string, more ...string) string {
-	if _, other := n[table]; !other {
+// From returns what a statement reads as the table, with the names here: the table
+// itself, or a subquery that renames its nameable columns.
+func (n Names) From(table string) string {
+	t, other := n[table]
+	if !other {
 		return n.Relation(table)
 	}
-	selected := slices.Clone(more)
+	selected := slices.Clone(t.Added)
 	for _, column := range NameableColumns(table) {
 		selected = append(selected, n.written(table, column)+" AS "+column)
 	}
 	return "(SELECT " + strings.Join(selected, ", ") + " FROM " + n.Relation(table) + ")"
 }
 
-// written is a column as it is written in SQL.
+// written returns a column as SQL.
 func (n Names) written(table, column string) string {
 	if name := n.Column(table, column); name != column {
-		return ident(name)
+		return Quote(name)
 	}
 	return column
 }
 
 var placeholder = regexp.MustCompile(`\{('?)(customer|user)(?:\.(\w+|\*))?'?\}`)
 
-// SQL writes the host's names into a statement: {customer} and {customer.id} are
-// its table and a column of it, {'customer'} and {'customer.id'} the same as
-// texts, and {'customer.*'} the names of all columns that have others.
+// SQL replaces placeholders in a statement by the host's names. {customer} and
+// {customer.id} stand for the table and a column of it, {'customer'} and
+// {'customer.id'} for their names as texts, {'customer.*'} for ColumnsJSON.
 func (n Names) SQL(statement string) string {
 	return placeholder.ReplaceAllStringFunc(statement, func(found string) string {
 		parts := placeholder.FindStringSubmatch(found)
@@ -206,27 +210,16 @@ func (n Names) SQL(statement string) string {
 	})
 }
 
-// readAs is what a statement reads as a table, with the columns that this database
-// computes.
-func (d Dialect) readAs(table string) string {
-	var computed []string
-	for _, c := range d.Copying.Computed {
-		if c.Table == table {
-			computed = append(computed, c.Column)
-		}
+// Quoted returns a table as SQL, always quoted.
+func (n Names) Quoted(table string) string {
+	if _, other := n[table]; other {
+		return n.Relation(table)
 	}
-	return d.Names.From(table, computed...)
+	return Quote(table)
 }
 
-// table is a table in a statement that writes to it, or reads all that it has.
-func (q *queries) table(name string) bun.Safe {
-	if _, other := q.dialect.Names[name]; other {
-		return bun.Safe(q.dialect.Names.Relation(name))
-	}
-	return bun.Safe(ident(name))
-}
+// QuotedColumn returns a column as SQL, always quoted.
+func (n Names) QuotedColumn(table, name string) string { return Quote(n.Theirs(table, name)) }
 
-// column is a column in such a statement.
-func (q *queries) column(table, name string) bun.Safe {
-	return bun.Safe(ident(q.dialect.Names.Theirs(table, name)))
-}
+// Quote quotes a name, in the way of both databases.
+func Quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

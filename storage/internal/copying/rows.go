@@ -1,4 +1,4 @@
-package sqlstore
+package copying
 
 import (
 	"bytes"
@@ -15,6 +15,9 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
+
+	"github.com/cimskit/cims/storage/internal/hosttables"
+	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
 
 // A block of rows is a transaction.
@@ -23,7 +26,7 @@ const (
 	blockBytes = 1 << 20
 )
 
-// kind is what a column's values are in Go.
+// kind is the kind of a column's values in Go.
 type kind string
 
 const (
@@ -32,10 +35,10 @@ const (
 	kindFloat kind = "floating point"
 	kindTime  kind = "time"
 	kindBytes kind = "bytes"
-	kindText  kind = "text" // and all that can be written as one
+	kindText  kind = "text" // and everything that can be written as text
 )
 
-func kindOf(c Column) kind {
+func kindOf(c hosttables.Column) kind {
 	starts := func(prefixes ...string) bool {
 		return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(c.Type, p) })
 	}
@@ -54,126 +57,127 @@ func kindOf(c Column) kind {
 	return kindText
 }
 
-// copyColumn is a column that both databases have.
-type copyColumn struct {
+// column is a column that both databases have.
+type column struct {
 	name     string
 	kind     kind
-	cast     map[*Store]bool // whether its type is one that is read as a text
-	required bool            // in the target
+	cast     map[*Database]bool // whether its type is read as text
+	required bool               // in the target
 }
 
-// copyPlan is a table with the columns to be copied.
-type copyPlan struct {
-	copyTable
-	columns  []copyColumn
+// plan is a table with the columns to be copied.
+type plan struct {
+	table
+	columns  []column
 	keys     []int // places of the key's columns
 	marker   int   // place of the marker, or -1
 	computed []Computed
-	fill     filling
+	defaults hosttables.Defaults
 }
 
-// plan reads what columns the databases have, and refuses data that has no
+// plan reads the columns of both databases. It returns an error for data that has no
 // place in the target.
-func (c *copying) plan(ctx context.Context, source bun.IConn) error {
-	columns, err := c.fit(ctx, source, false)
+func (c *job) plan(ctx context.Context, source bun.IConn) error {
+	columns, err := c.sharedColumns(ctx, source, false)
 	if err != nil {
 		return err
 	}
-	for _, t := range copyTables {
-		p := copyPlan{copyTable: t, marker: -1, columns: columns[t.name]}
+	for _, t := range tables {
+		p := plan{table: t, marker: -1, columns: columns[t.name]}
 		if err := p.find(); err != nil {
 			return err
 		}
-		for _, computed := range c.to.dialect.Copying.Computed {
+		for _, computed := range c.to.dialect.Computed {
 			if computed.Table == t.name {
 				p.computed = append(p.computed, computed)
 			}
 		}
-		if p.fill, err = c.to.fill(ctx, t.name); err != nil {
+		if p.defaults, err = c.to.store.HostDefaults(ctx, t.name); err != nil {
 			return err
 		}
 		c.tables = append(c.tables, p)
 		var total int64
-		if err := source.QueryRowContext(ctx, "SELECT count(*) FROM "+string(c.from.table(t.name))).Scan(&total); err != nil {
-			return c.from.explain(err)
+		if err := source.QueryRowContext(ctx, "SELECT count(*) FROM "+c.from.names().Quoted(t.name)).Scan(&total); err != nil {
+			return c.from.store.Explain(err)
 		}
 		c.totals[t.name] = total
 	}
 	return nil
 }
 
-// fit finds the columns that both databases have, by table, and refuses all data
-// that has no place in the target: if that is yet to be migrated, none then either.
-func (c *copying) fit(ctx context.Context, source bun.IConn, yetToBeMigrated bool) (map[string][]copyColumn, error) {
-	shared := map[string][]copyColumn{}
+// sharedColumns returns the columns that both databases have, by table. It returns an
+// error for data that has no place in the target, or will have none once that is
+// migrated.
+func (c *job) sharedColumns(ctx context.Context, source bun.IConn, yetToBeMigrated bool) (map[string][]column, error) {
+	shared := map[string][]column{}
 	var homeless error
-	for _, t := range copyTables {
-		theirs, err := c.from.dialect.Columns(ctx, SQL{source}, t.name)
+	for _, t := range tables {
+		here, err := c.from.columns(ctx, sqlstore.SQL{IConn: source}, t.name)
 		if err != nil {
-			return nil, c.from.explain(err)
+			return nil, err
 		}
-		there, err := c.to.dialect.Columns(ctx, c.to.conn, t.name)
+		there, err := c.to.columns(ctx, c.to.store.Conn(), t.name)
 		if err != nil {
-			return nil, c.to.explain(err)
+			return nil, err
 		}
-		_, hosts := ours[t.name]
-		for _, column := range theirs {
-			if c.from.follows(t.name, column) {
+		_, mayBeHosts := hosttables.Nameable[t.name]
+		for _, from := range here {
+			if c.from.derives(t.name, from) {
 				continue
 			}
-			i := slices.IndexFunc(there, func(o Column) bool { return o.Name == column.Name })
+			i := slices.IndexFunc(there, func(to hosttables.Column) bool { return to.Name == from.Name })
 			if i < 0 {
-				if yetToBeMigrated && (!hosts || slices.Contains(ours[t.name], column.Name)) {
+				if yetToBeMigrated && (!mayBeHosts || hosttables.Fills(t.name, from.Name)) {
 					continue
 				}
-				found, err := c.from.holdsData(ctx, source, t.name, column.Name)
+				found, err := c.from.holdsData(ctx, source, t.name, from.Name)
 				if err != nil {
 					return nil, err
 				}
 				if found {
 					homeless = errors.Join(homeless, fmt.Errorf("cims: column %q of table %q holds data, and the target has no such column: add it there first",
-						c.from.dialect.Names.Theirs(t.name, column.Name), c.from.dialect.Names.Table(t.name)))
+						c.from.names().Theirs(t.name, from.Name), c.from.names().Table(t.name)))
 				}
 				continue
 			}
-			if c.to.follows(t.name, there[i]) {
+			to := there[i]
+			if c.to.derives(t.name, to) {
 				continue
 			}
-			k := kindOf(there[i])
-			if k != kindOf(column) {
-				homeless = errors.Join(homeless, fmt.Errorf("cims: column %q of table %q is of type %s in the source and %s in the target", column.Name, t.name, column.Type, there[i].Type))
+			k := kindOf(to)
+			if k != kindOf(from) {
+				homeless = errors.Join(homeless, fmt.Errorf("cims: column %q of table %q is of type %s in the source and %s in the target", from.Name, t.name, from.Type, to.Type))
 			}
-			shared[t.name] = append(shared[t.name], copyColumn{
-				name: column.Name, kind: k, required: there[i].NotNull,
-				cast: map[*Store]bool{c.from: castToText(column), c.to: castToText(there[i])},
+			shared[t.name] = append(shared[t.name], column{
+				name: from.Name, kind: k, required: to.NotNull,
+				cast: map[*Database]bool{c.from: castToText(from), c.to: castToText(to)},
 			})
 		}
 	}
 	return shared, homeless
 }
 
-// follows says whether a column says nothing that others don't: the database
-// keeps it by itself.
-func (q *queries) follows(table string, column Column) bool {
-	return column.isOlder(table) || slices.ContainsFunc(q.dialect.Copying.Computed, func(c Computed) bool {
-		return c.Table == table && c.Column == column.Name
+// derives reports whether the database keeps a column equal to another by itself.
+func (d *Database) derives(table string, of hosttables.Column) bool {
+	return of.IsOlderEnum(table) || slices.ContainsFunc(d.dialect.Computed, func(c Computed) bool {
+		return c.Table == table && c.Column == of.Name
 	})
 }
 
-// castToText says whether a column of kindText is of another type.
-func castToText(c Column) bool {
+// castToText reports whether a column of kindText is of another type.
+func castToText(c hosttables.Column) bool {
 	return kindOf(c) == kindText && c.Type != "text" && !strings.Contains(c.Type, "char")
 }
 
-func (q *queries) holdsData(ctx context.Context, source bun.IConn, table, column string) (found bool, err error) {
-	err = source.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+string(q.table(table))+" WHERE "+string(q.column(table, column))+" IS NOT NULL)").Scan(&found)
-	return found, q.explain(err)
+func (d *Database) holdsData(ctx context.Context, source bun.IConn, table, column string) (found bool, err error) {
+	err = source.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM "+d.names().Quoted(table)+" WHERE "+d.names().QuotedColumn(table, column)+" IS NOT NULL)").Scan(&found)
+	return found, d.store.Explain(err)
 }
 
-// find looks the key and the marker up among the columns.
-func (p *copyPlan) find() error {
+// find finds the key and the marker among the columns.
+func (p *plan) find() error {
 	place := func(name string) int {
-		return slices.IndexFunc(p.columns, func(c copyColumn) bool { return c.name == name })
+		return slices.IndexFunc(p.columns, func(c column) bool { return c.name == name })
 	}
 	for _, key := range p.key {
 		i := place(key)
@@ -194,7 +198,7 @@ type record struct {
 	encoded []byte // equal for equal rows
 }
 
-func (p *copyPlan) keyTexts(r record) []string {
+func (p *plan) keyTexts(r record) []string {
 	texts := make([]string, len(p.keys))
 	for i, place := range p.keys {
 		texts[i] = fmt.Sprint(r.values[place])
@@ -203,7 +207,7 @@ func (p *copyPlan) keyTexts(r record) []string {
 }
 
 // keyOf names a row.
-func (p *copyPlan) keyOf(r record) string {
+func (p *plan) keyOf(r record) string {
 	texts := make([]string, len(p.keys))
 	for i, place := range p.keys {
 		texts[i] = fmt.Sprintf("%s %v", p.key[i], r.values[place])
@@ -212,7 +216,7 @@ func (p *copyPlan) keyOf(r record) string {
 }
 
 // compareKeys orders rows as both databases do.
-func (p *copyPlan) compareKeys(a, b record) int {
+func (p *plan) compareKeys(a, b record) int {
 	for _, place := range p.keys {
 		order := 0
 		switch x := a.values[place].(type) {
@@ -229,7 +233,7 @@ func (p *copyPlan) compareKeys(a, b record) int {
 }
 
 // differing lists the columns in which two rows are not equal.
-func (p *copyPlan) differing(a, b record) string {
+func (p *plan) differing(a, b record) string {
 	var names []string
 	for i, c := range p.columns {
 		if !bytes.Equal(encode(nil, a.values[i]), encode(nil, b.values[i])) {
@@ -241,10 +245,10 @@ func (p *copyPlan) differing(a, b record) string {
 
 const versionColumn = "cims_version"
 
-// load inserts rows. What others have inserted gets its version taken away again
-// afterwards, so that no trigger takes it for new.
-func (p *copyPlan) load(ctx context.Context, tx *queries, block []record) error {
-	columns := make([]string, 0, len(p.columns)+len(p.computed)+len(p.fill.columns))
+// load inserts rows. A row of version 0 gets that only afterwards, so that no trigger
+// takes it for new.
+func (p *plan) load(ctx context.Context, to *Database, tx sqlstore.Transaction, block []record) error {
+	columns := make([]string, 0, len(p.columns)+len(p.computed)+len(p.defaults.Columns))
 	for _, c := range p.columns {
 		columns = append(columns, c.name)
 	}
@@ -264,38 +268,40 @@ func (p *copyPlan) load(ctx context.Context, tx *queries, block []record) error 
 		}
 		columns = append(columns, computed.Column)
 	}
-	for i, name := range p.fill.columns {
+	for i, name := range p.defaults.Columns {
 		if slices.Contains(columns, name) {
 			continue
 		}
 		for j := range rows {
-			rows[j] = append(rows[j], p.fill.values[i])
+			rows[j] = append(rows[j], p.defaults.Values[i])
 		}
 		columns = append(columns, name)
 	}
-	if err := tx.dialect.Copying.Load(ctx, tx.sql(), p.name, columns, rows); err != nil || unmarked == nil {
+	if err := to.dialect.Load(ctx, tx, p.name, columns, rows); err != nil || unmarked == nil {
 		return err
 	}
-	_, err := tx.exec(ctx, "UPDATE ? SET ? = 0 WHERE ? IN (?)", tx.table(p.name), tx.column(p.name, versionColumn), tx.column(p.name, "id"), bun.List(unmarked))
+	names := to.names()
+	_, err := to.exec(ctx, sqlstore.SQL{IConn: tx}, "UPDATE "+names.Quoted(p.name)+" SET "+names.QuotedColumn(p.name, versionColumn)+
+		" = 0 WHERE "+names.QuotedColumn(p.name, "id")+" IN (?)", bun.List(unmarked))
 	return err
 }
 
 // query selects the rows after a key, in the order of the key.
-func (p *copyPlan) query(store *Store, after []string) (query string, args []any, err error) {
+func (p *plan) query(of *Database, after []string) (query string, args []any, err error) {
 	selected := make([]string, len(p.columns))
 	for i, c := range p.columns {
-		selected[i] = string(store.column(p.name, c.name))
-		if c.cast[store] {
+		selected[i] = of.names().QuotedColumn(p.name, c.name)
+		if c.cast[of] {
 			selected[i] = "CAST(" + selected[i] + " AS TEXT)"
 		}
 	}
 	keys, marks := make([]string, len(p.keys)), make([]string, len(p.keys))
 	for i, place := range p.keys {
-		keys[i], marks[i] = string(store.column(p.name, p.key[i])), "?"
+		keys[i], marks[i] = of.names().QuotedColumn(p.name, p.key[i]), "?"
 		if p.columns[place].kind == kindInt {
 			marks[i] = "CAST(? AS BIGINT)"
 		} else {
-			keys[i] += store.dialect.Copying.ByteOrder
+			keys[i] += of.dialect.ByteOrder
 		}
 		if after == nil {
 			continue
@@ -312,10 +318,10 @@ func (p *copyPlan) query(store *Store, after []string) (query string, args []any
 	if after != nil {
 		where = " WHERE (" + strings.Join(keys, ", ") + ") > (" + strings.Join(marks, ", ") + ")"
 	}
-	return "SELECT " + strings.Join(selected, ", ") + " FROM " + string(store.table(p.name)) + where + " ORDER BY " + strings.Join(keys, ", "), args, nil
+	return "SELECT " + strings.Join(selected, ", ") + " FROM " + of.names().Quoted(p.name) + where + " ORDER BY " + strings.Join(keys, ", "), args, nil
 }
 
-// stream is a table being read, a block ahead of whoever takes it.
+// stream is a table being read, a block ahead of its use.
 type stream struct {
 	blocks chan []record
 	left   []record // of the block that was taken
@@ -324,8 +330,8 @@ type stream struct {
 }
 
 // read begins to read a table on a connection of a snapshot.
-func (p *copyPlan) read(ctx context.Context, store *Store, conn bun.IConn, after []string) (*stream, error) {
-	query, args, err := p.query(store, after)
+func (p *plan) read(ctx context.Context, of *Database, conn bun.IConn, after []string) (*stream, error) {
+	query, args, err := p.query(of, after)
 	if err != nil {
 		return nil, err
 	}
@@ -333,13 +339,13 @@ func (p *copyPlan) read(ctx context.Context, store *Store, conn bun.IConn, after
 	s := &stream{blocks: make(chan []record), cancel: cancel}
 	go func() {
 		defer close(s.blocks)
-		s.err = store.explain(p.send(ctx, store, conn, query, args, s.blocks))
+		s.err = of.store.Explain(p.send(ctx, of, conn, query, args, s.blocks))
 	}()
 	return s, nil
 }
 
-func (p *copyPlan) send(ctx context.Context, store *Store, conn bun.IConn, query string, args []any, to chan<- []record) (err error) {
-	rows, err := store.prepared(ctx, SQL{conn}, query, args)
+func (p *plan) send(ctx context.Context, of *Database, conn bun.IConn, query string, args []any, to chan<- []record) (err error) {
+	rows, err := of.store.Prepared(ctx, sqlstore.SQL{IConn: conn}, query, args...)
 	if err != nil {
 		return err
 	}
@@ -412,8 +418,8 @@ func (s *stream) close() {
 	}
 }
 
-// holder is what a value is scanned into.
-func (c copyColumn) holder() any {
+// holder returns a pointer to scan a value into.
+func (c column) holder() any {
 	switch c.kind {
 	case kindInt:
 		return new(sql.Null[int64])
@@ -430,9 +436,9 @@ func (c copyColumn) holder() any {
 	}
 }
 
-// value takes what was scanned. Where the target has no NULL, as an older
-// program's tables may, it is what this library takes NULL for.
-func (c copyColumn) value(holder any) any {
+// value returns the scanned value. Where the target takes no NULL, as in an older
+// program's tables, it returns the zero value, which means the same to cims.
+func (c column) value(holder any) any {
 	switch h := holder.(type) {
 	case *sql.Null[int64]:
 		return orNull(h.V, h.Valid || c.required)
@@ -458,7 +464,7 @@ func orNull[T any](value T, valid bool) any {
 	return value
 }
 
-// encode appends a value so that different ones are never taken for each other.
+// encode appends a value. Different values have different encodings.
 func encode(to []byte, value any) []byte {
 	switch v := value.(type) {
 	case nil:

@@ -1,4 +1,4 @@
-package postgres
+package move
 
 import (
 	"context"
@@ -9,14 +9,14 @@ import (
 	"github.com/cimskit/cims/storage/migration"
 )
 
-// Plan says what Migrate would do, and what it would make of what is odd. It
-// changes nothing.
-func (s *Storage) Plan(ctx context.Context) (migration.Plan, error) {
-	problems, err := s.names.problems(ctx, sqlstore.SQL{IConn: s.db})
+// Plan returns what Migrate would do, and what it would make of what is odd. It changes
+// nothing.
+func (m *Mover) Plan(ctx context.Context) (migration.Plan, error) {
+	problems, err := m.names.problems(ctx, sqlstore.SQL{IConn: m.db})
 	if err != nil {
-		return migration.Plan{}, s.store.Explain(err)
+		return migration.Plan{}, m.store.Explain(err)
 	}
-	p := planner{Storage: s, ctx: ctx}
+	p := planner{Mover: m, ctx: ctx}
 	if p.has("cims_copy") {
 		return migration.Plan{State: migration.Unfinished, Steps: []migration.Step{}, Findings: []migration.Finding{}}, nil
 	}
@@ -25,7 +25,7 @@ func (s *Storage) Plan(ctx context.Context) (migration.Plan, error) {
 		for _, found := range problems {
 			plan.Findings = append(plan.Findings, migration.Finding{Where: found.where, Found: found.found, Does: "is refused: nothing is migrated"})
 		}
-		return plan, s.store.Explain(p.err)
+		return plan, m.store.Explain(p.err)
 	}
 	if len(plan.Steps) > 0 {
 		p.lookAtRights()
@@ -34,12 +34,12 @@ func (s *Storage) Plan(ctx context.Context) (migration.Plan, error) {
 		}
 		plan.Findings = append(plan.Findings, p.findings...)
 	}
-	return plan, s.store.Explain(p.err)
+	return plan, m.store.Explain(p.err)
 }
 
-// planner keeps the first error: what comes after it is not looked at.
+// planner keeps the first error, and looks at nothing after it.
 type planner struct {
-	*Storage
+	*Mover
 	ctx      context.Context //nolint:containedctx // of the one call that it serves
 	err      error
 	findings []migration.Finding
@@ -69,7 +69,7 @@ func (p *planner) isEnum(table, column string) bool {
 
 func (p *planner) state() migration.State {
 	switch {
-	case p.has("cims_migrations") && len(p.store.Left(p.ctx)) == 0:
+	case p.has("cims_migrations") && len(p.left(p.ctx)) == 0:
 		return migration.Current
 	case p.isEnum("customer", "status") || p.isEnum("user", "role"):
 		if p.hasColumn("customer", "status_name") && !p.ours("customer", "status_name") {
@@ -85,7 +85,7 @@ func (p *planner) state() migration.State {
 	return migration.Empty
 }
 
-// ours tells whether an unfinished migration has added a table, or a column.
+// ours reports whether a migration has added a table, or a column.
 func (p *planner) ours(table, column string) bool {
 	return p.has("cims_added") && scalar[bool](p, "SELECT EXISTS (SELECT 1 FROM cims_added WHERE table_name = $1 AND name = $2 AND kind <> 'row')", table, p.names.Column(table, column))
 }
@@ -93,9 +93,9 @@ func (p *planner) ours(table, column string) bool {
 func (p *planner) steps() []migration.Step {
 	tables := map[string]string{"users": "user", "assignments": "sales_manager_assignment", "customers": "customer"}
 	steps := []migration.Step{}
-	for _, step := range p.store.Left(p.ctx) {
+	for _, step := range p.left(p.ctx) {
 		planned := migration.Step{Name: step.Name, Does: step.Does}
-		if step.Kind == sqlstore.Batches {
+		if step.Kind == Batches {
 			if table := tables[step.Name[4:]]; p.has(table) {
 				planned.Rows = scalar[int64](p, "SELECT count(*) FROM "+p.names.Relation(table))
 			}
@@ -105,8 +105,8 @@ func (p *planner) steps() []migration.Step {
 	return steps
 }
 
-// find notes what a query finds: how many rows and, if it is about more than one
-// value, which.
+// find notes what a query finds: the number of rows and, if it is about more than one
+// value, the value.
 func (p *planner) find(where, found, does, query string) {
 	if p.err != nil {
 		return
@@ -174,8 +174,8 @@ func (p *planner) look() {
 	}
 }
 
-// lookAtRights looks for what would stop whoever asks from migrating. Another user
-// may do that with psql.
+// lookAtRights looks for rights that the present user lacks. Another user may migrate
+// with psql.
 func (p *planner) lookAtRights() {
 	add := func(where, found, does string) {
 		p.findings = append(p.findings, migration.Finding{Where: where, Found: found, Does: does})
@@ -213,14 +213,13 @@ func (p *planner) lookAtEntries(table, isSystem string) {
 	p.count("%d rows are called like a system entry and are none", "becomes one, which can't be deleted", "is_system IS NOT TRUE AND "+isSystem, table, "is_system")
 }
 
-// The entries of the library's own.
+// The system entries, as conditions.
 const (
 	systemStatuses = "%s IN ('contacted', 'project_started', 'continuing', 'finished', 'rejected', 'need_to_call')"
 	systemRoles    = "%s IN ('ceo', 'financial_director', 'sales_manager', 'member', 'customer')"
 )
 
-// lookAtNames looks at a column of names and at the enum beside it, where there
-// are any.
+// lookAtNames looks at a column of names, and at the enum beside it.
 func (p *planner) lookAtNames(table, name, label, entries, nothing string) {
 	if !p.has(table) {
 		return
@@ -289,7 +288,7 @@ func (p *planner) lookAtAssignments() {
 		"NOT EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = t.{customer.id} AND a.is_active)", "customer")
 }
 
-// lookForImpossible looks for assignments that a table without keys may have.
+// lookForImpossible looks for assignments that only a table without keys can have.
 func (p *planner) lookForImpossible(assignments string) {
 	const aside = "is set aside, and comes back with a rollback, if the keys that are there let it"
 	p.count("%d rows are of a customer that is not there", aside, "NOT EXISTS (SELECT 1 FROM {customer} AS c WHERE c.{customer.id} = t.customer_id)", assignments, "customer_id")

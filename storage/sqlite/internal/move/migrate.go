@@ -1,30 +1,80 @@
-package sqlite
+// Package move moves an SQLite file over to cims, step by step, and back.
+package move
 
 import (
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
+	"io/fs"
 	"time"
 
 	"github.com/uptrace/bun"
 
+	"github.com/cimskit/cims/storage/internal/hosttables"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 	"github.com/cimskit/cims/storage/migration"
 )
+
+// Mover moves the file of a store over to cims, and back.
+type Mover struct {
+	store  *sqlstore.Store
+	reader *sql.DB
+	host   *Host
+}
+
+// New returns the Mover of a store that reads from reader.
+func New(store *sqlstore.Store, reader *sql.DB, host *Host) *Mover {
+	return &Mover{store: store, reader: reader, host: host}
+}
+
+// Host is the tables that may be the host's, under its names, and the schema for them.
+type Host struct {
+	hosttables.Names
+	schema           schema
+	users, customers hostable
+}
+
+// NewHost returns a Host. The SQL files of the schema are in the folder schema.
+func NewHost(names hosttables.Names, files fs.FS) *Host {
+	h := &Host{Names: names, schema: schema{files}, users: users, customers: customers}
+	for _, t := range h.tables() {
+		t.names, t.schema = names, h.schema
+	}
+	return h
+}
+
+// tables returns those that may be the host's, in the order of their references.
+func (h *Host) tables() []*hostable { return []*hostable{&h.users, &h.customers} }
+
+// check returns an error unless the database was migrated under these names.
+func (h *Host) check(ctx context.Context, conn bun.IConn) error {
+	var all error
+	for _, t := range h.tables() {
+		relation, columns := t.name, "{}" // of a table of cims
+		err := each(ctx, conn, func(rows *sql.Rows) error { return rows.Scan(&relation, &columns) },
+			"SELECT relation, names FROM cims_adopted WHERE table_name = ?", t.name)
+		if err != nil {
+			return err
+		}
+		if relation != h.Table(t.name) || columns != h.ColumnsJSON(t.name) {
+			all = errors.Join(all, fmt.Errorf("cims: %s: the database was migrated with the table %q and the columns %s", t.shown(), relation, columns))
+		}
+	}
+	return all
+}
 
 // step is one step of the schema. Its number is its place in the list.
 type step struct {
 	name, does string
 	// run does the step, or the next part of it, in a transaction of its own,
-	// and says whether anything is left.
+	// and returns whether anything is left.
 	run func(ctx context.Context, conn bun.IConn) (more bool, err error)
-	// fills is the table that it goes through row by row, if it does.
+	// fills is the table whose rows the step goes through, or nil.
 	fills *hostable
 }
 
-func (h *host) steps() []step {
+func (h *Host) steps() []step {
 	return []step{
 		{name: "001_tables", does: `makes the tables of cims, and adds to customer and "user" the columns that they lack`, run: h.makeTables},
 		{name: "002_names", does: "makes an inactive status or role of each name that none has, and keeps names right from then on", run: h.makeNames},
@@ -35,42 +85,24 @@ func (h *host) steps() []step {
 	}
 }
 
-// stepNames is what the rest of the storage has to know of the steps.
-func (h *host) stepNames() []sqlstore.Step {
-	steps := h.steps()
-	names := make([]sqlstore.Step, len(steps))
-	for i, step := range steps {
-		names[i] = sqlstore.Step{Name: step.name}
-	}
-	return names
-}
+// Steps returns the number of steps.
+func (h *Host) Steps() int { return len(h.steps()) }
 
-// Migrate brings the schema up to date: call it once before the first use, and
-// after an update of this library. It starts from an empty file or from tables
-// customer and "user" of the host's, or whatever [Customers] and [Users] call
-// them, and adds what is missing; it changes and drops nothing that it did not
-// add, but writes the names in status_name and role_name in the one form that this
-// library has for them, and remembers what they were. It may be interrupted
-// anywhere, run again, and run by several processes at once. It refuses an
-// unfinished copy, as Ready does. A table that it can't work with is an error that
-// says why, before anything is changed.
-func (s *Storage) Migrate(ctx context.Context) error { return s.MigrateWithProgress(ctx, nil) }
-
-// MigrateWithProgress is Migrate, and calls progress, if it is not nil, after
-// each part of a step that goes through a table's rows.
-func (s *Storage) MigrateWithProgress(ctx context.Context, progress func(migration.Progress)) error {
-	if err := s.store.RefuseUnfinished(ctx); err != nil {
+// Migrate does the steps that are left, and calls progress, if it is not nil, after each
+// part of a step that goes through rows. It refuses an unfinished copy.
+func (m *Mover) Migrate(ctx context.Context, progress func(migration.Progress)) error {
+	if err := m.store.RefuseUnfinished(ctx); err != nil {
 		return err
 	}
 	totals := map[string]int64{}
-	return s.store.Retry(ctx, func() error {
+	return m.store.Retry(ctx, func() error {
 		for {
-			done, did, err := s.migrateOne(ctx)
+			done, did, err := m.migrateOne(ctx)
 			switch {
-			case classify(err) == sqlstore.Conflict:
-				err = wait(ctx)
+			case m.store.Dialect().Classify(err) == sqlstore.Conflict:
+				err = m.store.GiveWay(ctx, nil)
 			case err == nil && did != nil && did.fills != nil && progress != nil:
-				err = did.fills.report(ctx, s.reader, did.name, totals, progress)
+				err = did.fills.report(ctx, m.reader, did.name, totals, progress)
 			}
 			if err != nil {
 				return fmt.Errorf("migrate: %w", err)
@@ -82,32 +114,19 @@ func (s *Storage) MigrateWithProgress(ctx context.Context, progress func(migrati
 	})
 }
 
-const lockPoll = 20 * time.Millisecond
-
-// wait is for another process that has the file to itself for now.
-func wait(ctx context.Context) error {
-	select {
-	case <-time.After(lockPoll):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// migrateOne does the next step or a part of it, which did is, if there is one
-// left. It is one transaction with its trace, in the ledger or in cims_original,
-// and that transaction has the file to itself; so whatever interrupts it, it was
-// done or was not.
-func (s *Storage) migrateOne(ctx context.Context) (done bool, did *step, err error) {
-	steps := s.host.steps()
-	if n, err := s.host.applied(ctx, s.reader); err != nil || n == len(steps) {
+// migrateOne does the next step, or a part of it, and returns the step. It is one
+// transaction with its trace, in the ledger or in cims_original, and has the file to
+// itself: an interruption leaves it done or not done.
+func (m *Mover) migrateOne(ctx context.Context) (done bool, did *step, err error) {
+	steps := m.host.steps()
+	if n, err := m.host.Applied(ctx, m.reader); err != nil || n == len(steps) {
 		return err == nil, nil, err
 	}
-	err = s.inTransaction(ctx, func(conn bun.IConn) error {
-		if _, err := conn.ExecContext(ctx, ledger); err != nil {
+	err = m.inTransaction(ctx, func(conn bun.IConn) error {
+		if _, err := conn.ExecContext(ctx, sqlstore.Ledger); err != nil {
 			return err
 		}
-		n, err := s.host.applied(ctx, conn)
+		n, err := m.host.Applied(ctx, conn)
 		if err != nil || n == len(steps) {
 			return err
 		}
@@ -124,15 +143,10 @@ func (s *Storage) migrateOne(ctx context.Context) (done bool, did *step, err err
 	return false, did, err
 }
 
-// ledger is not quite the same as a first step: it must be there to tell that
-// the first step was done.
-const ledger = `CREATE TABLE IF NOT EXISTS cims_migrations (
-	id INTEGER PRIMARY KEY, name VARCHAR(100) NOT NULL, applied_at TIMESTAMP NOT NULL)`
-
-// applied counts the steps that are done. It refuses a database that a later
-// version of this library has migrated: this one does not know its rules; and one
-// that was migrated under other names.
-func (h *host) applied(ctx context.Context, conn bun.IConn) (int, error) {
+// Applied counts the steps that are done. It returns an error for a database that was
+// migrated under other names, or by a later version of this library, whose rules this one
+// doesn't know.
+func (h *Host) Applied(ctx context.Context, conn bun.IConn) (int, error) {
 	if there, err := exists(ctx, conn, "table", "cims_migrations"); err != nil || !there {
 		return 0, err
 	}
@@ -147,19 +161,12 @@ func (h *host) applied(ctx context.Context, conn bun.IConn) (int, error) {
 }
 
 // inTransaction has the file to itself.
-func (s *Storage) inTransaction(ctx context.Context, do func(conn bun.IConn) error) error {
-	tx, err := begin(ctx, s.writer)
-	if err != nil {
-		return err
-	}
-	if err := do(tx); err != nil {
-		return errors.Join(err, tx.Rollback())
-	}
-	return tx.Commit(ctx)
+func (m *Mover) inTransaction(ctx context.Context, do func(conn bun.IConn) error) error {
+	return m.store.Transact(ctx, m.store.Dialect().Begin, func(tx sqlstore.Transaction) error { return do(tx) })
 }
 
-// makeTables begins by refusing what can't be worked with.
-func (h *host) makeTables(ctx context.Context, conn bun.IConn) (bool, error) {
+// makeTables returns an error for tables that can't be worked with.
+func (h *Host) makeTables(ctx context.Context, conn bun.IConn) (bool, error) {
 	found, err := h.obstacles(ctx, conn)
 	if err != nil {
 		return false, err
@@ -182,17 +189,13 @@ func (h *host) makeTables(ctx context.Context, conn bun.IConn) (bool, error) {
 	if err := create(ctx, conn, h.objects("tables")); err != nil {
 		return false, err
 	}
-	entries, err := files.ReadFile("schema/entries.sql")
-	if err != nil {
-		return false, err
-	}
-	_, err = conn.ExecContext(ctx, expressions.Replace(string(entries)))
+	_, err = conn.ExecContext(ctx, expressions.Replace(h.schema.read("entries")))
 	return false, err
 }
 
-// makeNames makes all names resolve that will be there when the rows have been
-// gone through. From here on nobody can write another.
-func (h *host) makeNames(ctx context.Context, conn bun.IConn) (bool, error) {
+// makeNames makes an entry for each name that the rows will have. From here on no program
+// can write another.
+func (h *Host) makeNames(ctx context.Context, conn bun.IConn) (bool, error) {
 	for _, t := range h.tables() {
 		if _, err := conn.ExecContext(ctx, t.sql(`INSERT INTO `+t.entries+` (name, display_name, is_active, is_system, created_at, updated_at)
 			SELECT DISTINCT name, name, FALSE, FALSE, ?1, ?1 FROM (
@@ -208,8 +211,8 @@ func (h *host) makeNames(ctx context.Context, conn bun.IConn) (bool, error) {
 	return false, create(ctx, conn, guards)
 }
 
-// triggers are those that this database needs.
-func (h *host) triggers(ctx context.Context, conn bun.IConn) ([]object, error) {
+// triggers returns those that this database needs.
+func (h *Host) triggers(ctx context.Context, conn bun.IConn) ([]object, error) {
 	all := h.objects("triggers")
 	for _, t := range h.tables() {
 		adopted, err := t.adopted(ctx, conn)
@@ -224,7 +227,7 @@ func (h *host) triggers(ctx context.Context, conn bun.IConn) ([]object, error) {
 }
 
 // buildIndexes builds one index, which takes a while where there are many rows.
-func (h *host) buildIndexes(ctx context.Context, conn bun.IConn) (bool, error) {
+func (h *Host) buildIndexes(ctx context.Context, conn bun.IConn) (bool, error) {
 	all, err := h.indexes(ctx, conn)
 	if err != nil {
 		return false, err
@@ -237,19 +240,19 @@ func (h *host) buildIndexes(ctx context.Context, conn bun.IConn) (bool, error) {
 	return false, nil
 }
 
-func (h *host) makeAudit(ctx context.Context, conn bun.IConn) (bool, error) {
+func (h *Host) makeAudit(ctx context.Context, conn bun.IConn) (bool, error) {
 	return false, create(ctx, conn, h.objects("audit"))
 }
 
-// uniqueEmail is for a host that has no such rule itself.
-func (h *host) uniqueEmail() object {
+// uniqueEmail is the index for a host that has no such rule.
+func (h *Host) uniqueEmail() object {
 	return object{kind: "index", name: uniqueEmail, sql: h.SQL("CREATE UNIQUE INDEX " + uniqueEmail + " ON {user} ({user.email})")}
 }
 
 const uniqueEmail = "cims_user_email"
 
-// indexes are those that customer and "user" need.
-func (h *host) indexes(ctx context.Context, conn bun.IConn) ([]object, error) {
+// indexes returns those that customer and "user" need.
+func (h *Host) indexes(ctx context.Context, conn bun.IConn) ([]object, error) {
 	all := h.objects("indexes")
 	unique, err := isUnique(ctx, conn, h.Table("user"), h.Column("user", "email"))
 	if err == nil && !unique {
@@ -258,7 +261,7 @@ func (h *host) indexes(ctx context.Context, conn bun.IConn) ([]object, error) {
 	return all, err
 }
 
-// isUnique tells whether a table has a unique index, not of ours, on a column.
+// isUnique reports whether a table has a unique index on a column, other than uniqueEmail.
 func isUnique(ctx context.Context, conn bun.IConn, table, column string) (bool, error) {
 	return value[bool](ctx, conn, `SELECT EXISTS (
 		SELECT 1 FROM pragma_index_list(?1) AS l WHERE l."unique" AND NOT l.partial AND l.name <> '`+uniqueEmail+`'
@@ -308,6 +311,4 @@ func each(ctx context.Context, conn bun.IConn, do func(*sql.Rows) error, query s
 	return rows.Err()
 }
 
-func now() string { return time.Now().UTC().Format(timeFormat) }
-
-func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+func now() string { return time.Now().UTC().Format(TimeFormat) }

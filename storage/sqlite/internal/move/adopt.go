@@ -1,9 +1,10 @@
-package sqlite
+package move
 
 import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -15,30 +16,35 @@ import (
 	"time"
 
 	"github.com/uptrace/bun"
-	"github.com/uptrace/bun/schema"
+	bunschema "github.com/uptrace/bun/schema"
+	"modernc.org/sqlite"
 
-	"github.com/cimskit/cims/storage/internal/sqlstore"
+	"github.com/cimskit/cims/storage/internal/hosttables"
 	"github.com/cimskit/cims/storage/migration"
 )
+
+// NameColumn is the column of a customer's name in lower case.
+const NameColumn = "search_name"
 
 // hostable is a table that may be the host's: customer or "user".
 type hostable struct {
 	name       string
 	nameColumn string // holds the name of a status or a role
 	entries    string // the table of those
-	newName    string // what the column has to hold, made from what it holds
+	newName    string // the value that the column is to hold, from its value now
 	fillRows   []string
 
 	needs    []string   // columns that a host's table must have, besides id
 	times    []string   // of these columns or those that we add
 	adds     []addition // columns that a host's table gets if it lacks them
-	reserved string     // a column that must be ours
+	reserved string     // a column that must be of cims
 
-	names sqlstore.Names
+	names  hosttables.Names
+	schema schema
 }
 
-// sql writes the host's names into a statement: {t} is the table, {t.id} a column
-// of it and {t.entry} its nameColumn.
+// sql writes the host's names into a statement: {t} stands for the table, {t.id} for a
+// column of it and {t.entry} for its nameColumn.
 func (t *hostable) sql(statement string) string {
 	return t.names.SQL(strings.NewReplacer("{t}", "{"+t.name+"}", "{t.entry}", "{"+t.name+"."+t.nameColumn+"}", "{t.", "{"+t.name+".").Replace(statement))
 }
@@ -49,7 +55,7 @@ func (t *hostable) column(name string) string { return t.names.Column(t.name, na
 
 func (t *hostable) shown(column ...string) string { return t.names.Shown(t.name, column...) }
 
-// find looks up a column that the host may call otherwise.
+// find finds a column under the host's name.
 func (t *hostable) find(columns []shapeColumn, name string) *shapeColumn {
 	return find(columns, t.column(name))
 }
@@ -81,10 +87,10 @@ var (
 			{"notes", "TEXT", ""},
 			{"status_name", "VARCHAR(100)", " NOT NULL DEFAULT 'contacted'"},
 			{"updated_at", "TIMESTAMP", ""},
-			{nameColumn, "TEXT", ""},
+			{NameColumn, "TEXT", ""},
 			{"cims_version", "INTEGER", " NOT NULL DEFAULT 0"},
 		},
-		reserved: nameColumn,
+		reserved: NameColumn,
 		// The history comes first, see cims_foreign_status.
 		fillRows: []string{
 			`INSERT INTO customer_status_history (customer_id, to_status, cause, owner_id, changed_at)
@@ -105,7 +111,15 @@ const statusName = "COALESCE(cims_name({customer.status_name}), 'contacted')"
 
 const maxName = 100
 
-// normalName is the one form in which names are stored; NULL for none.
+func init() {
+	sqlite.MustRegisterDeterministicScalarFunction("cims_name", 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
+		return normalName(args[0]), nil
+	})
+}
+
+// normalName returns a name in the one form in which names are stored, or nil for none. It
+// is the SQL function cims_name, for queries alone: an index or a trigger with it would lock
+// other programs out of the file.
 func normalName(name any) any {
 	var text string
 	switch name := name.(type) {
@@ -126,11 +140,11 @@ func normalName(name any) any {
 	return text
 }
 
-// shapeColumn is a column of a host's table as PRAGMA table_xinfo tells it.
+// shapeColumn is a column of a host's table, as PRAGMA table_xinfo describes it.
 type shapeColumn struct {
 	name, kind string
 	notNull    bool
-	filled     bool // if nobody does: it has a default
+	filled     bool // it has a default
 	hidden     bool // generated: it can't be written
 }
 
@@ -153,15 +167,14 @@ func find(columns []shapeColumn, name string) *shapeColumn {
 	return nil
 }
 
-// adopt makes the table, or adds what a host's lacks and keeps in mind what was
-// there.
+// adopt makes the table, or adds the columns that a host's lacks and records the others.
 func (t *hostable) adopt(ctx context.Context, conn bun.IConn) error {
 	columns, err := t.shape(ctx, conn)
 	if err != nil {
 		return err
 	}
 	if len(columns) == 0 {
-		return create(ctx, conn, newHost(t.names).objects(t.name))
+		return create(ctx, conn, t.schema.objects(t.name, t.names))
 	}
 	original := []string{}
 	for _, c := range columns {
@@ -203,8 +216,7 @@ func (t *hostable) adopt(ctx context.Context, conn bun.IConn) error {
 	return nil
 }
 
-// adopted returns the columns that the host's table had; nil where the table is
-// ours.
+// adopted returns the columns that the host's table had, or nil where the table is of cims.
 func (t *hostable) adopted(ctx context.Context, conn bun.IConn) ([]string, error) {
 	found, err := values[string](ctx, conn, "SELECT columns FROM cims_adopted WHERE table_name = ?", t.name)
 	if err != nil || len(found) == 0 {
@@ -215,8 +227,8 @@ func (t *hostable) adopted(ctx context.Context, conn bun.IConn) ([]string, error
 	return columns, err
 }
 
-// obstacles are what makes tables impossible to work with.
-func (h *host) obstacles(ctx context.Context, conn bun.IConn) ([]migration.Finding, error) {
+// obstacles returns what makes tables impossible to work with.
+func (h *Host) obstacles(ctx context.Context, conn bun.IConn) ([]migration.Finding, error) {
 	var all []migration.Finding
 	for _, o := range slices.Concat(h.objects("names"), h.objects("tables")) {
 		there, err := exists(ctx, conn, o.kind, o.name)
@@ -306,10 +318,10 @@ func (t *hostable) obstacles(ctx context.Context, conn bun.IConn) ([]migration.F
 		}
 	}
 	for _, c := range columns {
-		if !c.notNull || c.filled || c.hidden || slices.Contains(sqlstore.NameableColumns(t.name), t.names.Ours(t.name, c.name)) {
+		if !c.notNull || c.filled || c.hidden || slices.Contains(hosttables.NameableColumns(t.name), t.names.Ours(t.name, c.name)) {
 			continue
 		}
-		if _, err := sqlstore.Harmless(sqlstore.Column{Name: c.name, Type: strings.ToLower(c.kind)}); err != nil {
+		if _, err := hosttables.DefaultFor(hosttables.Column{Name: c.name, Type: strings.ToLower(c.kind)}); err != nil {
 			add(c.name, 0, "the column is NOT NULL without a default, and there is no harmless value of type "+c.kind, "give it a default")
 		}
 	}
@@ -390,13 +402,13 @@ func (t *hostable) oddTimes(ctx context.Context, conn bun.IConn, columns []shape
 	return err
 }
 
-// isTime tells whether the storage can read what the driver gives as a time.
+// isTime reports whether the storage can read the driver's value as a time.
 func isTime(stored any) bool {
 	var at time.Time
-	return schema.Scanner(reflect.TypeFor[time.Time]())(reflect.ValueOf(&at).Elem(), stored) == nil
+	return bunschema.Scanner(reflect.TypeFor[time.Time]())(reflect.ValueOf(&at).Elem(), stored) == nil
 }
 
-// affinity is how SQLite treats a column of this type:
+// affinity returns how SQLite treats a column of this type:
 // https://www.sqlite.org/datatype3.html#determination_of_column_affinity
 func affinity(kind string) string {
 	has := func(parts ...string) bool {
@@ -457,12 +469,12 @@ func (t *hostable) fill(ctx context.Context, conn bun.IConn) (more bool, err err
 	})
 }
 
-// reached is the last row that was gone through.
+// reached returns the last row that was gone through.
 func (t *hostable) reached(ctx context.Context, conn bun.IConn) (int64, error) {
 	return value[int64](ctx, conn, "SELECT COALESCE(max(last_id), ?) FROM cims_original WHERE table_name = ?", int64(math.MinInt64), t.name)
 }
 
-// report tells how far fill is. The total is counted once.
+// report calls progress with how far fill is. The total is counted once.
 func (t *hostable) report(ctx context.Context, conn bun.IConn, step string, totals map[string]int64, progress func(migration.Progress)) (err error) {
 	if _, counted := totals[t.name]; !counted {
 		if totals[t.name], err = value[int64](ctx, conn, t.sql("SELECT count(*) FROM {t}")); err != nil {
@@ -476,14 +488,14 @@ func (t *hostable) report(ctx context.Context, conn bun.IConn, step string, tota
 	return err
 }
 
-// digest is one of what the host's own columns hold, of the rows after one up to
-// another, but of the names, which are ours to write.
+// digest returns a digest of the host's columns in the rows after one up to another. It
+// leaves out the names, which cims rewrites.
 func (t *hostable) digest(ctx context.Context, conn bun.IConn, columns []string, after, last int64) (rows int64, digest []byte, err error) {
 	id := t.column("id")
-	list := []string{quoted(id)}
+	list := []string{hosttables.Quote(id)}
 	for _, column := range columns {
 		if column != t.column(t.nameColumn) && column != id {
-			list = append(list, "+"+quoted(column)) // with a plus, the driver leaves times as they are
+			list = append(list, "+"+hosttables.Quote(column)) // with a plus, the driver leaves times as they are
 		}
 	}
 	hash, cells, to := sha256.New(), make([]any, len(list)), make([]any, len(list))
@@ -506,7 +518,7 @@ func (t *hostable) digest(ctx context.Context, conn bun.IConn, columns []string,
 	return rows, hash.Sum(nil), err
 }
 
-// appendCell writes a value so that no other reads the same.
+// appendCell appends a value. Different values have different encodings.
 func appendCell(line []byte, cell any) []byte {
 	switch cell := cell.(type) {
 	case int64:
@@ -522,15 +534,15 @@ func appendCell(line []byte, cell any) []byte {
 	}
 }
 
-// quietly does something to a host's table that the host's own triggers don't
-// see: they are taken away and put back as they were, in one transaction.
+// quietly changes a host's table without the host's triggers: it takes them away and puts
+// them back as they were, in one transaction.
 func (t *hostable) quietly(ctx context.Context, conn bun.IConn, do func() error) error {
 	theirs, err := t.hostTriggers(ctx, conn)
 	if err != nil {
 		return err
 	}
 	for _, trigger := range theirs {
-		if _, err := conn.ExecContext(ctx, "DROP TRIGGER "+quoted(trigger.name)); err != nil {
+		if _, err := conn.ExecContext(ctx, "DROP TRIGGER "+hosttables.Quote(trigger.name)); err != nil {
 			return err
 		}
 	}
@@ -538,7 +550,7 @@ func (t *hostable) quietly(ctx context.Context, conn bun.IConn, do func() error)
 }
 
 func (t *hostable) hostTriggers(ctx context.Context, conn bun.IConn) ([]object, error) {
-	ours := slices.Concat(objects("triggers"), objects("guard_"+t.name))
+	ours := slices.Concat(t.schema.objects("triggers", t.names), t.schema.objects("guard_"+t.name, t.names))
 	var theirs []object
 	err := each(ctx, conn, func(rows *sql.Rows) error {
 		o := object{kind: "trigger"}

@@ -1,45 +1,45 @@
-package sqlite
+package move
 
 import (
 	"context"
-	"embed"
 	"fmt"
+	"io/fs"
 	"regexp"
 	"strings"
 
 	"github.com/uptrace/bun"
+
+	"github.com/cimskit/cims/storage/internal/hosttables"
 )
 
-//go:embed schema/*.sql
-var files embed.FS
+// schema is the SQL files.
+type schema struct{ files fs.FS }
 
-// object is a table, an index or a trigger of ours, by the text that makes it,
-// which is also the text that SQLite keeps of it.
+// read returns a file of the folder schema.
+func (s schema) read(file string) string {
+	text, err := fs.ReadFile(s.files, "schema/"+file+".sql")
+	if err != nil {
+		panic(err) // a name that is not in the folder
+	}
+	return string(text)
+}
+
+// object is a table, an index or a trigger of cims. SQLite keeps its sql as it is.
 type object struct {
 	kind, name, sql string
 }
 
-// objects is what a file of the folder schema makes, under the host's names.
-func (h *host) objects(file string) []object {
-	all := objects(file)
-	for i := range all {
-		all[i].sql = h.SQL(all[i].sql)
-	}
-	return all
-}
+// objects returns what a file of the schema makes.
+func (h *Host) objects(file string) []object { return h.schema.objects(file, h.Names) }
 
 var created = regexp.MustCompile(`^CREATE (TABLE|INDEX|TRIGGER) "?(\w+)"? `)
 
-// objects reads a file of the folder schema. A statement there begins with
+// objects returns what a file makes, under the host's names. A statement begins with
 // CREATE, and ends at the first line that is not indented and ends in a semicolon.
-func objects(file string) []object {
-	text, err := files.ReadFile("schema/" + file + ".sql")
-	if err != nil {
-		panic(err) // a name that is not in the folder
-	}
+func (s schema) objects(file string, names hosttables.Names) []object {
 	var all []object
 	var sql strings.Builder
-	for line := range strings.Lines(expressions.Replace(string(text))) {
+	for line := range strings.Lines(expressions.Replace(s.read(file))) {
 		if sql.Len() == 0 && !strings.HasPrefix(line, "CREATE ") {
 			continue
 		}
@@ -49,7 +49,7 @@ func objects(file string) []object {
 		}
 		statement := strings.TrimSuffix(sql.String(), ";\n")
 		found := created.FindStringSubmatch(statement)
-		all = append(all, object{kind: strings.ToLower(found[1]), name: found[2], sql: statement})
+		all = append(all, object{kind: strings.ToLower(found[1]), name: found[2], sql: names.SQL(statement)})
 		sql.Reset()
 	}
 	return all
@@ -57,13 +57,9 @@ func objects(file string) []object {
 
 var entry = regexp.MustCompile(`(?m)^\t\('(\w+)'`)
 
-// systemNames reads which statuses or roles Migrate makes.
-func systemNames(table string) []string {
-	text, err := files.ReadFile("schema/entries.sql")
-	if err != nil {
-		panic(err) // the file is not in the folder
-	}
-	_, inserts, _ := strings.Cut(string(text), "INSERT INTO "+table+" ")
+// systemNames returns the names of the statuses or roles that Migrate makes.
+func (s schema) systemNames(table string) []string {
+	_, inserts, _ := strings.Cut(s.read("entries"), "INSERT INTO "+table+" ")
 	inserts, _, _ = strings.Cut(inserts, "INSERT INTO ")
 	var names []string
 	for _, found := range entry.FindAllStringSubmatch(inserts, -1) {
@@ -81,8 +77,8 @@ func create(ctx context.Context, conn bun.IConn, all []object) error {
 	return nil
 }
 
-// expressions are what several statements of the schema have in common. They are
-// SQLite's own and flat, since other programs run the triggers too: one whose
+// expressions are common to several statements of the schema. They are flat and use
+// SQLite's functions only, since other programs run the triggers too: a program whose
 // SQLite can't read a trigger can't open the file at all.
 var expressions = strings.NewReplacer(
 	"{now}", nowSQL,
@@ -91,15 +87,21 @@ var expressions = strings.NewReplacer(
 	"{role of NEW}", "(COALESCE("+known("user_role", "NEW.{user.role_name}")+") COLLATE BINARY)",
 )
 
+// TimeFormat is how bun writes a time. The text sorts as the time does.
+const TimeFormat = "2006-01-02 15:04:05.999999-07:00"
+
+// Due implements sqlstore.Dialect.Due. The time of grace is the same for all rows.
+var Due = "(due_at <= " + nowSQL + " OR due_at > " + dueSQL + ")"
+
 var nowSQL, dueSQL = inOurFormat("'now'"), inOurFormat("'now', '+1 minute'")
 
-// inOurFormat is timeFormat, without which a cursor would not find its place.
+// inOurFormat writes a time in TimeFormat. A cursor would not find its place otherwise.
 func inOurFormat(time string) string {
 	return "rtrim(rtrim(strftime('%Y-%m-%d %H:%M:%f', " + time + "), '0'), '.') || '+00:00'"
 }
 
-// known are the names that a text can stand for: itself, if there is such a name,
-// or what normalName makes of it, if its only capital letters are ASCII.
+// known lists the names that a text can stand for: itself, if there is such a name, or what
+// normalName makes of it, if its only capital letters are ASCII.
 func known(entries, text string) string {
 	return "(SELECT name FROM " + entries + " WHERE name = " + text + "), NULLIF(replace(lower(trim(" + text + ")), ' ', '_'), '')"
 }

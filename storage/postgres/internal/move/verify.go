@@ -1,4 +1,4 @@
-package postgres
+package move
 
 import (
 	"context"
@@ -14,20 +14,18 @@ import (
 	"github.com/cimskit/cims/storage/migration"
 )
 
-// Verify compares a migrated database with what it was and with itself: that no
-// row was lost or changed in a column that is not ours, that every name has its
-// entry, that counts, histories and the rotation are right. While an older
-// program goes on writing (whileRunning), rows that were changed or deleted since
-// are no fault but a note. It sees the database as it was at one moment.
-func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migration.Report, err error) {
-	if err := errors.Join(s.Ready(ctx), s.names.check(ctx, sqlstore.SQL{IConn: s.db})); err != nil {
-		return report, s.store.Explain(err)
+// Verify compares a migrated database with what it was and with itself, at one moment.
+// With whileRunning, rows that an older program has changed or deleted since are notes,
+// not faults.
+func (m *Mover) Verify(ctx context.Context, whileRunning bool) (report migration.Report, err error) {
+	if err := errors.Join(m.store.Ready(ctx), m.names.check(ctx, sqlstore.SQL{IConn: m.db})); err != nil {
+		return report, m.store.Explain(err)
 	}
-	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+	tx, err := m.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
-		return report, s.store.Explain(err)
+		return report, m.store.Explain(err)
 	}
-	defer func() { err = s.store.Explain(errors.Join(err, tx.Rollback())) }()
+	defer func() { err = m.store.Explain(errors.Join(err, tx.Rollback())) }()
 	for _, check := range checks {
 		fault, err := look(ctx, tx, check.query)
 		switch {
@@ -51,8 +49,8 @@ func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migrati
 	return report, nil
 }
 
-// look asks one of the queries below. Where what it is about is not there, that is
-// what it finds.
+// look runs one of the queries below. It returns a fault where a table or column of the
+// query is not there.
 func look(ctx context.Context, tx *sql.Tx, query string) (found string, err error) {
 	if _, err := tx.ExecContext(ctx, "SAVEPOINT look"); err != nil {
 		return "", err

@@ -1,11 +1,10 @@
-package sqlite
+package move
 
 import (
 	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -17,34 +16,30 @@ import (
 	"github.com/cimskit/cims/storage/migration"
 )
 
-// snapshot reads everything as it is at one moment.
-func (s *Storage) snapshot(ctx context.Context, do func(conn bun.IConn) error) error {
-	return s.store.Retry(ctx, func() error {
-		tx, err := snapshot(ctx, s.reader)
-		if err != nil {
-			return err
-		}
-		return errors.Join(do(tx), tx.Rollback())
+// snapshot runs do on the database as it is at one moment.
+func (m *Mover) snapshot(ctx context.Context, do func(conn bun.IConn) error) error {
+	return m.store.Retry(ctx, func() error {
+		return m.store.Snapshot(ctx, do)
 	})
 }
 
-// Plan says what Migrate would do, and what is odd in the host's tables, also
-// what Migrate refuses. It changes nothing.
-func (s *Storage) Plan(ctx context.Context) (plan migration.Plan, err error) {
-	err = s.snapshot(ctx, func(conn bun.IConn) error {
+// Plan returns what Migrate would do, and what is odd in the host's tables, also what
+// Migrate refuses. It changes nothing.
+func (m *Mover) Plan(ctx context.Context) (plan migration.Plan, err error) {
+	err = m.snapshot(ctx, func(conn bun.IConn) error {
 		plan = migration.Plan{}
 		if unfinished, err := exists(ctx, conn, "table", "cims_copy"); err != nil || unfinished {
 			plan.State = migration.Unfinished
 			return err
 		}
-		n, err := s.host.applied(ctx, conn)
+		n, err := m.host.Applied(ctx, conn)
 		if err != nil {
 			return err
 		}
-		if plan.State, err = s.host.state(ctx, conn, n); err != nil {
+		if plan.State, err = m.host.state(ctx, conn, n); err != nil {
 			return err
 		}
-		steps := s.host.steps()
+		steps := m.host.steps()
 		for i := n; i < len(steps); i++ {
 			left := migration.Step{Name: steps[i].name, Does: steps[i].does}
 			if t := steps[i].fills; t != nil {
@@ -54,14 +49,14 @@ func (s *Storage) Plan(ctx context.Context) (plan migration.Plan, err error) {
 			}
 			plan.Steps = append(plan.Steps, left)
 		}
-		plan.Findings, err = s.host.findings(ctx, conn, n)
+		plan.Findings, err = m.host.findings(ctx, conn, n)
 		return err
 	})
 	return plan, err
 }
 
-// state is what the database was before its first step.
-func (h *host) state(ctx context.Context, conn bun.IConn, applied int) (migration.State, error) {
+// state returns what the database was before its first step.
+func (h *Host) state(ctx context.Context, conn bun.IConn, applied int) (migration.State, error) {
 	if applied == len(h.steps()) {
 		return migration.Current, nil
 	}
@@ -90,8 +85,8 @@ func (t *hostable) left(ctx context.Context, conn bun.IConn, begun bool) (int64,
 	return value[int64](ctx, conn, t.sql("SELECT count(*) FROM {t} WHERE {t.id} > ?"), after)
 }
 
-// findings are the oddities of the rows that are still to be gone through.
-func (h *host) findings(ctx context.Context, conn bun.IConn, applied int) ([]migration.Finding, error) {
+// findings returns the oddities of the rows that are still to be gone through.
+func (h *Host) findings(ctx context.Context, conn bun.IConn, applied int) ([]migration.Finding, error) {
 	var all []migration.Finding
 	if applied == 0 {
 		found, err := h.obstacles(ctx, conn)
@@ -158,10 +153,9 @@ func (t *hostable) findings(ctx context.Context, conn bun.IConn, begun bool) ([]
 // maxNames bounds how many odd names are listed.
 const maxNames = 100
 
-// oddNames lists the names that are not what they will be, or that no status or
-// role has.
+// oddNames returns the names that will change, or that no status or role has.
 func (t *hostable) oddNames(ctx context.Context, conn bun.IConn, after int64) ([]migration.Finding, error) {
-	known := systemNames(t.entries)
+	known := t.schema.systemNames(t.entries)
 	there, err := exists(ctx, conn, "table", t.entries)
 	if err == nil && there {
 		known, err = values[string](ctx, conn, "SELECT name FROM "+t.entries)
@@ -204,20 +198,16 @@ func (t *hostable) oddNames(ctx context.Context, conn bun.IConn, after int64) ([
 	return all, err
 }
 
-// Verify compares what is there with what Migrate has promised: that nothing of
-// the host's is lost or changed, that each name resolves, that the counts and the
-// list of unassigned customers are right, that each history ends in its
-// customer's status, and that the schema is complete. While programs are running
-// beside it, or have been since Migrate, the host's own columns may have changed:
-// whileRunning makes notes of such differences. It changes nothing.
-func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migration.Report, err error) {
-	err = s.snapshot(ctx, func(conn bun.IConn) error {
+// Verify compares a database with what Migrate has promised, and changes nothing. With
+// whileRunning, changes of the host's columns since Migrate are notes, not faults.
+func (m *Mover) Verify(ctx context.Context, whileRunning bool) (report migration.Report, err error) {
+	err = m.snapshot(ctx, func(conn bun.IConn) error {
 		report = migration.Report{}
-		n, err := s.host.applied(ctx, conn)
+		n, err := m.host.Applied(ctx, conn)
 		if err != nil {
 			return err
 		}
-		if steps := s.host.steps(); n < len(steps) {
+		if steps := m.host.steps(); n < len(steps) {
 			report.Checks = []migration.Check{{Name: "migrated", Fault: fmt.Sprintf("at step %d of %d: run Migrate", n, len(steps))}}
 			return nil
 		}
@@ -226,7 +216,7 @@ func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migrati
 			return err
 		}
 		report.Checks = []migration.Check{{Name: "migrated"}}
-		for _, t := range s.host.tables() {
+		for _, t := range m.host.tables() {
 			differences, err := t.compare(ctx, conn)
 			if err != nil {
 				return err
@@ -240,8 +230,8 @@ func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migrati
 			report.Checks = append(report.Checks, check)
 		}
 		for _, p := range promises {
-			broken, err := values[string](ctx, conn, s.host.SQL(p.query)+" LIMIT ?", maxListed+1)
-			if kind := classify(err); err != nil && (kind == sqlstore.Other || kind == sqlstore.NoTable) && ctx.Err() == nil {
+			broken, err := values[string](ctx, conn, m.host.SQL(p.query)+" LIMIT ?", maxListed+1)
+			if kind := m.store.Dialect().Classify(err); err != nil && (kind == sqlstore.Other || kind == sqlstore.NoTable) && ctx.Err() == nil {
 				broken, err = []string{"it can't be looked at: " + err.Error()}, nil // without what it is about
 			}
 			if err != nil {
@@ -249,15 +239,15 @@ func (s *Storage) Verify(ctx context.Context, whileRunning bool) (report migrati
 			}
 			report.Checks = append(report.Checks, migration.Check{Name: p.name, Fault: listed(broken)})
 		}
-		missing, err := s.host.missing(ctx, conn)
+		missing, err := m.host.missing(ctx, conn)
 		report.Checks = append(report.Checks, migration.Check{Name: "tables, indexes and triggers", Fault: listed(missing)})
 		return err
 	})
 	return report, err
 }
 
-// compare finds the ranges of rows in which the host's own columns differ from
-// what they were when Migrate went through them.
+// compare returns the ranges of rows in which the host's columns have changed since Migrate
+// went through them.
 func (t *hostable) compare(ctx context.Context, conn bun.IConn) ([]string, error) {
 	columns, err := t.adopted(ctx, conn)
 	if err != nil || columns == nil {
@@ -308,7 +298,7 @@ func (t *hostable) compare(ctx context.Context, conn bun.IConn) ([]string, error
 	return differences, nil
 }
 
-// promises are queries for what breaks them.
+// promises have queries that return what breaks them.
 var promises = []struct{ name, query string }{
 	{
 		"the system's statuses and roles are marked as such",
@@ -380,8 +370,8 @@ func namesJSON[T any](all []T, name func(T) string) string {
 	return string(list)
 }
 
-// missing finds what of the schema is not there, or not as it was made.
-func (h *host) missing(ctx context.Context, conn bun.IConn) ([]string, error) {
+// missing returns the parts of the schema that are not there, or not as they were made.
+func (h *Host) missing(ctx context.Context, conn bun.IConn) ([]string, error) {
 	guards, err := h.triggers(ctx, conn)
 	if err != nil {
 		return nil, err

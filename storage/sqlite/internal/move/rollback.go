@@ -1,4 +1,4 @@
-package sqlite
+package move
 
 import (
 	"context"
@@ -7,30 +7,25 @@ import (
 
 	"github.com/uptrace/bun"
 
+	"github.com/cimskit/cims/storage/internal/hosttables"
 	"github.com/cimskit/cims/storage/migration"
 )
 
-// Rollback takes away what Migrate and this library have added, and leaves each
-// column that the host's tables had before as it would be without them: names
-// that Migrate replaced are put back where they have not changed since. Statuses,
-// roles, assignments, histories and the audit log are lost with their tables. With
-// a *migration.RefusedError it refuses where a table customer or "user" of ours
-// would be lost with rows in it, and where both are ours, unless force is set. Nothing else may use the database meanwhile, and
-// of the Storage only Migrate, Plan, Verify, Rollback and Close work afterwards.
-// It does all or nothing, and nothing where there is nothing of this library.
-func (s *Storage) Rollback(ctx context.Context, force bool) error {
-	return s.store.Retry(ctx, func() error {
-		err := s.inTransaction(ctx, func(conn bun.IConn) error { return s.host.rollback(ctx, conn, force) })
+// Rollback takes away what Migrate and this library have added, all or nothing. Unless
+// force is set, it returns a *migration.RefusedError where rows of cims's tables customer and
+// "user" would be lost.
+func (m *Mover) Rollback(ctx context.Context, force bool) error {
+	return m.store.Retry(ctx, func() error {
+		err := m.inTransaction(ctx, func(conn bun.IConn) error { return m.host.rollback(ctx, conn, force) })
 		if err != nil {
 			return fmt.Errorf("rollback: %w", err)
 		}
-		s.remembered.Lost()
 		return nil
 	})
 }
 
-func (h *host) rollback(ctx context.Context, conn bun.IConn, force bool) error {
-	n, err := h.applied(ctx, conn)
+func (h *Host) rollback(ctx context.Context, conn bun.IConn, force bool) error {
+	n, err := h.Applied(ctx, conn)
 	if err != nil {
 		return err
 	}
@@ -43,7 +38,7 @@ func (h *host) rollback(ctx context.Context, conn bun.IConn, force bool) error {
 	return err
 }
 
-func (h *host) undo(ctx context.Context, conn bun.IConn, force bool) error {
+func (h *Host) undo(ctx context.Context, conn bun.IConn, force bool) error {
 	ours := h.objects("names") // in the order in which they were made
 	var lost []string
 	tables := 0
@@ -83,7 +78,7 @@ func (h *host) undo(ctx context.Context, conn bun.IConn, force bool) error {
 	return drop(ctx, conn, slices.Concat(ours, h.objects("tables"), h.objects("audit")))
 }
 
-// putBack leaves a host's table as it would be without us.
+// putBack leaves a host's table as it would be without cims.
 func (t *hostable) putBack(ctx context.Context, conn bun.IConn) error {
 	if err := t.quietly(ctx, conn, func() error {
 		_, err := conn.ExecContext(ctx, t.sql(`UPDATE {t} SET {t.entry} = r.old_name FROM cims_replaced_name AS r
@@ -102,7 +97,7 @@ func (t *hostable) putBack(ctx context.Context, conn bun.IConn) error {
 	}
 	for _, column := range added {
 		if find(columns, column) == nil {
-			continue // taken away by somebody else
+			continue // another program has taken it away
 		}
 		if _, err := conn.ExecContext(ctx, t.sql("ALTER TABLE {t} DROP COLUMN ")+column); err != nil {
 			return fmt.Errorf("table %q: column %q: %w", t.table(), column, err)
@@ -111,11 +106,11 @@ func (t *hostable) putBack(ctx context.Context, conn bun.IConn) error {
 	return nil
 }
 
-// drop takes away in the opposite order of making: who refers to something goes
-// before it.
+// drop takes objects away in the opposite order of making: a reference goes before its
+// target.
 func drop(ctx context.Context, conn bun.IConn, all []object) error {
 	for _, o := range slices.Backward(all) {
-		if _, err := conn.ExecContext(ctx, "DROP "+o.kind+" IF EXISTS "+quoted(o.name)); err != nil {
+		if _, err := conn.ExecContext(ctx, "DROP "+o.kind+" IF EXISTS "+hosttables.Quote(o.name)); err != nil {
 			return fmt.Errorf("%s %s: %w", o.kind, o.name, err)
 		}
 	}

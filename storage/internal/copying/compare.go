@@ -1,4 +1,4 @@
-package sqlstore
+package copying
 
 import (
 	"bytes"
@@ -7,13 +7,15 @@ import (
 	"fmt"
 
 	"github.com/uptrace/bun"
+
+	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
 
-// verifyAll compares both databases as they are now, so that it also finds what
-// was written while it was copied, and then lets the copy be used.
-func (c *copying) verifyAll(ctx context.Context) error {
-	err := c.from.snapshot(ctx, func(source bun.IConn) error {
-		return c.to.snapshot(ctx, func(target bun.IConn) error {
+// verifyAll compares both databases as they are now, and then lets the copy be used. It
+// also finds what was written during the copy.
+func (c *job) verifyAll(ctx context.Context) error {
+	err := c.from.store.Snapshot(ctx, func(source bun.IConn) error {
+		return c.to.store.Snapshot(ctx, func(target bun.IConn) error {
 			for _, t := range c.tables {
 				if err := c.verify(ctx, source, target, t); err != nil {
 					return err
@@ -28,14 +30,14 @@ func (c *copying) verifyAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.update(ctx, c.state, func(ctx context.Context, tx *queries) error {
-		_, err := tx.exec(ctx, "DROP TABLE "+checkpoints)
+	return c.update(ctx, c.state, func(tx sqlstore.Transaction) error {
+		_, err := c.to.exec(ctx, sqlstore.SQL{IConn: tx}, "DROP TABLE "+checkpoints)
 		return err
 	})
 }
 
 // verify compares a table, row by row in the order of its key.
-func (c *copying) verify(ctx context.Context, source, target bun.IConn, t copyPlan) error {
+func (c *job) verify(ctx context.Context, source, target bun.IConn, t plan) error {
 	from, err := t.read(ctx, c.from, source, nil)
 	if err != nil {
 		return err
@@ -92,9 +94,9 @@ func (c *copying) verify(ctx context.Context, source, target bun.IConn, t copyPl
 	return fmt.Errorf("%w: table %q, %s: %s", ErrDiffers, t.name, difference, why)
 }
 
-// difference says how two rows that should be equal are not; a row is nil after
+// difference describes how two rows differ; it is empty if they don't. A row is nil after
 // the last one.
-func (p *copyPlan) difference(source, target *record) string {
+func (p *plan) difference(source, target *record) string {
 	switch {
 	case target == nil, source != nil && p.compareKeys(*source, *target) < 0:
 		return p.keyOf(*source) + " is missing in the target"

@@ -1,0 +1,226 @@
+package move
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/cimskit/cims/storage/internal/hosttables"
+	"github.com/cimskit/cims/storage/internal/sqlstore"
+)
+
+// problem is a reason why a host's table can't be used.
+type problem struct{ where, found string }
+
+// Check returns an error unless a database can be, or was, migrated under the names.
+func Check(ctx context.Context, conn sqlstore.Conn, host hosttables.Names) error {
+	return names{host}.check(ctx, conn)
+}
+
+// names are the names of the host's tables.
+type names struct{ hosttables.Names }
+
+func (n names) check(ctx context.Context, conn sqlstore.Conn) error {
+	problems, err := n.problems(ctx, conn)
+	if err != nil {
+		return err
+	}
+	var all error
+	for _, p := range problems {
+		all = errors.Join(all, fmt.Errorf("cims: %s: %s", p.where, p.found))
+	}
+	return all
+}
+
+func (n names) problems(ctx context.Context, conn sqlstore.Conn) ([]problem, error) {
+	recorded, problems, err := n.recorded(ctx, conn)
+	if err != nil || recorded {
+		return problems, err
+	}
+	for _, table := range hosttables.All {
+		of, err := n.problemsOf(ctx, conn, table)
+		if err != nil {
+			return nil, err
+		}
+		problems = append(problems, of...)
+	}
+	of, err := n.entryProblems(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	problems = append(problems, of...)
+	if of, err = n.timeProblems(ctx, conn); err != nil {
+		return nil, err
+	}
+	problems = append(problems, of...)
+	if len(problems) > 0 { // or was another process's view found?
+		if recorded, others, err := n.recorded(ctx, conn); err != nil || recorded {
+			return others, err
+		}
+	}
+	return problems, nil
+}
+
+// entryProblems returns those of an older program's statuses and roles: foreign keys refer
+// to their names.
+func (n names) entryProblems(ctx context.Context, conn sqlstore.Conn) (problems []problem, err error) {
+	tables, err := sqlstore.ScanAll(ctx, conn, `SELECT e.name FROM (VALUES ('customer_status'), ('user_role')) AS e (name) WHERE to_regclass(e.name) IS NOT NULL AND NOT EXISTS (
+		SELECT 1 FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+		WHERE i.indrelid = to_regclass(e.name) AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indnkeyatts = 1 AND a.attname = 'name')`)
+	for _, table := range tables {
+		problems = append(problems, problem{table, `the column "name" has to be unique`})
+	}
+	return problems, err
+}
+
+// timeColumns are the columns with times that this library reads. A table may lack them.
+var timeColumns = []struct{ table, column string }{
+	{"customer", "created_at"},
+	{"customer", "updated_at"},
+	{"sales_manager_assignment", "assigned_at"},
+	{"customer_status", "created_at"},
+	{"customer_status", "updated_at"},
+	{"user_role", "created_at"},
+	{"user_role", "updated_at"},
+}
+
+// timeProblems returns times that can't be represented: Go has no infinity, and JSON only
+// years of four digits.
+func (n names) timeProblems(ctx context.Context, conn sqlstore.Conn) (problems []problem, err error) {
+	for _, c := range timeColumns {
+		kind, err := n.timeType(ctx, conn, c.table, c.column)
+		if err != nil {
+			return nil, err
+		}
+		if kind == "" {
+			continue
+		}
+		var rows int64
+		column := n.Column(c.table, c.column)
+		if err := sqlstore.ScanOne(ctx, conn, fmt.Sprintf("SELECT count(*) FROM %s WHERE NOT (%[2]s >= '0001-01-01' AND %[2]s < '10000-01-01')",
+			n.Relation(c.table), pgx.Identifier{column}.Sanitize()), &rows); err != nil {
+			return nil, err
+		}
+		if rows > 0 {
+			problems = append(problems, problem{n.Shown(c.table), fmt.Sprintf("%d rows hold a time in %q that is none of the years 1 to 9999: give them one", rows, column)})
+		}
+	}
+	return problems, nil
+}
+
+// timeType returns timestamp or timestamptz. It is empty where the column is neither.
+func (n names) timeType(ctx context.Context, conn sqlstore.Conn, table, column string) (string, error) {
+	kinds, err := sqlstore.ScanAll(ctx, conn, `SELECT t.typname FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+		WHERE a.attrelid = to_regclass('`+n.Relation(table)+`') AND a.attname = '`+n.Column(table, column)+`' AND NOT a.attisdropped AND t.typname IN ('timestamp', 'timestamptz')`)
+	if err != nil || len(kinds) == 0 {
+		return "", err
+	}
+	return kinds[0], nil
+}
+
+// recorded compares the names with those that the database was migrated under,
+// if it was.
+func (n names) recorded(ctx context.Context, conn sqlstore.Conn) (recorded bool, problems []problem, err error) {
+	if err := sqlstore.ScanOne(ctx, conn, "SELECT to_regclass('cims_host') IS NOT NULL", &recorded); err != nil || !recorded {
+		return false, nil, err
+	}
+	for _, table := range hosttables.All {
+		var relation, columns string
+		var same bool
+		err := sqlstore.ScanOne(ctx, conn, n.SQL(`SELECT relation, CAST(columns AS TEXT), relation = {'`+table+`'} AND columns = {'`+table+`.*'}
+			FROM cims_host WHERE table_name = '`+table+`'`), &relation, &columns, &same)
+		if err != nil {
+			return true, nil, err
+		}
+		if !same {
+			problems = append(problems, problem{n.Shown(table), fmt.Sprintf("the database was migrated with the table %s and the columns %s", relation, columns)})
+		}
+	}
+	return true, problems, nil
+}
+
+// typeOf holds the types that columns must have, where that is not text.
+var typeOf = map[string]string{"id": "integer", "created_at": "timestamp", "updated_at": "timestamp", "is_active": "boolean"}
+
+// problemsOf returns the problems of a table before anything is made.
+func (n names) problemsOf(ctx context.Context, conn sqlstore.Conn, table string) (problems []problem, err error) {
+	t, other := n.Names[table]
+	refuse := func(found string, args ...any) {
+		problems = append(problems, problem{n.Shown(table), fmt.Sprintf(found, args...)})
+	}
+	var there, isTable, beside bool
+	err = sqlstore.ScanOne(ctx, conn, n.SQL(`SELECT to_regclass({'`+table+`'}) IS NOT NULL,
+		EXISTS (SELECT 1 FROM pg_class WHERE oid = to_regclass({'`+table+`'}) AND relkind IN ('r', 'p')),
+		EXISTS (SELECT 1 FROM pg_class WHERE relname = '`+table+`' AND relnamespace = to_regnamespace(quote_ident(current_schema())))`), &there, &isTable, &beside)
+	if err != nil {
+		return nil, err
+	}
+	if other && beside {
+		refuse("there is a relation %q in the schema too, where a view of that name has to go: have search_path name a schema of its own for cims first, and set Schema", table)
+	}
+	if !there && !other {
+		return nil, nil
+	}
+	if !isTable {
+		refuse("there is no such table")
+		return problems, nil
+	}
+	for _, column := range hosttables.NameableColumns(table) {
+		_, named := t.Columns[column]
+		required := slices.Contains(hosttables.Nameable[table].Required, column)
+		types, err := sqlstore.ScanAll(ctx, conn, n.SQL(`SELECT CASE WHEN t.typname IN ('int2', 'int4', 'int8') THEN 'integer' WHEN t.typcategory = 'S' THEN 'text'
+				WHEN t.typname = 'timestamptz' THEN 'timestamp' WHEN t.typname = 'bool' THEN 'boolean' ELSE t.typname END
+			FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+			WHERE a.attrelid = to_regclass({'`+table+`'}) AND a.attname = {'`+table+`.`+column+`'} AND a.attnum > 0 AND NOT a.attisdropped`))
+		if err != nil {
+			return nil, err
+		}
+		want, given := typeOf[column], ""
+		if want == "" {
+			want = "text"
+		}
+		switch theirs := n.Column(table, column); {
+		case len(types) == 0 && (named || required):
+			refuse("there is no column %q in it, which is to be its %s", theirs, column)
+		case len(types) > 0 && types[0] != want:
+			if theirs != column {
+				given = ", its " + column + ","
+			}
+			refuse("the column %q%s has to be of type %s, and is of type %s", theirs, given, want, types[0])
+		}
+	}
+	if len(problems) > 0 {
+		return problems, nil
+	}
+	return problems, n.rowProblems(ctx, conn, table, refuse)
+}
+
+// rowProblems refuses a table for its rows or its key.
+func (n names) rowProblems(ctx context.Context, conn sqlstore.Conn, table string, refuse func(found string, args ...any)) error {
+	var isKey, hasTime bool
+	err := sqlstore.ScanOne(ctx, conn, n.SQL(`SELECT EXISTS (
+			SELECT 1 FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+			WHERE i.indrelid = to_regclass({'`+table+`'}) AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indnkeyatts = 1 AND a.attname = {'`+table+`.id'}
+		), EXISTS (
+			SELECT 1 FROM pg_attribute WHERE '`+table+`' = 'customer' AND attrelid = to_regclass({'`+table+`'}) AND attname = {'customer.created_at'} AND NOT attnotnull AND NOT attisdropped
+		)`), &isKey, &hasTime)
+	if err != nil {
+		return err
+	}
+	if !isKey {
+		refuse("the column %q has to be its primary key, or unique", n.Column(table, "id"))
+	}
+	if hasTime {
+		var missing int64
+		if err := sqlstore.ScanOne(ctx, conn, n.SQL("SELECT count(*) FROM {customer} WHERE {customer.created_at} IS NULL"), &missing); err != nil {
+			return err
+		}
+		if missing > 0 {
+			refuse("%d rows hold no time in %q: give them one", missing, n.Column(table, "created_at"))
+		}
+	}
+	return nil
+}
