@@ -84,7 +84,7 @@ func (s *Storage) SQL(ctx context.Context) (string, error) {
 }
 
 func concurrently(index string) string {
-	return strings.Replace(index, "CREATE INDEX ", "CREATE INDEX CONCURRENTLY IF NOT EXISTS ", 1)
+	return strings.ReplaceAll(index, "CREATE INDEX ", "CREATE INDEX CONCURRENTLY IF NOT EXISTS ")
 }
 
 // The lock's key is the schema's own, so that CRMs in several schemas of a
@@ -99,20 +99,15 @@ func tryLock(ctx context.Context, conn bun.IConn) (locked bool, err error) {
 	return locked, err
 }
 
-var indexParts = regexp.MustCompile(`CREATE INDEX (\w+) ON (.+?) \(`)
+var createIndex = regexp.MustCompile(`(?m)^CREATE INDEX (\w+) ON (.+?) \(.*;$`)
 
 // smallTable is the size in bytes up to which an index is built in a moment. One
 // that is built concurrently waits for everybody else's transactions.
 const smallTable = 4 << 20
 
-// buildIndex builds an index beside the others' work, which PostgreSQL allows in
-// no transaction. What an interrupted attempt has left is not valid: it is
-// dropped.
-func buildIndex(ctx context.Context, db *sql.DB, step sqlstore.Step) (built bool, err error) {
-	parts := indexParts.FindStringSubmatch(step.SQL)
-	if parts == nil {
-		return false, fmt.Errorf("step %s: no index in it", step.Name)
-	}
+// buildIndexes builds the indexes of a step beside the work of others. PostgreSQL
+// allows that in no transaction.
+func buildIndexes(ctx context.Context, db *sql.DB, step sqlstore.Step) (built bool, err error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return false, err
@@ -123,27 +118,43 @@ func buildIndex(ctx context.Context, db *sql.DB, step sqlstore.Step) (built bool
 	}
 	defer func() {
 		// Also if ctx has ended: the connection goes back to a pool.
-		_, unlock := simple{conn}.ExecContext(context.WithoutCancel(ctx), "RESET lock_timeout; SELECT pg_advisory_unlock("+lockKey+")")
+		_, unlock := conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock("+lockKey+")")
 		err = errors.Join(err, unlock)
 	}()
-	var there sql.NullString
-	var valid bool
-	var size int64
-	err = conn.QueryRowContext(ctx, `SELECT CAST(CAST(c.oid AS REGCLASS) AS TEXT), COALESCE(i.indisvalid, FALSE), pg_relation_size(to_regclass($2))
-		FROM (SELECT) AS one LEFT JOIN (pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid) ON i.indrelid = to_regclass($2) AND c.relname = $1`,
-		parts[1], parts[2]).Scan(&there, &valid, &size)
-	switch {
-	case err != nil || valid:
-		return err == nil, err
-	case there.Valid:
-		if _, err := conn.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+there.String); err != nil {
+	indexes := createIndex.FindAllStringSubmatch(step.SQL, -1)
+	if len(indexes) == 0 {
+		return false, fmt.Errorf("step %s: no index in it", step.Name)
+	}
+	for _, index := range indexes {
+		if err := buildIndex(ctx, conn, index[0], index[1], index[2]); err != nil {
 			return false, err
 		}
 	}
-	statement := concurrently(step.SQL)
+	return true, nil
+}
+
+// buildIndex builds an index, unless it is there. An interrupted attempt leaves an
+// index that is not valid: that one is dropped first.
+func buildIndex(ctx context.Context, conn *sql.Conn, statement, name, table string) error {
+	var there sql.NullString
+	var valid bool
+	var size int64
+	err := conn.QueryRowContext(ctx, `SELECT CAST(CAST(c.oid AS REGCLASS) AS TEXT), COALESCE(i.indisvalid, FALSE), pg_relation_size(to_regclass($2))
+		FROM (SELECT) AS one LEFT JOIN (pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid) ON i.indrelid = to_regclass($2) AND c.relname = $1`,
+		name, table).Scan(&there, &valid, &size)
+	switch {
+	case err != nil || valid:
+		return err
+	case there.Valid:
+		if _, err := conn.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+there.String); err != nil {
+			return err
+		}
+	}
 	if size <= smallTable {
-		statement = "SET lock_timeout = '200ms';\n" + step.SQL
+		statement = "SET LOCAL lock_timeout = '200ms';\n" + statement
+	} else {
+		statement = concurrently(statement)
 	}
 	_, err = simple{conn}.ExecContext(ctx, statement)
-	return err == nil, err
+	return err
 }

@@ -189,7 +189,7 @@ func dialect(steps []sqlstore.Step, host names) sqlstore.Dialect {
 		Copying:        host.copying(),
 		Steps:          steps,
 		TryLock:        tryLock,
-		BuildIndex:     buildIndex,
+		BuildIndex:     buildIndexes,
 	}
 }
 

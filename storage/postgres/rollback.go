@@ -76,12 +76,12 @@ func (p *planner) lost() []string {
 	return lost
 }
 
-// From here on nothing takes the database for a migrated one, and names may be
-// what they were.
+// beginRollback undoes the steps after the functions: from here on the database is not
+// a migrated one, and old names are allowed.
 const beginRollback = `
 	ALTER TABLE {customer} DROP CONSTRAINT IF EXISTS cims_customer_status_name;
 	ALTER TABLE {user} DROP CONSTRAINT IF EXISTS cims_user_role_name;
-	DELETE FROM cims_migrations WHERE id > 4;
+	DELETE FROM cims_migrations WHERE name > '004_fill';
 	DELETE FROM cims_fill;
 	DELETE FROM cims_filled;`
 
