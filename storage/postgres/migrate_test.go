@@ -36,7 +36,7 @@ func TestFillWaitsForTheOlderProgram(t *testing.T) {
 	defer func() { require.NoError(t, store.Close()) }()
 	begun, committed := false, make(chan error, 1)
 	require.NoError(t, store.MigrateWithProgress(ctx, func(p migration.Progress) {
-		if begun || !strings.HasPrefix(p.Step, "007") {
+		if begun || p.Step != "005_rows" || p.Total-p.Done >= 6000 { // before the first customers
 			return
 		}
 		begun = true
@@ -55,6 +55,56 @@ func TestFillWaitsForTheOlderProgram(t *testing.T) {
 	var unassigned bool
 	require.NoError(t, older.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM cims_unassigned WHERE customer_id = $1)", last).Scan(&unassigned))
 	require.False(t, unassigned, "it has a sales manager")
+}
+
+// TestInterruptedIndexIsBuiltAgain stops the building of indexes on a table that is
+// being written: it leaves an invalid index, which the next Migrate replaces.
+func TestInterruptedIndexIsBuiltAgain(t *testing.T) {
+	t.Parallel()
+	ctx, url := t.Context(), pgtest.URL(t)
+	pgtest.Execute(t, url, legacy.Deployed+`
+		INSERT INTO customer (full_name, platform, phone_number, status, created_at, notes)
+		SELECT 'Lead ' || n, 'site', '+998900000000', 'contacted', now(), repeat('long ', 200) FROM generate_series(1, 6000) AS n`)
+	older, watcher := connect(t, url), connect(t, url)
+	invalid := func() (n int, err error) {
+		err = watcher.QueryRow(ctx, "SELECT count(*) FROM pg_index WHERE NOT indisvalid AND indrelid = CAST('customer' AS regclass)").Scan(&n)
+		return n, err
+	}
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+
+	short, cancel := context.WithCancel(ctx)
+	defer cancel()
+	begun := false
+	err := store.MigrateWithProgress(short, func(p migration.Progress) {
+		if begun || p.Step != "007_indexes" {
+			return
+		}
+		begun = true
+		_, err := older.Exec(ctx, "BEGIN; UPDATE customer SET notes = 'short' WHERE id = 1")
+		require.NoError(t, err)
+		go func() {
+			defer cancel()
+			for range 100 {
+				if n, err := invalid(); err != nil || n > 0 {
+					return
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+		}()
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	require.True(t, begun)
+	n, err := invalid()
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	_, err = older.Exec(ctx, "ROLLBACK")
+	require.NoError(t, err)
+	require.NoError(t, store.Migrate(ctx))
+	n, err = invalid()
+	require.NoError(t, err)
+	require.Zero(t, n)
+	verified(t, store)
 }
 
 // TestASettingThatIsNone has the older program work under a time of grace that

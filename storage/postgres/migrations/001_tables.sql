@@ -1,15 +1,15 @@
--- Tables and columns of ours, beside what is there; nothing that exists is changed.
+-- Makes the tables of cims, and adds to yours the columns that they lack; changes nothing else.
 
--- What the host calls its tables and columns.
+-- Names. The host may call its tables and columns otherwise.
 CREATE TABLE cims_host (table_name TEXT PRIMARY KEY, relation TEXT NOT NULL, columns JSONB NOT NULL);
 INSERT INTO cims_host VALUES ('customer', {'customer'}, {'customer.*'}), ('user', {'user'}, {'user.*'});
 
--- The table that one of these names stands for: NULL if there is none.
+-- cims_relation returns the table that a name stands for, or NULL if there is none.
 CREATE FUNCTION cims_relation(tab TEXT) RETURNS REGCLASS LANGUAGE sql STABLE SET search_path FROM CURRENT AS
 	$$ SELECT to_regclass(COALESCE((SELECT relation FROM cims_host WHERE table_name = tab), quote_ident(tab))) $$;
 
--- A table under another name is seen through a view, which can be written through.
--- Made again, it has the columns that the table has got since.
+-- cims_make_view makes the view by which cims reads and writes a table under
+-- another name. A second call adds the columns that the table has gained since.
 CREATE FUNCTION cims_make_view(tab TEXT) RETURNS VOID LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
 	list TEXT;
@@ -29,13 +29,17 @@ BEGIN
 	END IF;
 END $$;
 
--- What a rollback takes away and puts back.
+-- Rollback. These tables hold what a rollback drops and restores.
+
+-- cims_added lists the tables, columns and entries that cims added.
 CREATE TABLE cims_added (
 	kind TEXT NOT NULL, -- table, column or row
 	table_name TEXT NOT NULL,
 	name TEXT NOT NULL DEFAULT '', -- of the column or the entry
 	PRIMARY KEY (kind, table_name, name)
 );
+
+-- cims_replaced_name holds the names that cims changed.
 CREATE TABLE cims_replaced_name (
 	table_name TEXT NOT NULL,
 	row_id BIGINT NOT NULL,
@@ -43,11 +47,16 @@ CREATE TABLE cims_replaced_name (
 	new_name TEXT NOT NULL,
 	PRIMARY KEY (table_name, row_id)
 );
--- Rows that could not stay where they were, whole.
+
+-- cims_set_aside holds rows, whole, that could not stay in their tables.
 CREATE TABLE cims_set_aside (table_name TEXT NOT NULL, row_id BIGINT NOT NULL, original JSONB NOT NULL, PRIMARY KEY (table_name, row_id));
--- The columns that were there before, and a digest of what they held when a
--- range of rows was filled.
+
+-- Verification. These tables hold what Verify compares with what it finds.
+
+-- cims_original_column lists the columns that the tables had before cims.
 CREATE TABLE cims_original_column (table_name TEXT NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (table_name, name));
+
+-- cims_filled holds a digest of the original columns for each range of filled rows.
 CREATE TABLE cims_filled (
 	table_name TEXT NOT NULL,
 	above BIGINT NOT NULL,
@@ -56,17 +65,10 @@ CREATE TABLE cims_filled (
 	digest NUMERIC NOT NULL,
 	PRIMARY KEY (table_name, up_to)
 );
-CREATE TABLE cims_fill (
-	table_name TEXT PRIMARY KEY,
-	position BIGINT NOT NULL, -- the last id that is done
-	last BIGINT NOT NULL, -- what comes after is filled as it comes
-	done BIGINT NOT NULL,
-	total BIGINT NOT NULL
-);
 
--- The tables, columns, indexes, keys, triggers and functions that there are: here
--- those that were there before, and at the end those that we have added. Of the
--- host's tables the columns that are not ours are in cims_original_column.
+-- cims_part lists tables, columns, indexes, keys, triggers and functions: first the
+-- original ones, and in the last step those of cims. cims_parts lists the present
+-- ones. Of a host's tables, they list only the columns that cims added.
 CREATE TABLE cims_part (kind TEXT NOT NULL, name TEXT NOT NULL, original BOOLEAN NOT NULL, PRIMARY KEY (kind, name));
 CREATE VIEW cims_parts AS
 	WITH ours AS (
@@ -86,6 +88,7 @@ CREATE VIEW cims_parts AS
 		OR EXISTS (SELECT 1 FROM cims_added AS t WHERE t.kind = 'column' AND t.name = a.attname AND cims_relation(t.table_name) = o.oid)
 	UNION ALL SELECT DISTINCT 'function', p.proname || ', as it was (' || md5(p.prosrc || CASE WHEN p.prosecdef THEN ' with the rights of its owner' ELSE '' END) || ')'
 		FROM pg_proc AS p WHERE p.proname LIKE 'cims\_%' AND p.pronamespace = to_regnamespace(quote_ident(current_schema()));
+
 INSERT INTO cims_original_column (table_name, name, type, place)
 SELECT t.name, a.attname, format_type(a.atttypid, a.atttypmod), a.attnum
 FROM (VALUES ('customer'), ('user'), ('customer_status'), ('user_role'), ('sales_manager_assignment'), ('sales_manager_counter')) AS t (name)
@@ -97,6 +100,17 @@ INSERT INTO cims_added (kind, table_name)
 SELECT 'table', t.name
 FROM (VALUES ('customer'), ('user'), ('customer_status'), ('user_role'), ('sales_manager_assignment'), ('sales_manager_counter')) AS t (name)
 WHERE cims_relation(t.name) IS NULL;
+
+-- Progress. cims_fill holds how far each table is filled.
+CREATE TABLE cims_fill (
+	table_name TEXT PRIMARY KEY,
+	position BIGINT NOT NULL, -- the last filled id
+	last BIGINT NOT NULL, -- triggers fill the rows after this id
+	done BIGINT NOT NULL,
+	total BIGINT NOT NULL
+);
+
+-- Tables that may be there already.
 
 CREATE TABLE IF NOT EXISTS customer_status (
 	id BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
@@ -145,8 +159,8 @@ CREATE TABLE IF NOT EXISTS {customer} (
 	notes TEXT,
 	created_at TIMESTAMPTZ NOT NULL
 );
--- Whoever writes a row through cims raises its cims_version, here and in the
--- assignments: so a trigger can tell what others write.
+-- cims raises cims_version with each of its writes, here and in the assignments.
+-- So a trigger can tell the writes of other programs.
 ALTER TABLE {customer}
 	ADD COLUMN IF NOT EXISTS {customer.phone_number} VARCHAR(50),
 	ADD COLUMN IF NOT EXISTS {customer.platform} VARCHAR(255),
@@ -157,9 +171,8 @@ ALTER TABLE {customer}
 	ADD COLUMN IF NOT EXISTS {customer.status_name} VARCHAR(100),
 	ADD COLUMN cims_version INTEGER NOT NULL DEFAULT 0;
 
--- The present sales manager: one row per customer. The customer's time of
--- creation stands here too, so that one manager's newest leads are read from
--- one index however many leads there are.
+-- sales_manager_assignment holds the owner of each lead, in one row. It repeats the
+-- lead's time of creation: one index then lists the newest leads of an owner.
 CREATE TABLE IF NOT EXISTS sales_manager_assignment (
 	id BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
 	customer_id BIGINT NOT NULL REFERENCES {customer} ({customer.id}) ON DELETE CASCADE,
@@ -173,9 +186,9 @@ ALTER TABLE sales_manager_assignment
 	ADD COLUMN IF NOT EXISTS customer_created_at TIMESTAMPTZ,
 	ADD COLUMN cims_version INTEGER NOT NULL DEFAULT 0;
 
--- The rotation's lock, its floor and the turns taken, in one row. Whoever takes
--- the lock raises its version: so one statement can tell that nobody has held it
--- since, and take it.
+-- sales_manager_counter is the lock of the rotation, with its floor and its number
+-- of turns. Taking the lock raises the version. So one statement can take it and
+-- tell whether the rotation has changed since it was read.
 CREATE TABLE IF NOT EXISTS sales_manager_counter (
 	id BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
 	last_assigned_index INTEGER DEFAULT 0,
@@ -195,6 +208,9 @@ WHERE NOT EXISTS (SELECT 1 FROM cims_original_column AS o WHERE o.table_name = t
 SELECT cims_make_view(table_name) FROM cims_host
 WHERE relation <> quote_ident(table_name);
 
+-- Tables of cims alone.
+
+-- sales_manager_rotation holds the members of the rotation.
 CREATE TABLE sales_manager_rotation (
 	sales_manager_id BIGINT PRIMARY KEY REFERENCES {user} ({user.id}) ON DELETE CASCADE,
 	weight INTEGER NOT NULL DEFAULT 1,
@@ -202,8 +218,8 @@ CREATE TABLE sales_manager_rotation (
 	assigned_leads_count BIGINT NOT NULL DEFAULT 0
 );
 
--- Customers without a sales manager: those that wait for one, from a time on or
--- at once, and those that were left without before this library came.
+-- cims_unassigned holds the leads without an owner. A waiting lead gets one as soon as
+-- due_at has passed. The others had none before cims, and get one on request only.
 CREATE TABLE cims_unassigned (
 	customer_id BIGINT PRIMARY KEY REFERENCES {customer} ({customer.id}) ON DELETE CASCADE,
 	customer_created_at TIMESTAMPTZ NOT NULL,
@@ -212,8 +228,7 @@ CREATE TABLE cims_unassigned (
 );
 CREATE INDEX cims_unassigned_newest ON cims_unassigned (customer_created_at DESC, customer_id DESC);
 
--- Histories hold ids and names as values, without foreign keys: a host may
--- delete its rows, and what happened stays.
+-- Histories refer to nothing by a foreign key: they outlast the rows that they tell of.
 CREATE TABLE customer_status_history (
 	id BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
 	customer_id BIGINT NOT NULL,
@@ -238,6 +253,7 @@ CREATE TABLE assignment_history (
 );
 CREATE INDEX assignment_history_customer ON assignment_history (customer_id);
 
+-- cims_idempotency keeps the answers to requests with an idempotency key.
 CREATE TABLE cims_idempotency (
 	scope VARCHAR(400) NOT NULL,
 	key VARCHAR(255) NOT NULL,
@@ -247,3 +263,36 @@ CREATE TABLE cims_idempotency (
 	PRIMARY KEY (scope, key)
 );
 CREATE INDEX cims_idempotency_created ON cims_idempotency (created_at);
+
+-- cims_audit is the audit log. Like the histories, it has no foreign keys.
+-- old_state and new_state keep their JSON as it was written.
+CREATE TABLE cims_audit (
+	id BIGINT GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+	change_id VARCHAR(36) NOT NULL,
+	at TIMESTAMPTZ NOT NULL,
+	request_id VARCHAR(128),
+	user_id BIGINT,
+	email TEXT,
+	name TEXT,
+	surname TEXT,
+	system VARCHAR(100),
+	action VARCHAR(20) NOT NULL,
+	entity VARCHAR(20) NOT NULL,
+	entity_id BIGINT NOT NULL,
+	cause VARCHAR(20),
+	move_to VARCHAR(100),
+	old_state TEXT,
+	new_state TEXT
+);
+CREATE INDEX cims_audit_entity ON cims_audit (entity, entity_id, id);
+CREATE INDEX cims_audit_user ON cims_audit (user_id, id);
+
+-- Rows of cims_audit can't be changed or deleted, unless the owner of the table drops
+-- this trigger.
+CREATE FUNCTION cims_audit_kept() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+BEGIN
+	RAISE EXCEPTION 'cims_audit can only be added to' USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER cims_audit_kept BEFORE UPDATE OR DELETE OR TRUNCATE ON cims_audit
+	FOR EACH STATEMENT EXECUTE FUNCTION cims_audit_kept();
+ALTER TABLE cims_audit ENABLE ALWAYS TRIGGER cims_audit_kept;

@@ -1,13 +1,16 @@
--- The system statuses and roles, where they are missing; assignments that can't be are set aside.
+-- Adds the system statuses and roles that are missing, and sets impossible assignments aside.
 
--- An older program's TIMESTAMP columns hold UTC, whatever the server's zone is.
+-- The TIMESTAMP columns of the older program hold UTC.
 SET LOCAL timezone = 'UTC';
 
--- The one form in which names are stored.
+-- Names.
+
+-- cims_name returns the form in which names of statuses and roles are stored, or NULL
+-- for an empty name.
 CREATE FUNCTION cims_name(raw TEXT) RETURNS TEXT LANGUAGE sql IMMUTABLE AS
 	$$ SELECT NULLIF(left(replace(lower(btrim(raw)), ' ', '_'), 100), '') $$;
 
--- Whether a column is an enum: of the older program.
+-- cims_is_enum reports whether a column is an enum. Those of the older program are.
 CREATE FUNCTION cims_is_enum(tab TEXT, col TEXT) RETURNS BOOLEAN LANGUAGE sql STABLE AS $$
 	SELECT EXISTS (
 		SELECT 1 FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
@@ -15,10 +18,29 @@ CREATE FUNCTION cims_is_enum(tab TEXT, col TEXT) RETURNS BOOLEAN LANGUAGE sql ST
 	)
 $$;
 
--- An older program's entries take that form, too, or nothing would find them any
--- more: of several that become the same, an active one, and none where it is there
--- already, or where keys of the older program refer to the names and don't follow
--- them. System entries are marked as such. A rollback puts both back.
+-- cims_add_entry makes an entry for a name that has none. The entry is inactive: rows
+-- keep the name, and nobody can choose it.
+CREATE FUNCTION cims_add_entry(tab TEXT, new_name TEXT) RETURNS VOID LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
+DECLARE
+	missing BOOLEAN;
+	added TEXT;
+BEGIN
+	EXECUTE format('SELECT NOT EXISTS (SELECT 1 FROM %I WHERE name = $1)', tab) INTO missing USING new_name;
+	IF missing THEN
+		EXECUTE format('INSERT INTO %I (name, display_name, is_active, is_system, created_at, updated_at)
+			VALUES ($1, $1, FALSE, FALSE, now(), now()) ON CONFLICT (name) DO NOTHING RETURNING name', tab) INTO added USING new_name;
+		IF added IS NOT NULL THEN
+			INSERT INTO cims_added VALUES ('row', tab, added);
+		END IF;
+	END IF;
+END $$;
+
+-- Statuses and roles.
+
+-- The entries of the older program get the stored form of their names. Of several
+-- with one form, an active entry gets it. None gets it where an entry has it already,
+-- or where foreign keys refer to the names and don't follow a change. System entries
+-- are marked as such. A rollback restores both.
 DO $$
 DECLARE
 	tab TEXT;
@@ -77,6 +99,7 @@ FROM (VALUES
 ) AS defaults (name, permissions)
 WHERE user_role.name = defaults.name AND user_role.permissions = '';
 
+-- The counter has one row, and new customers one status.
 WITH added AS (
 	INSERT INTO sales_manager_counter (last_assigned_index, updated_at)
 	SELECT -1, now() WHERE NOT EXISTS (SELECT 1 FROM sales_manager_counter) RETURNING id
@@ -90,25 +113,10 @@ DO $$ BEGIN
 	END IF;
 END $$;
 
--- Makes an entry for a name that has none: inactive, so that nothing is lost and
--- nobody can choose it.
-CREATE FUNCTION cims_add_entry(tab TEXT, new_name TEXT) RETURNS VOID LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
-DECLARE
-	missing BOOLEAN;
-	added TEXT;
-BEGIN
-	EXECUTE format('SELECT NOT EXISTS (SELECT 1 FROM %I WHERE name = $1)', tab) INTO missing USING new_name;
-	IF missing THEN
-		EXECUTE format('INSERT INTO %I (name, display_name, is_active, is_system, created_at, updated_at)
-			VALUES ($1, $1, FALSE, FALSE, now(), now()) ON CONFLICT (name) DO NOTHING RETURNING name', tab) INTO added USING new_name;
-		IF added IS NOT NULL THEN
-			INSERT INTO cims_added VALUES ('row', tab, added);
-		END IF;
-	END IF;
-END $$;
+-- Assignments.
 
--- Sets aside assignments of a customer or to a user that is not there, and all but
--- one of a customer: the last one that is active.
+-- cims_set_aside sets aside each assignment without its customer or its user. Of
+-- several assignments of one customer it keeps the last active one.
 CREATE FUNCTION cims_set_aside() RETURNS VOID LANGUAGE sql SET search_path FROM CURRENT AS $$
 	WITH looked_at AS (
 		SELECT a.id, a.customer_id, a.is_active, EXISTS (SELECT 1 FROM customer AS c WHERE c.id = a.customer_id)
@@ -122,8 +130,8 @@ CREATE FUNCTION cims_set_aside() RETURNS VOID LANGUAGE sql SET search_path FROM 
 	INSERT INTO cims_set_aside SELECT 'sales_manager_assignment', id, to_jsonb(gone) FROM gone
 $$;
 
--- An older program's table may lack what keeps such from coming: it gets that. So
--- that nothing comes in between, others wait for this, after most of it is done.
+-- The table may lack the keys that prevent such assignments. It gets them under a lock,
+-- so that no such assignment comes in between. Most of the work is done before that.
 DO $$
 DECLARE
 	lacking TEXT[] := (
@@ -140,7 +148,7 @@ BEGIN
 	) THEN
 		lacking := lacking || CAST('CREATE UNIQUE INDEX cims_assignment_unique ON sales_manager_assignment (customer_id)' AS TEXT);
 	END IF;
-	PERFORM cims_set_aside(); -- also under keys: they may not have been there, or not at work, when such came
+	PERFORM cims_set_aside(); -- also where there are keys: some rows may be older than these
 	IF lacking IS NULL THEN
 		RETURN;
 	END IF;

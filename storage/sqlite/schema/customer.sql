@@ -1,7 +1,8 @@
--- Whoever writes a row through cims raises its cims_version, here and in the
--- assignments: so a trigger can tell what others write.
--- search_name is the lower-case name, in any script: SQLite's own lower, and so
--- an index over it, knows ASCII only.
+-- Makes the table of customers, where the host has none.
+
+-- cims raises cims_version with each of its writes, here and in the assignments.
+-- So a trigger can tell the writes of other programs.
+-- search_name is the name in lower case. The function lower of SQLite knows only ASCII.
 CREATE TABLE customer (
 	id INTEGER PRIMARY KEY AUTOINCREMENT,
 	full_name VARCHAR(500) NOT NULL,

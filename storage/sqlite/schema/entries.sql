@@ -1,4 +1,4 @@
--- The system entries.
+-- Adds the system statuses and roles, and the row of the counter.
 
 INSERT INTO customer_status (name, display_name, description, color, "order", is_active, is_system, created_at, updated_at)
 SELECT column1, column2, column3, column4, column5, TRUE, TRUE, t.now, t.now FROM (VALUES

@@ -1,4 +1,5 @@
--- A host's own table can't be given a foreign key: these triggers are it.
+-- Makes the triggers that stand for the foreign key to statuses: SQLite can't add one to a
+-- host's table.
 
 CREATE TRIGGER cims_customer_status_insert BEFORE INSERT ON {customer} WHEN NOT EXISTS (SELECT 1 FROM customer_status WHERE name = {status of NEW}) BEGIN
 	SELECT RAISE(ABORT, 'FOREIGN KEY constraint failed: customer.status_name is no status');

@@ -1,4 +1,5 @@
--- A host's own table can't be given a foreign key: these triggers are it.
+-- Makes the triggers that stand for the foreign key to roles: SQLite can't add one to a
+-- host's table.
 
 CREATE TRIGGER cims_user_role_insert BEFORE INSERT ON {user} WHEN {role of NEW} NOT IN (SELECT name FROM user_role) BEGIN
 	SELECT RAISE(ABORT, 'FOREIGN KEY constraint failed: user.role_name is no role');

@@ -1,5 +1,5 @@
--- The indexes of customer and "user", which may be long: each is built in a
--- transaction of its own.
+-- Makes the indexes of customer and "user". Each is built in a transaction of its own, as
+-- the tables may be long.
 
 CREATE INDEX cims_user_role ON {user} ({user.role_name});
 CREATE INDEX cims_customer_newest ON {customer} ({customer.created_at} DESC, {customer.id} DESC, {customer.status_name});

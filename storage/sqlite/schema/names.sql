@@ -1,5 +1,5 @@
--- What has to be there before customer and "user": the names they refer to, and
--- what they were before.
+-- Makes the tables that come before customer and "user": statuses, roles, and the tables
+-- that a rollback and Verify need.
 
 CREATE TABLE customer_status (
 	id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -26,16 +26,18 @@ CREATE TABLE user_role (
 	updated_at TIMESTAMP NOT NULL
 );
 
--- What a rollback has to know: which of customer and "user" were there before,
--- what the host calls them and which of their columns (a JSON object), with which
--- columns (a JSON array), which columns we have added to them, and which names we
--- have replaced.
+-- cims_adopted lists which of customer and "user" were there before: their names, the
+-- names of their columns (a JSON object) and their original columns (a JSON array).
 CREATE TABLE cims_adopted (table_name TEXT PRIMARY KEY, relation TEXT NOT NULL, names TEXT NOT NULL, columns TEXT NOT NULL);
+
+-- cims_added_column lists the columns that cims added to them.
 CREATE TABLE cims_added_column (table_name TEXT NOT NULL, column_name TEXT NOT NULL, PRIMARY KEY (table_name, column_name));
+
+-- cims_replaced_name holds the names of statuses and roles that cims changed in them.
 CREATE TABLE cims_replaced_name (table_name TEXT NOT NULL, row_id INTEGER NOT NULL, old_name, new_name TEXT, PRIMARY KEY (table_name, row_id));
 
--- The ranges of ids that were gone through, one after the other, with a digest
--- of what the host's own columns held.
+-- cims_original lists the filled ranges of ids, in order, each with a digest of the
+-- original columns.
 CREATE TABLE cims_original (
 	table_name TEXT NOT NULL,
 	last_id INTEGER NOT NULL,

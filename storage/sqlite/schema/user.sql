@@ -1,3 +1,5 @@
+-- Makes the table of users, where the host has none.
+
 CREATE TABLE "user" (
 	id INTEGER PRIMARY KEY AUTOINCREMENT,
 	email VARCHAR(255) NOT NULL UNIQUE,

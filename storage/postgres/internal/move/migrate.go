@@ -116,11 +116,7 @@ func (m *Mover) Migrate(ctx context.Context, progress func(migration.Progress)) 
 			return err
 		}
 	}
-	// The older program may have gone on since.
-	return m.store.Retry(ctx, func() error {
-		_, err := m.db.ExecContext(ctx, "SELECT cims_continue_rotation()")
-		return err
-	})
+	return nil
 }
 
 // migrateOne does the next step, or a part of it, or waits for another process. It
@@ -134,7 +130,7 @@ func (m *Mover) migrateOne(ctx context.Context, progress func(migration.Progress
 	if err == nil && m.steps[applied].Kind == Index {
 		step := m.steps[applied]
 		progress(migration.Progress{Step: step.Name})
-		if built, err := buildIndex(ctx, m.db, step); err != nil || !built {
+		if built, err := buildIndexes(ctx, m.db, step); err != nil || !built {
 			return true, m.store.GiveWay(ctx, err)
 		}
 	}
@@ -271,20 +267,15 @@ func TryLock(ctx context.Context, conn bun.IConn) (locked bool, err error) {
 // severalStatements is the mode in which a text may hold several statements.
 const severalStatements = pgx.QueryExecModeSimpleProtocol
 
-var indexParts = regexp.MustCompile(`CREATE INDEX (\w+) ON (.+?) \(`)
+var createIndex = regexp.MustCompile(`(?m)^CREATE INDEX (\w+) ON (.+?) \(.*;$`)
 
 // smallTable is the size in bytes up to which an index is built in a moment. Building one
 // concurrently waits for all other transactions.
 const smallTable = 4 << 20
 
-// buildIndex builds an index while others write, which PostgreSQL allows in no
-// transaction. It drops what an interrupted attempt has left, which is not valid. It
-// returns false where another process has the lock.
-func buildIndex(ctx context.Context, db *sql.DB, step Step) (built bool, err error) {
-	parts := indexParts.FindStringSubmatch(step.SQL)
-	if parts == nil {
-		return false, fmt.Errorf("step %s: no index in it", step.Name)
-	}
+// buildIndexes builds the indexes of a step while others write, which PostgreSQL allows in
+// no transaction. It returns false where another process has the lock.
+func buildIndexes(ctx context.Context, db *sql.DB, step Step) (built bool, err error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return false, err
@@ -295,27 +286,43 @@ func buildIndex(ctx context.Context, db *sql.DB, step Step) (built bool, err err
 	}
 	defer func() {
 		// The connection goes back to a pool, even if ctx has ended.
-		_, unlock := conn.ExecContext(context.WithoutCancel(ctx), "RESET lock_timeout; SELECT pg_advisory_unlock("+lockKey+")", severalStatements)
+		_, unlock := conn.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock("+lockKey+")")
 		err = errors.Join(err, unlock)
 	}()
-	var there sql.NullString
-	var valid bool
-	var size int64
-	err = conn.QueryRowContext(ctx, `SELECT CAST(CAST(c.oid AS REGCLASS) AS TEXT), COALESCE(i.indisvalid, FALSE), pg_relation_size(to_regclass($2))
-		FROM (SELECT) AS one LEFT JOIN (pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid) ON i.indrelid = to_regclass($2) AND c.relname = $1`,
-		parts[1], parts[2]).Scan(&there, &valid, &size)
-	switch {
-	case err != nil || valid:
-		return err == nil, err
-	case there.Valid:
-		if _, err := conn.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+there.String); err != nil {
+	indexes := createIndex.FindAllStringSubmatch(step.SQL, -1)
+	if len(indexes) == 0 {
+		return false, fmt.Errorf("step %s: no index in it", step.Name)
+	}
+	for _, index := range indexes {
+		if err := buildIndex(ctx, conn, index[0], index[1], index[2]); err != nil {
 			return false, err
 		}
 	}
-	statement := concurrently(step.SQL)
+	return true, nil
+}
+
+// buildIndex builds an index, unless it is there. An interrupted attempt leaves an index
+// that is not valid: that one is dropped first.
+func buildIndex(ctx context.Context, conn *sql.Conn, statement, name, table string) error {
+	var there sql.NullString
+	var valid bool
+	var size int64
+	err := conn.QueryRowContext(ctx, `SELECT CAST(CAST(c.oid AS REGCLASS) AS TEXT), COALESCE(i.indisvalid, FALSE), pg_relation_size(to_regclass($2))
+		FROM (SELECT) AS one LEFT JOIN (pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid) ON i.indrelid = to_regclass($2) AND c.relname = $1`,
+		name, table).Scan(&there, &valid, &size)
+	switch {
+	case err != nil || valid:
+		return err
+	case there.Valid:
+		if _, err := conn.ExecContext(ctx, "DROP INDEX CONCURRENTLY IF EXISTS "+there.String); err != nil {
+			return err
+		}
+	}
 	if size <= smallTable {
-		statement = "SET lock_timeout = '200ms';\n" + step.SQL
+		statement = "SET LOCAL lock_timeout = '200ms';\n" + statement
+	} else {
+		statement = concurrently(statement)
 	}
 	_, err = conn.ExecContext(ctx, statement, severalStatements)
-	return err == nil, err
+	return err
 }

@@ -91,13 +91,14 @@ func (p *planner) ours(table, column string) bool {
 }
 
 func (p *planner) steps() []migration.Step {
-	tables := map[string]string{"users": "user", "assignments": "sales_manager_assignment", "customers": "customer"}
 	steps := []migration.Step{}
 	for _, step := range p.left(p.ctx) {
 		planned := migration.Step{Name: step.Name, Does: step.Does}
 		if step.Kind == Batches {
-			if table := tables[step.Name[4:]]; p.has(table) {
-				planned.Rows = scalar[int64](p, "SELECT count(*) FROM "+p.names.Relation(table))
+			for _, table := range []string{"user", "sales_manager_assignment", "customer"} {
+				if p.has(table) {
+					planned.Rows += scalar[int64](p, "SELECT count(*) FROM "+p.names.Relation(table))
+				}
 			}
 		}
 		steps = append(steps, planned)

@@ -3,7 +3,11 @@ package move
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
+	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/rotation"
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 	"github.com/cimskit/cims/storage/migration"
 )
@@ -36,7 +40,28 @@ func (m *Mover) Rollback(ctx context.Context, force bool) error {
 	if p.err != nil {
 		return m.store.Explain(p.err)
 	}
+	if err := m.returnRotation(ctx); err != nil {
+		return err
+	}
 	return m.underLock(ctx, m.names.SQL(endRollback))
+}
+
+// returnRotation sets the older program's place to where the rotation stands, if cims has
+// taken a turn. The older program takes the manager after it, in the order of their ids.
+func (m *Mover) returnRotation(ctx context.Context) error {
+	return m.store.Update(ctx, func(ctx context.Context, tx cims.Tx) error {
+		state, err := tx.LockRotation(ctx)
+		if err != nil || state.Turn == 0 || len(state.Members) == 0 {
+			return err
+		}
+		next := 0
+		if turn := rotation.Default.Decide(&state.State, rotation.Lead{}, time.Now()); turn.Member != 0 {
+			next = slices.IndexFunc(state.Members, func(m rotation.Member) bool { return m.ID == turn.Member })
+		}
+		last := (next - 1 + len(state.Members)) % len(state.Members)
+		_, err = tx.(cims.Executor).Exec(ctx, "UPDATE sales_manager_counter SET last_assigned_index = $1 WHERE "+sqlstore.TheCounter, last) //nolint:forcetypeassert // the store's own
+		return err
+	})
 }
 
 // lost returns what a rollback would lose.
@@ -72,12 +97,12 @@ func (p *planner) lost() []string {
 	return lost
 }
 
-// After beginRollback, no program takes the database for a migrated one, and names may be
-// as they were.
+// beginRollback undoes the steps after the functions: from here on the database is not
+// a migrated one, and old names are allowed.
 const beginRollback = `
 	ALTER TABLE {customer} DROP CONSTRAINT IF EXISTS cims_customer_status_name;
 	ALTER TABLE {user} DROP CONSTRAINT IF EXISTS cims_user_role_name;
-	DELETE FROM cims_migrations WHERE id > 4;
+	DELETE FROM cims_migrations WHERE name > '004_fill';
 	DELETE FROM cims_fill;
 	DELETE FROM cims_filled;`
 
@@ -93,18 +118,8 @@ const restoreNames = `
 			SELECT row_id FROM cims_replaced_name WHERE table_name = 'user' ORDER BY row_id LIMIT 1000) RETURNING *
 	) UPDATE "user" AS u SET role_name = back.old_name FROM back WHERE u.id = back.row_id AND u.role_name IS NOT DISTINCT FROM NULLIF(back.new_name, '');`
 
-// endRollback sets the older rotation right, if this one has taken turns: the older
-// program takes the manager after the last, in the order of their ids. Then it
-// drops what was added.
+// endRollback drops what was added.
 const endRollback = `
-	UPDATE sales_manager_counter AS k SET last_assigned_index = (pool.place - 1 + pool.size) % pool.size
-	FROM (
-		SELECT u.id, row_number() OVER (ORDER BY u.id) - 1 AS place, count(*) OVER () AS size,
-			row_number() OVER (ORDER BY COALESCE(m.paused, FALSE), GREATEST(COALESCE(m.virtual_time, 0), f.floor), COALESCE(m.last_turn, 0), u.id) AS turn
-		FROM "user" AS u LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.id,
-			(SELECT floor FROM sales_manager_counter ORDER BY id LIMIT 1) AS f
-		WHERE u.role_name = 'sales_manager' AND u.is_active
-	) AS pool WHERE pool.turn = 1 AND k.turn > 0 AND k.id = (SELECT min(id) FROM sales_manager_counter);
 	DO $$
 	DECLARE
 		gone RECORD;

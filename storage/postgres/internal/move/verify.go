@@ -127,17 +127,6 @@ var checks = []struct {
 		SELECT format('%s assignments have not, such as %s', count(*), min(a.id)) FROM sales_manager_assignment AS a LEFT JOIN customer AS c ON c.id = a.customer_id
 		WHERE c.id IS NULL OR a.customer_created_at IS DISTINCT FROM CAST(CAST(c.created_at AS TEXT) || CASE WHEN pg_typeof(c.created_at) = CAST('timestamp' AS regtype) THEN '+00' ELSE '' END AS TIMESTAMPTZ)
 		HAVING count(*) > 0`},
-	{name: "the rotation goes on with the manager that the older program would take next", others: "the older program has taken turns since: ", query: `
-		SELECT CASE WHEN ours <> theirs THEN format('it is the turn of %s, and with the next start of cims, or up, here as well; until then %s comes next', theirs, ours) END FROM (
-			SELECT (SELECT u.id FROM "user" AS u LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.id
-				WHERE u.role_name = 'sales_manager' AND u.is_active ORDER BY COALESCE(m.virtual_time, 0), COALESCE(m.last_turn, 0), u.id LIMIT 1) AS ours,
-			(SELECT pool.ids[(COALESCE(k.last_assigned_index, 0) + 1) % cardinality(pool.ids) + 1] FROM (
-				SELECT array_agg(id ORDER BY id) AS ids FROM "user" WHERE role_name = 'sales_manager' AND is_active) AS pool
-				WHERE cardinality(pool.ids) > 0) AS theirs
-			FROM sales_manager_counter AS k
-			WHERE k.id = (SELECT min(id) FROM sales_manager_counter) AND k.turn = 0
-			AND NOT EXISTS (SELECT 1 FROM cims_added WHERE kind = 'table' AND table_name = 'sales_manager_counter')
-		) AS next`},
 }
 
 func listOf[T any](all []T, name func(T) string) string {

@@ -91,7 +91,7 @@ var (
 			{"cims_version", "INTEGER", " NOT NULL DEFAULT 0"},
 		},
 		reserved: NameColumn,
-		// The history comes first, see cims_foreign_status.
+		// The history comes first, see cims_status_changed.
 		fillRows: []string{
 			`INSERT INTO customer_status_history (customer_id, to_status, cause, owner_id, changed_at)
 				SELECT c.{t.id}, ` + statusName + `, 'migrated', a.sales_manager_id, ?3

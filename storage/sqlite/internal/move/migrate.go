@@ -76,12 +76,11 @@ type step struct {
 
 func (h *Host) steps() []step {
 	return []step{
-		{name: "001_tables", does: `makes the tables of cims, and adds to customer and "user" the columns that they lack`, run: h.makeTables},
-		{name: "002_names", does: "makes an inactive status or role of each name that none has, and keeps names right from then on", run: h.makeNames},
-		{name: "003_users", does: "writes the users' roles in the one form of names", run: h.users.fill, fills: &h.users},
-		{name: "004_customers", does: "gives each customer a status, a history and a name to be found by", run: h.customers.fill, fills: &h.customers},
-		{name: "005_indexes", does: `builds the indexes of customer and "user"`, run: h.buildIndexes},
-		{name: "006_audit", does: "makes the audit log, which can only be added to", run: h.makeAudit},
+		{name: "001_tables", does: `Makes the tables of cims, and adds to customer and "user" the columns that they lack.`, run: h.makeTables},
+		{name: "002_names", does: "Makes an inactive status or role for each unknown name, and the triggers that take in what other programs write.", run: h.makeNames},
+		{name: "003_users", does: "Writes the names of users' roles in their stored form.", run: h.users.fill, fills: &h.users},
+		{name: "004_customers", does: "Gives each customer a status, a history and a name to be found by.", run: h.customers.fill, fills: &h.customers},
+		{name: "005_indexes", does: `Builds the indexes of customer and "user".`, run: h.buildIndexes},
 	}
 }
 
@@ -238,10 +237,6 @@ func (h *Host) buildIndexes(ctx context.Context, conn bun.IConn) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-func (h *Host) makeAudit(ctx context.Context, conn bun.IConn) (bool, error) {
-	return false, create(ctx, conn, h.objects("audit"))
 }
 
 // uniqueEmail is the index for a host that has no such rule.

@@ -75,7 +75,7 @@ func (h *Host) undo(ctx context.Context, conn bun.IConn, force bool) error {
 			return err
 		}
 	}
-	return drop(ctx, conn, slices.Concat(ours, h.objects("tables"), h.objects("audit")))
+	return drop(ctx, conn, slices.Concat(ours, h.objects("tables")))
 }
 
 // putBack leaves a host's table as it would be without cims.

@@ -381,7 +381,7 @@ func (h *Host) missing(ctx context.Context, conn bun.IConn) ([]string, error) {
 		return nil, err
 	}
 	var all []string
-	for _, o := range slices.Concat(h.objects("names"), h.objects("tables"), lists, guards, h.objects("audit")) {
+	for _, o := range slices.Concat(h.objects("names"), h.objects("tables"), lists, guards) {
 		found, err := values[string](ctx, conn, "SELECT sql FROM sqlite_master WHERE type = ? AND name = ?", o.kind, o.name)
 		switch {
 		case err != nil:

@@ -1,0 +1,2 @@
+-- Fills in the rows that are there: names, times, counts, histories, and then the rotation.
+SELECT * FROM cims_fill_rows(1000)

@@ -1,2 +1,0 @@
--- The leads of each sales manager, counted.
-SELECT * FROM cims_fill_assignments(1000)

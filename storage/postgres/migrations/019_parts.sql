@@ -1,2 +1,0 @@
--- A list of what was added, to be verified.
-INSERT INTO cims_part SELECT kind, name, FALSE FROM cims_parts ON CONFLICT (kind, name) DO NOTHING;
