@@ -10,7 +10,7 @@ import (
 // Names.From does.
 const (
 	// TheCounter is the condition of the one row of sales_manager_counter that
-	// counts: the rotation's lock and its floor. An older program may have
+	// counts: the rotation's lock and its turn. An older program may have
 	// left several.
 	TheCounter = "id = (SELECT min(id) FROM sales_manager_counter)"
 
