@@ -227,73 +227,71 @@ func (c *company) count(id int64) (apart int) {
 	return apart
 }
 
+// check fails if a lead takes two of equal weight further apart than one.
+func (c *company) check(t *rapid.T, ids ...int64) {
+	for _, id := range ids {
+		if apart := c.count(id); apart > 1 {
+			t.Fatalf("two of equal weight differ by %d: %+v", apart, c.state)
+		}
+	}
+}
+
+// place draws one of the members.
+func (c *company) place(t *rapid.T) int {
+	return int(evenly(0, int64(len(c.state.Members)-1)).Draw(t, "who"))
+}
+
 // TestEqualWeightsNeverDifferByMoreThanOne is the rotation's promise to each
 // sales manager: nobody of my weight, here for as long as I am, got two more.
 func TestEqualWeightsNeverDifferByMoreThanOne(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		weight := rapid.OneOf(rapid.IntRange(1, 3), rapid.SampledFrom([]int{7, 10, 100}))
-		c := newCompany(rapid.SliceOfN(weight, 1, 6).Draw(t, "weights")...)
-		place := func(t *rapid.T) int { return rapid.IntRange(0, len(c.state.Members)-1).Draw(t, "who") }
-		lead := func(t *rapid.T, id int64) {
-			if apart := c.count(id); apart > 1 {
-				t.Fatalf("two of equal weight differ by %d: %+v", apart, c.state)
-			}
-		}
-		one := func(t *rapid.T) {
+	weight := rapid.SampledFrom([]int{1, 1, 1, 1, 2, 2, 3, 5, 10, 100})
+	actions := []func(*rapid.T, *company){
+		func(t *rapid.T, c *company) { // one lead
 			if id := rotation.Default.Decide(&c.state, open, now).Member; id != 0 {
 				c.begin()
-				lead(t, id)
+				c.check(t, id)
 			}
-		}
-		t.Repeat(map[string]func(*rapid.T){
-			"lead":  one,
-			"lead ": one, // more often than the team changes
-			"batch": func(t *rapid.T) {
-				if !rotation.Default.AnyPresent(c.state, now) {
-					t.Skip("nobody is there")
-				}
+		},
+		func(t *rapid.T, c *company) { // a batch
+			if rotation.Default.AnyPresent(c.state, now) {
 				c.begin()
-				for _, id := range decide(&c.state, rapid.IntRange(1, 30).Draw(t, "size")) {
-					lead(t, id)
-				}
-			},
-			"rounds": func(t *rapid.T) {
-				n := rapid.IntRange(1, 5).Draw(t, "rounds")
-				round := rotation.Default.Round(c.state, now)
-				rotation.Default.SkipRounds(&c.state, int64(n), now)
-				if len(round) == 0 {
-					t.Skip("nobody is there")
-				}
-				// Inside a round its own order counts; at its end all have got their weight.
-				c.begin()
-				for _, m := range c.state.Members {
-					c.got[m.ID] += n * count(round, m.ID)
-				}
-				for pair := range c.pairs {
-					require.Equal(t, count(round, pair[0]), count(round, pair[1]))
-				}
-			},
-			"join": func(t *rapid.T) {
-				if len(c.state.Members) == 8 {
-					t.Skip("big enough")
-				}
+				c.check(t, decide(&c.state, int(evenly(1, 20).Draw(t, "leads")))...)
+			}
+		},
+		func(t *rapid.T, c *company) { // whole rounds
+			round := rotation.Default.Round(c.state, now)
+			if len(round) == 0 {
+				return
+			}
+			rotation.Default.SkipRounds(&c.state, evenly(1, 5).Draw(t, "rounds"), now)
+			c.begin()
+			for pair := range c.pairs { // all that rounds change for a pair: nothing
+				require.Equal(t, count(round, pair[0]), count(round, pair[1]))
+			}
+		},
+		func(t *rapid.T, c *company) {
+			if len(c.state.Members) < 8 {
 				c.join(weight.Draw(t, "weight"))
-			},
-			"leave": func(t *rapid.T) {
-				if len(c.state.Members) == 1 {
-					t.Skip("the last one")
-				}
-				c.leave(place(t))
-			},
-			"pause or return": func(t *rapid.T) {
-				m := &c.state.Members[place(t)]
-				m.Paused = !m.Paused
-			},
-			"weigh": func(t *rapid.T) {
-				c.state.Members[place(t)].Weight = weight.Draw(t, "weight")
-			},
-		})
+			}
+		},
+		func(t *rapid.T, c *company) {
+			if len(c.state.Members) > 1 {
+				c.leave(c.place(t))
+			}
+		},
+		func(t *rapid.T, c *company) { c.state.Members[c.place(t)].Weight = weight.Draw(t, "weight") },
+		func(t *rapid.T, c *company) {
+			m := &c.state.Members[c.place(t)]
+			m.Paused = !m.Paused
+		},
+	}
+	often := rapid.SampledFrom([]int{0, 0, 0, 1, 2, 3, 4, 5, 6, 6, 6, 6})
+	rapid.Check(t, func(t *rapid.T) {
+		c := newCompany(rapid.SliceOfN(weight, 2, 8).Draw(t, "weights")...)
+		for range 200 {
+			actions[often.Draw(t, "action")](t, c)
+		}
 	})
 }
 

@@ -68,28 +68,34 @@ func anyWeights(t *rapid.T) []int {
 }
 
 // anyState draws a state that no history need lead to, of up to 8 members. Many
-// credits and turns are alike.
+// weights, credits and turns are alike.
 func anyState(t *rapid.T) rotation.State {
-	weight := rapid.OneOf(rapid.IntRange(1, 3), rapid.IntRange(1, 100))
+	weight := rapid.OneOf(rapid.Just(1), rapid.SampledFrom([]int{1, 2, 3}), rapid.IntRange(1, 100))
 	credit := rapid.OneOf(
-		rapid.Map(rapid.Int64Range(-24, 24), func(n int64) int64 { return n * rotation.Unit / 12 }),
-		rapid.Int64Range(-3*rotation.Unit, 3*rotation.Unit),
+		rapid.Map(evenly(0, 48), func(n int64) int64 { return (n - 24) * rotation.Unit / 12 }),
+		rapid.Map(evenly(0, 1<<20), func(n int64) int64 { return (n-1<<19)*(rotation.Unit>>18) + n%5 }),
 		rapid.Int64Range(-10, 10),
 		rapid.Int64Range(-rotation.Unit<<18, rotation.Unit<<18),
 	)
-	state := rotation.State{Turn: rapid.Int64Range(0, 1000).Draw(t, "turn")}
+	state := rotation.State{Turn: evenly(0, 1000).Draw(t, "turn")}
 	id := int64(0)
-	for range rapid.IntRange(0, 8).Draw(t, "members") {
-		id += rapid.Int64Range(1, 3).Draw(t, "gap")
+	for range evenly(0, 8).Draw(t, "members") {
+		id += evenly(1, 2).Draw(t, "gap")
 		m := rotation.Member{
-			ID: id, Weight: weight.Draw(t, "weight"), Paused: rapid.IntRange(0, 3).Draw(t, "paused") == 0,
-			Leads: rapid.IntRange(0, 5).Draw(t, "leads"), Credit: credit.Draw(t, "credit"),
-			LastTurn: min(rapid.Int64Range(0, 5).Draw(t, "last turn"), state.Turn),
+			ID: id, Weight: weight.Draw(t, "weight"), Paused: evenly(1, 4).Draw(t, "paused") == 1,
+			Leads: int(evenly(0, 5).Draw(t, "leads")), Credit: credit.Draw(t, "credit"),
+			LastTurn: min(evenly(0, 5).Draw(t, "last turn"), state.Turn),
 		}
 		m.Present = rapid.SampledFrom([]int{m.Weight, m.Weight, 0, m.Weight + 1}).Draw(t, "present")
 		state.Members = append(state.Members, m)
 	}
 	return state
+}
+
+// evenly draws a number between two, each as likely; rapid's own ranges prefer
+// small ones.
+func evenly(low, high int64) *rapid.Generator[int64] {
+	return rapid.Map(rapid.Uint64(), func(bits uint64) int64 { return low + int64(bits%uint64(high-low+1)) })
 }
 
 // anyLead draws a lead that is open to everybody, or excludes some of ten ids.
