@@ -29,15 +29,15 @@
 //	4     0.00   0.00   1.00        C        0.00   0.00   0.00
 //
 // The lead goes to the candidate that would be owed a whole lead first, at the
-// rate at which its credit rises. Only a candidate that is owed more than its
-// part of what all candidates are owed together comes into question. Without
-// that condition a member of weight 10 gets its ten leads in a row; with it, two
-// at most beside five members of weight 1. Equal weights make plain round robin.
+// rate at which its credit rises. But the candidate must be owed more than its
+// part of what all candidates are owed together. Without that condition a member
+// of weight 10 gets several leads in a row; with it, two at most beside five
+// members of weight 1. Equal weights make plain round robin.
 //
 // A member is away while a gate keeps it from being present, and its credit
 // stands still. When it returns, joins or changes weight, its credit is clamped
-// to within a lead of each present member of its weight. It neither makes up
-// for the leads that it missed nor waits for those that it got too early.
+// to within a lead of each present member of its weight. So it is neither flooded
+// with the leads that it missed nor left out for those that it got too early.
 //
 // In the literature a credit is a lag, and a member's fair share is within one
 // of what it got: S. Baruah, N. Cohen, C. Plaxton, D. Varvel, "Proportionate
@@ -54,8 +54,8 @@
 // never differ by more than one lead. It doesn't matter who else joins, leaves,
 // pauses or changes weight meanwhile. Only [Policy.Charge] may part them further.
 //
-// Credits have no bound where the leads' candidates overlap in the way that an
-// adversary would choose.
+// Credits have no bound if lead gates choose the candidates as an adversary
+// would.
 //
 // # Numbers
 //

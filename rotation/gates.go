@@ -81,7 +81,7 @@ func (p Policy) AnyPresent(state State, now time.Time) bool {
 }
 
 // presence asks the presence gates until one is closed.
-func (p Policy) presence(m *Member, now time.Time) (closed Reason, until time.Time) {
+func (p *Policy) presence(m *Member, now time.Time) (closed Reason, until time.Time) {
 	for _, gate := range p.Presence {
 		if closed, until = gate(m, now); closed != "" {
 			return closed, until
@@ -91,7 +91,7 @@ func (p Policy) presence(m *Member, now time.Time) (closed Reason, until time.Ti
 }
 
 // candidacy asks the lead gates until one is closed.
-func (p Policy) candidacy(m *Member, lead Lead) (closed Reason) {
+func (p *Policy) candidacy(m *Member, lead Lead) (closed Reason) {
 	for _, gate := range p.Lead {
 		if closed = gate(m, lead); closed != "" {
 			return closed

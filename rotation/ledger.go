@@ -1,10 +1,6 @@
 package rotation
 
-import (
-	"math/bits"
-	"slices"
-	"time"
-)
+import "slices"
 
 // closeness is how far apart a clamp leaves the credits of two members of one
 // weight. It is less than a lead, since shares are rounded.
@@ -21,43 +17,26 @@ type ledger struct {
 	weights int64 // the sum of all members' weights
 }
 
-// give gives a lead to one of the candidates, some of the present members, and
-// returns which.
+// give gives a lead to one of the candidates, which are present members, and
+// returns that one.
 func (l *ledger) give(candidates []*Member) *Member {
 	l.settle()
 	owed, weights := sums(candidates)
-	l.credit(candidates, weights)
+	l.accrue(candidates, weights)
 	m := next(candidates, owed, weights)
 	l.pay(m)
 	return m
 }
 
-// settle clamps the credits of present members that were absent or of another
-// weight, and notes who is present. Then it levels: the credits of all members,
-// present or not, fall or rise by their weight, until they sum to zero or to
-// less than the sum of weights.
+// settle clamps credits and marks the present members, if it hasn't yet, and
+// levels. It does so as late as possible: a lead that waits changes nothing.
 func (l *ledger) settle() {
 	if !l.settled {
 		clamp(l.present)
-		for i := range l.Members {
-			l.Members[i].Present = 0
-		}
-		for _, m := range l.present {
-			m.Present = m.Weight
-		}
-		l.credits, l.weights = 0, 0
-		for i := range l.Members {
-			l.credits += l.Members[i].Credit
-			l.weights += int64(l.Members[i].Weight)
-		}
+		l.mark()
 		l.settled = true
 	}
-	if excess := floor(l.credits, l.weights); excess != 0 {
-		for i := range l.Members {
-			l.Members[i].Credit -= excess * int64(l.Members[i].Weight)
-		}
-		l.credits -= excess * l.weights
-	}
+	l.level()
 }
 
 // clamp moves the credits of members that were absent or of another weight as
@@ -99,6 +78,34 @@ func clamp(present []*Member) {
 // or had another weight.
 func changed(m *Member) bool { return m.Present != m.Weight }
 
+// mark notes in the state who is present, and sums up.
+func (l *ledger) mark() {
+	l.credits, l.weights = 0, 0
+	for i := range l.Members {
+		m := &l.Members[i]
+		m.Present = 0
+		l.credits += m.Credit
+		l.weights += int64(m.Weight)
+	}
+	for _, m := range l.present {
+		m.Present = m.Weight
+	}
+}
+
+// level moves the credits of all members, present or not, in proportion to
+// their weights, so that they sum to less than one unit for each of weight.
+func (l *ledger) level() {
+	excess := floor(l.credits, l.weights)
+	if excess == 0 {
+		return
+	}
+	for i := range l.Members {
+		m := &l.Members[i]
+		m.Credit -= excess * int64(m.Weight)
+	}
+	l.credits -= excess * l.weights
+}
+
 // sums returns the sums of the members' credits and weights.
 func sums(members []*Member) (credits, weights int64) {
 	for _, m := range members {
@@ -108,8 +115,8 @@ func sums(members []*Member) (credits, weights int64) {
 	return credits, weights
 }
 
-// credit raises each candidate's credit by its share of one lead.
-func (l *ledger) credit(candidates []*Member, weights int64) {
+// accrue raises each candidate's credit by its share of one lead.
+func (l *ledger) accrue(candidates []*Member, weights int64) {
 	weight, share := 0, int64(0)
 	for _, m := range candidates {
 		if m.Weight != weight {
@@ -159,41 +166,4 @@ func (l *ledger) pay(m *Member) {
 func (l *ledger) leave(m *Member) {
 	l.present = slices.DeleteFunc(l.present, func(p *Member) bool { return p == m })
 	l.settled = false
-}
-
-// Charge makes a member pay for a lead that it got by hand, as if it had been
-// its turn: the credit of everybody present rises by its share, and the member,
-// present or not, pays one lead. An id that is no member's changes nothing.
-func (p Policy) Charge(state *State, id int64, now time.Time) {
-	i := slices.IndexFunc(state.Members, func(m Member) bool { return m.ID == id })
-	if i < 0 {
-		return
-	}
-	l := &p.Batch(state, now).ledger
-	l.settle()
-	_, weights := sums(l.present)
-	l.credit(l.present, weights)
-	l.pay(&state.Members[i])
-}
-
-// floor returns the quotient of a and a positive b, rounded down.
-func floor(a, b int64) int64 {
-	q := a / b
-	if a%b < 0 {
-		q--
-	}
-	return q
-}
-
-// less reports whether a×b is less than c×d, for b and d that aren't negative.
-func less(a, b, c, d int64) bool {
-	high1, low1 := product(a, b)
-	high2, low2 := product(c, d)
-	return high1 < high2 || high1 == high2 && low1 < low2
-}
-
-// product returns a×b in 128 bits, for a b that isn't negative.
-func product(a, b int64) (high int64, low uint64) {
-	h, low := bits.Mul64(uint64(a), uint64(b))
-	return int64(h) - a>>63&b, low // of a below zero, Mul64 took 2^64 too many
 }

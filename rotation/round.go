@@ -2,13 +2,13 @@ package rotation
 
 import "time"
 
-// Round returns who gets the leads of a whole round, in their order: each
-// present member as often as its weight says, interleaved as from rest. A round
-// leaves all credits as they are, since everybody gets its share. So rounds may
-// be dealt ahead of the state's lock, however the credits move meanwhile, as
-// long as the same members are present with the same weights.
+// Round returns the members that get the leads of one whole round, in order:
+// each present member as often as its weight says, interleaved as from rest. A
+// round leaves all credits as they are, since every member gets its exact share.
+// So an import may deal rounds before it holds the state's lock, as long as the
+// same members are present with the same weights when SkipRounds takes note.
 //
-// There is no round if nobody is present, or if the policy isn't uniform.
+// Round returns nil if nobody is present, or if the policy isn't uniform.
 func (p Policy) Round(state State, now time.Time) []int64 {
 	if !p.Uniform {
 		return nil
@@ -28,8 +28,8 @@ func (p Policy) Round(state State, now time.Time) []int64 {
 	return round
 }
 
-// SkipRounds changes the state as n rounds do. All that were present move
-// their LastTurn by as much as Turn moves, so that nobody's place changes.
+// SkipRounds changes the state as n rounds do. LastTurn of each present member
+// rises by as much as Turn does, so that nobody's place changes.
 func (p Policy) SkipRounds(state *State, n int64, now time.Time) {
 	l := &p.Batch(state, now).ledger
 	if n == 0 || len(l.present) == 0 {
