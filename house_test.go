@@ -1,7 +1,11 @@
 package cims_test
 
 import (
+	"encoding/json"
+	"flag"
+	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/cimskit/cims"
 )
 
 // dependencies lists what a program that imports these packages pulls in beyond
@@ -61,47 +67,169 @@ func TestWhoImportsLittlePullsInLittle(t *testing.T) {
 	}
 }
 
-// TestReadmeShowsRealCode: what the README shows stands in a Go file of the
-// repository, so that it compiles and is tested.
-func TestReadmeShowsRealCode(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
+// page returns the text of one of the repository's pages.
+func page(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path) //nolint:gosec // our own text
 	require.NoError(t, err)
-	code := sources(t)
-	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
-	require.GreaterOrEqual(t, len(blocks), 2)
-	for _, block := range blocks {
-		if !strings.Contains(code, squeeze(block[1])) {
-			t.Errorf("in no Go file:\n%s", block[1])
+	return string(text)
+}
+
+// pages lists README and all of docs/.
+func pages(t *testing.T) []string {
+	t.Helper()
+	docs, err := filepath.Glob("docs/*.md")
+	require.NoError(t, err)
+	require.NotEmpty(t, docs)
+	return append([]string{"README.md"}, docs...)
+}
+
+// TestReadmeIsADoor: it is short, and has the two commands that a newcomer types.
+func TestReadmeIsADoor(t *testing.T) {
+	text := page(t, "README.md")
+	require.LessOrEqual(t, strings.Count(text, "\n"), 150, "lines")
+	require.LessOrEqual(t, len(strings.Fields(text)), 900, "words")
+	require.Contains(t, text, "go run ./examples/server")
+	require.Contains(t, text, "./scripts/test")
+	goVersion := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(page(t, "go.mod"))
+	require.Contains(t, text, "Go "+goVersion[1]+" or newer")
+}
+
+// TestDocsShowRealCode: the code on a page stands in a Go file of the repository,
+// so that it compiles and is tested.
+func TestDocsShowRealCode(t *testing.T) {
+	code, shown := sources(t), 0
+	for _, path := range pages(t) {
+		for _, block := range regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(page(t, path), -1) {
+			shown++
+			if !strings.Contains(code, squeeze(block[1])) {
+				t.Errorf("%s: in no Go file:\n%s", path, block[1])
+			}
 		}
+	}
+	require.Greater(t, shown, 10)
+}
+
+// TestDocsSayWhatGoesTogether: the versions that have to fit each other are
+// those of go.mod.
+func TestDocsSayWhatGoesTogether(t *testing.T) {
+	want := "go get"
+	for _, module := range regexp.MustCompile(`(?m)^\t((?:github\.com/jackc/pgx|github\.com/uptrace/bun|modernc\.org/(?:libc|sqlite))\S*) (\S+)`).FindAllStringSubmatch(page(t, "go.mod"), -1) {
+		want += " " + module[1] + "@" + module[2]
+	}
+	var lines []string
+	for _, path := range pages(t) {
+		lines = append(lines, regexp.MustCompile(`(?m)^go get .*bun.*$`).FindAllString(page(t, path), -1)...)
+	}
+	require.Equal(t, []string{want}, lines)
+}
+
+// TestDocsLinksLeadSomewhere: a relative link names a file that exists, and a
+// heading in it; README leads to every page.
+func TestDocsLinksLeadSomewhere(t *testing.T) {
+	links := map[string][]string{}
+	for _, path := range append(pages(t), "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md") {
+		for _, link := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(page(t, path), -1) {
+			if strings.Contains(link[1], "://") {
+				continue
+			}
+			file, heading, _ := strings.Cut(link[1], "#")
+			target := path
+			if file != "" {
+				target = filepath.Join(filepath.Dir(path), file)
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: %s: %v", path, link[1], err)
+			} else if heading != "" && !slices.Contains(headings(page(t, target)), heading) {
+				t.Errorf("%s: %s has no heading #%s", path, target, heading)
+			}
+			links[path] = append(links[path], target)
+		}
+	}
+	reached := []string{"README.md"}
+	for i := 0; i < len(reached); i++ {
+		for _, target := range links[reached[i]] {
+			if !slices.Contains(reached, target) {
+				reached = append(reached, target)
+			}
+		}
+	}
+	for _, path := range append(pages(t), "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "LICENSE") {
+		require.Contains(t, reached, path)
 	}
 }
 
-// TestReadmeSaysWhatGoesTogether: the versions that have to fit each other are
-// those of go.mod.
-func TestReadmeSaysWhatGoesTogether(t *testing.T) {
-	mod, err := os.ReadFile("go.mod")
-	require.NoError(t, err)
-	line := "go get"
-	for _, module := range regexp.MustCompile(`(?m)^\t((?:github\.com/jackc/pgx|github\.com/uptrace/bun|modernc\.org/(?:libc|sqlite))\S*) (\S+)`).FindAllStringSubmatch(string(mod), -1) {
-		line += " " + module[1] + "@" + module[2]
+// headings returns the anchors of a page's headings, as GitHub makes them.
+func headings(text string) []string {
+	var anchors []string
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		anchor := regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		anchors = append(anchors, strings.ReplaceAll(anchor, " ", "-"))
 	}
-	readme, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	require.Equal(t, line, regexp.MustCompile(`(?m)^go get .*bun.*$`).FindString(string(readme)))
+	return anchors
+}
+
+// TestPermissionsPage: the table of docs/permissions.md is what the routes and
+// the system roles say. -update renews it.
+func TestPermissionsPage(t *testing.T) {
+	const path, begin, end = "docs/permissions.md", "| Permission | Opens | From the start held by |\n|---|---|---|\n", "\n## "
+	before, rest, found := strings.Cut(page(t, path), begin)
+	require.True(t, found, "the table's head")
+	table, after, found := strings.Cut(rest, end)
+	require.True(t, found, "a heading after the table")
+	want := permissionsTable(t)
+	if *update && table != want {
+		require.NoError(t, os.WriteFile(path, []byte(before+begin+want+end+after), 0o644)) //nolint:gosec // a page, for everybody
+		table = want
+	}
+	require.Equal(t, want, table, "renew it with go test -run TestPermissionsPage . -update")
+}
+
+var update = flag.Bool("update", false, "renew the table of docs/permissions.md")
+
+// permissionsTable has a row for each permission: the routes, from the OpenAPI
+// document, and the roles that hold it from the start.
+func permissionsTable(t *testing.T) string {
+	t.Helper()
+	var document struct {
+		Paths map[string]map[string]struct {
+			Permissions []cims.Permission `json:"x-cims-permission"`
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(page(t, "api/openapi.json")), &document))
+	opens := map[cims.Permission][]string{}
+	for _, path := range slices.Sorted(maps.Keys(document.Paths)) {
+		for _, method := range slices.Sorted(maps.Keys(document.Paths[path])) {
+			for _, permission := range document.Paths[path][method].Permissions {
+				opens[permission] = append(opens[permission], "`"+strings.ToUpper(method)+" "+path+"`")
+			}
+		}
+	}
+	var table strings.Builder
+	for _, permission := range cims.AllPermissions() {
+		var holders []string
+		for _, role := range cims.SystemRoles() {
+			if slices.Contains(role.Permissions, permission) {
+				holders = append(holders, role.Name)
+			}
+		}
+		require.NotEmpty(t, opens[permission], permission)
+		fmt.Fprintf(&table, "| `%s` | %s | %s |\n", permission, strings.Join(opens[permission], ", "), strings.Join(holders, ", "))
+	}
+	return table.String()
 }
 
 // TestContributingNamesWhatExists: files, folders and tests.
 func TestContributingNamesWhatExists(t *testing.T) {
-	text, err := os.ReadFile("CONTRIBUTING.md")
-	require.NoError(t, err)
-	paths := regexp.MustCompile("`((?:[\\w.-]+/)+[\\w.-]*|[\\w.-]+\\.(?:go|md|yml))`|(\\./[a-z/]+)").FindAllStringSubmatch(string(text), -1)
-	require.Greater(t, len(paths), 30)
+	text := page(t, "CONTRIBUTING.md")
+	paths := regexp.MustCompile("`((?:[\\w.-]+/)+[\\w.-]*|[\\w.-]+\\.(?:go|md|yml))`|(\\./[a-z/]+)").FindAllStringSubmatch(text, -1)
+	require.Greater(t, len(paths), 20)
 	for _, path := range paths {
 		_, err := os.Stat(path[1] + path[2]) //nolint:gosec // our own text
 		require.NoError(t, err)
 	}
 	code := sources(t)
-	tests := regexp.MustCompile(`\bTest\w+`).FindAllString(string(text), -1)
+	tests := regexp.MustCompile(`\bTest\w+`).FindAllString(text, -1)
 	require.NotEmpty(t, tests)
 	for _, test := range tests {
 		if !strings.Contains(code, "func "+test+"(") {
@@ -113,9 +241,7 @@ func TestContributingNamesWhatExists(t *testing.T) {
 // TestSecurityNamesItsTests: each line of the two tables of docs/security.md is
 // there, in order, and names tests that exist where it says.
 func TestSecurityNamesItsTests(t *testing.T) {
-	text, err := os.ReadFile("docs/security.md")
-	require.NoError(t, err)
-	attacks, faults, found := strings.Cut(string(text), "\n## Faults\n")
+	attacks, faults, found := strings.Cut(page(t, "docs/security.md"), "\n## Faults\n")
 	require.True(t, found)
 	code := sources(t)
 	var untested []string
@@ -141,9 +267,7 @@ func namesTests(t *testing.T, code, row, cell string) bool {
 	file, names := "", 0
 	for _, name := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cell, -1) {
 		if strings.HasSuffix(name[1], ".go") {
-			text, err := os.ReadFile(name[1])
-			require.NoError(t, err)
-			file = string(text)
+			file = page(t, name[1])
 			continue
 		}
 		test, part, parted := strings.Cut(name[1], "/")

@@ -79,6 +79,11 @@ type Options struct {
 	// Default: "cims-".
 	OperationIDPrefix string
 
+	// DefaultLanguage is the language of an answer when Accept-Language is
+	// absent or names none of "uz", "ru" and "en". Register refuses any other
+	// value. Default: "uz".
+	DefaultLanguage string
+
 	// MaxBodyBytes is how large a request's body may be. Default: 1 MiB.
 	MaxBodyBytes int64
 
@@ -105,6 +110,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.OperationIDPrefix == "" {
 		o.OperationIDPrefix = "cims-"
+	}
+	if o.DefaultLanguage == "" {
+		o.DefaultLanguage = defaultLanguage
 	}
 	if o.MaxBodyBytes <= 0 {
 		o.MaxBodyBytes = 1 << 20
@@ -133,6 +141,11 @@ func Register(api huma.API, manager *cims.Manager, opts Options) (err error) {
 	case isNil(opts.Authenticator):
 		return errors.New("httpapi: Register needs an Authenticator")
 	}
+	opts = opts.withDefaults()
+	lang, ok := languages[opts.DefaultLanguage]
+	if !ok {
+		return fmt.Errorf("httpapi: DefaultLanguage is %q, but must be uz, ru or en", opts.DefaultLanguage)
+	}
 	if err := api.Marshal(io.Discard, jsonType, nil); err != nil {
 		return fmt.Errorf("httpapi: the API's Formats must have %s: %w", jsonType, err)
 	}
@@ -142,7 +155,7 @@ func Register(api huma.API, manager *cims.Manager, opts Options) (err error) {
 			err = fmt.Errorf("httpapi: %v", fault)
 		}
 	}()
-	s := &server{api: api, manager: manager, opts: opts.withDefaults(), imports: make(chan struct{}, maxImports)}
+	s := &server{api: api, manager: manager, opts: opts, language: lang, imports: make(chan struct{}, maxImports)}
 	s.documentCommons()
 	s.statuses()
 	s.roles()
@@ -170,10 +183,11 @@ func isNil(authenticator Authenticator) bool {
 
 // server is what all routes share.
 type server struct {
-	api     huma.API
-	manager *cims.Manager
-	opts    Options
-	imports chan struct{} // those under way
+	api      huma.API
+	manager  *cims.Manager
+	opts     Options
+	language language      // of answers to requests that name none
+	imports  chan struct{} // those under way
 }
 
 // maxImports is how many imports may be under way at once: each has a temporary

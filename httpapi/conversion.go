@@ -26,7 +26,7 @@ func (s *server) conversion() {
 		permissions: []cims.Permission{cims.AnalyticsRead},
 		summary:     "Measure the conversion rate", description: "Of the newest leads, by time of creation, then id.",
 		entity: cims.EntityUser,
-		answer: cimsConversion{TotalCustomers: 100, ProjectStartedCount: 23, ConversionRate: 23, Period: uzbek.format("period", 100)},
+		answer: cimsConversion{TotalCustomers: 100, ProjectStartedCount: 23, ConversionRate: 23, Period: s.language.format("period", 100)},
 	}, func(ctx context.Context, actor cims.Actor, in *query) (cimsConversion, error) {
 		c, err := s.manager.ConversionRate(ctx, actor, cims.ConversionQuery{
 			Last: in.Last, Target: in.Target, SalesManagerID: in.SalesManagerID, Mode: in.Mode,

@@ -30,6 +30,40 @@ func mount(mux *http.ServeMux, crm *cims.Manager, secret []byte) error {
 	return errors.Join(httpapi.Register(api, crm, httpapi.Options{Authenticator: auth}), docs.Register(api))
 }
 
+// mountBelow has the routes below /api, beside the pages of the program: /api/crm/customers.
+func mountBelow(mux *http.ServeMux, crm *cims.Manager, options httpapi.Options) error {
+	config := huma.DefaultConfig("My CRM", "1.0.0")
+	config.DocsPath, config.OpenAPIPath = "", "" // docs serves both
+	routes := http.NewServeMux()
+	api := huma.NewGroup(humago.New(routes, config), "/api")
+	mux.Handle("/api/", options.Problems(routes))
+	return errors.Join(httpapi.Register(api, crm, options), docs.Register(api))
+}
+
+func ExampleRegister_below() {
+	crm, done := exampleCRM()
+	defer done()
+	secret := []byte("a secret of at least thirty-two bytes")
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<title>Shop</title>") })
+	must(mux, mountBelow(mux, crm, httpapi.Options{Authenticator: must(jwtauth.New(jwtauth.Config{Secret: secret}))}))
+
+	token := must(jwtauth.Token(secret, "ceo@example.com", time.Hour))
+	for _, path := range []string{"/", "/api/crm/customers", "/api/docs", "/api/openapi.json", "/api/nowhere"} {
+		request := httptest.NewRequestWithContext(context.Background(), http.MethodGet, path, http.NoBody)
+		request.Header.Set("Authorization", "Bearer "+token)
+		answer := httptest.NewRecorder()
+		mux.ServeHTTP(answer, request)
+		fmt.Println(answer.Code, path, answer.Header().Get("Content-Type"))
+	}
+	// Output:
+	// 200 / text/html; charset=utf-8
+	// 200 /api/crm/customers application/json
+	// 200 /api/docs text/html; charset=utf-8
+	// 200 /api/openapi.json application/json
+	// 404 /api/nowhere application/problem+json
+}
+
 func Example() {
 	crm, done := exampleCRM()
 	defer done()

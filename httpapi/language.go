@@ -11,19 +11,21 @@ import (
 // language words what people read. Names and codes are the same in all.
 type language map[string]string
 
+const defaultLanguage = "uz"
+
 var languages = map[string]language{"uz": uzbek, "ru": russian, "en": english}
 
-// languageOf picks the language that an Accept-Language header likes best of
-// those there are; Uzbek where it says nothing, or nothing that can be read.
-func languageOf(accept string) language {
-	best, picked := 0.0, uzbek
+// languageOf returns the language that an Accept-Language header prefers. It
+// returns otherwise if the header is empty, malformed or names none that exists.
+func languageOf(accept string, otherwise language) language {
+	best, picked := 0.0, otherwise
 	for tag, quality := range preferences(accept) {
 		primary, _, _ := strings.Cut(tag, "-")
 		if lang, ok := languages[primary]; ok && quality > best {
 			best, picked = quality, lang
 		}
 		if tag == "*" && quality > best {
-			best, picked = quality, uzbek
+			best, picked = quality, otherwise
 		}
 	}
 	return picked
@@ -31,13 +33,13 @@ func languageOf(accept string) language {
 
 type languageKey struct{}
 
-// languageIn is the language of the request that ctx belongs to.
+// languageIn returns the language of the request that ctx belongs to.
 func languageIn(ctx context.Context) language {
 	lang, _ := ctx.Value(languageKey{}).(language)
 	return lang
 }
 
-// say is the text of the first key that has one.
+// say returns the text of the first key that has one.
 func (l language) say(keys []string) string {
 	for _, key := range keys {
 		if text := l[key]; text != "" {
@@ -49,7 +51,7 @@ func (l language) say(keys []string) string {
 
 func (l language) format(key string, values ...any) string { return fmt.Sprintf(l[key], values...) }
 
-// rule says what is expected of a field.
+// rule returns the sentence that names a field's rule.
 func (l language) rule(f fault) string {
 	key := "rule." + string(f.rule)
 	switch {

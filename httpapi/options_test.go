@@ -1,11 +1,14 @@
 package httpapi_test
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -197,4 +200,59 @@ func TestHostsTransformersApply(t *testing.T) {
 	status, text := fetch(t, server.URL+"/me")
 	require.Equal(t, 500, status)
 	require.Empty(t, text, "nothing half done")
+}
+
+func TestDefaultLanguage(t *testing.T) {
+	crm := newManager(t)
+	type texts struct{ route, router string } // of 404
+	uz := texts{"Mijoz topilmadi", "Bunday manzil yo'q"}
+	ru := texts{"Клиент не найден", "Такого адреса нет"}
+	en := texts{"Customer not found", "There is no such address"}
+	for language, preset := range map[string]texts{"": uz, "uz": uz, "ru": ru, "en": en} {
+		options := asCEO
+		options.DefaultLanguage = language
+		mux := http.NewServeMux()
+		api := humago.New(mux, huma.DefaultConfig("CRM", "1.0.0"))
+		require.NoError(t, httpapi.Register(api, crm, options))
+		server := httptest.NewServer(options.Problems(mux))
+		t.Cleanup(server.Close)
+		for accept, want := range map[string]texts{
+			"": preset, "*": preset, "fr, de;q=0.5": preset, "fr, uz;q=0.1": uz, "ru": ru, "en-GB, *;q=0.1": en,
+		} {
+			require.Equal(t, want.route, problemDetail(t, server.URL+"/crm/customers/99", accept), "default %q, Accept-Language %q", language, accept)
+			require.Equal(t, want.router, problemDetail(t, server.URL+"/nowhere", accept), "default %q, Accept-Language %q", language, accept)
+		}
+		op := api.OpenAPI().Paths["/crm/customers/{customer_id}"].Get
+		example, err := json.Marshal(op.Responses["404"].Content["application/problem+json"].Example)
+		require.NoError(t, err)
+		require.Contains(t, string(example), preset.route, "the document shows what is answered")
+		header := op.Parameters[slices.IndexFunc(op.Parameters, func(p *huma.Param) bool { return p.Name == "Accept-Language" })]
+		require.Equal(t, cmp.Or(language, "uz"), header.Schema.Default)
+	}
+}
+
+func TestRegisterRefusesAnUnknownDefaultLanguage(t *testing.T) {
+	for _, language := range []string{"fr", "EN", "en-GB", " "} {
+		options := asCEO
+		options.DefaultLanguage = language
+		api := humago.New(http.NewServeMux(), huma.DefaultConfig("CRM", "1.0.0"))
+		require.ErrorContains(t, httpapi.Register(api, newManager(t), options), "DefaultLanguage")
+		require.Empty(t, api.OpenAPI().Paths, "nothing is mounted")
+	}
+}
+
+func problemDetail(t *testing.T, url, acceptLanguage string) string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	require.NoError(t, err)
+	if acceptLanguage != "" {
+		request.Header.Set("Accept-Language", acceptLanguage)
+	}
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	defer response.Body.Close()
+	require.Equal(t, http.StatusNotFound, response.StatusCode)
+	var problem struct{ Detail string }
+	require.NoError(t, json.NewDecoder(response.Body).Decode(&problem))
+	return problem.Detail
 }

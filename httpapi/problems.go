@@ -20,14 +20,21 @@ import (
 // would clean up, such as one with "..", does not exist. A nil logger stands for
 // slog.Default(). For a router that is no http.Handler there is [Problem].
 func Problems(next http.Handler, logger *slog.Logger) http.Handler {
-	if logger == nil {
-		logger = slog.Default()
+	return Options{Logger: logger}.Problems(next)
+}
+
+// Problems is the function Problems with the Logger and DefaultLanguage of o.
+func (o Options) Problems(next http.Handler) http.Handler {
+	o = o.withDefaults()
+	logger, lang := o.Logger, languages[o.DefaultLanguage]
+	if lang == nil { // Register says so
+		lang = languages[defaultLanguage]
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, id := withRequestID(r.Context(), r.Header.Get(requestIDHeader))
 		r = r.WithContext(ctx)
 		setHeaders(id, w.Header().Set)
-		pw := &problemWriter{ResponseWriter: w, request: r}
+		pw := &problemWriter{ResponseWriter: w, request: r, language: lang}
 		defer func() {
 			fault := recover()
 			if fault == nil {
@@ -56,11 +63,11 @@ func Problem(status int, requestID, acceptLanguage string, set func(name, value 
 	_, id := withRequestID(context.Background(), requestID)
 	setHeaders(id, set)
 	set("Content-Type", "application/problem+json")
-	return problemText(status, acceptLanguage)
+	return problemText(status, languageOf(acceptLanguage, languages[defaultLanguage]))
 }
 
-func problemText(status int, acceptLanguage string) []byte {
-	p := (&route{}).problem(languageOf(acceptLanguage), httpError{status: status})
+func problemText(status int, lang language) []byte {
+	p := (&route{}).problem(lang, httpError{status: status})
 	text, err := json.Marshal(p.document(huma.NewError(p.status, cmp.Or(p.detail, http.StatusText(status)))))
 	if err != nil {
 		return nil
@@ -77,7 +84,8 @@ func cleanPath(p string) bool {
 type problemWriter struct {
 	http.ResponseWriter
 	request  *http.Request
-	status   int // of a refusal whose kind of text is not known yet
+	language language // of answers to requests that name none
+	status   int      // of a refusal whose kind of text is not known yet
 	wrote    bool
 	replaced bool
 }
@@ -135,7 +143,7 @@ func (w *problemWriter) Write(text []byte) (int, error) {
 
 func (w *problemWriter) problem(status int) {
 	w.status, w.wrote = 0, true
-	text := problemText(status, strings.Join(w.request.Header.Values("Accept-Language"), ","))
+	text := problemText(status, languageOf(strings.Join(w.request.Header.Values("Accept-Language"), ","), w.language))
 	w.Header().Del("Content-Length")
 	w.Header().Set("Content-Type", "application/problem+json")
 	if w.request.Body != http.NoBody && w.request.ProtoMajor == 1 {

@@ -84,12 +84,12 @@ func (s *server) operation(r *route) *huma.Operation {
 			Name: p.name, In: p.in, Required: p.in == "path", Description: p.schema.Description, Schema: p.schema,
 		})
 	}
-	op.Parameters = append(op.Parameters, acceptLanguageDoc, sentRequestIDDoc)
+	op.Parameters = append(op.Parameters, s.acceptLanguageDoc(), sentRequestIDDoc)
 	if r.input.body != nil || r.uploads != nil {
 		op.RequestBody = &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{}}
 	}
 	for _, err := range r.errors() {
-		status := r.problem(uzbek, err).status
+		status := r.problem(s.language, err).status
 		op.Responses[strconv.Itoa(status)] = &huma.Response{
 			Description: http.StatusText(status), Headers: headersOf(status), Content: map[string]*huma.MediaType{},
 		}
@@ -114,7 +114,7 @@ func (s *server) documentBodies(op *huma.Operation, r *route, answer reflect.Typ
 		op.Responses[strconv.Itoa(r.status)].Content[jsonType] = &huma.MediaType{Schema: schema, Example: r.answer}
 	}
 	for _, err := range r.errors() {
-		p := r.problem(uzbek, err)
+		p := r.problem(s.language, err)
 		body := p.document(huma.NewError(p.status, p.detail, p.errors()...)) // what it is really answered with
 		op.Responses[strconv.Itoa(p.status)].Content[contentType(body)] = &huma.MediaType{
 			Schema: registry.Schema(reflect.TypeOf(body), true, "CimsError"), Example: body,
@@ -211,11 +211,14 @@ func headersOf(status int) map[string]*huma.Param {
 	return headers
 }
 
-var (
-	acceptLanguageDoc = &huma.Param{
+func (s *server) acceptLanguageDoc() *huma.Param {
+	return &huma.Param{
 		Name: "Accept-Language", In: "header", Description: "The language of what people read: uz, ru or en.",
-		Schema: &huma.Schema{Type: huma.TypeString, Default: "uz", Examples: []any{"uz", "ru, en;q=0.5"}},
+		Schema: &huma.Schema{Type: huma.TypeString, Default: s.opts.DefaultLanguage, Examples: []any{"uz", "ru, en;q=0.5"}},
 	}
+}
+
+var (
 	sentRequestIDDoc = &huma.Param{
 		Name: requestIDHeader, In: "header", Description: "Names the request in the answer and in the log; a new one is made unless it is valid.",
 		Schema: &huma.Schema{

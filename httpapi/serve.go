@@ -33,7 +33,7 @@ func (s *server) serve(r *route, call func(huma.Context, cims.Actor) (any, error
 		ctx, cancel := context.WithTimeout(hc.Context(), cmp.Or(r.timeout, s.opts.Timeout))
 		defer cancel()
 		ctx, id := withRequestID(ctx, strings.Clone(hc.Header(requestIDHeader))) // fiber uses its memory again
-		hc = huma.WithContext(hc, context.WithValue(ctx, languageKey{}, languageOf(header(hc, "Accept-Language"))))
+		hc = huma.WithContext(hc, context.WithValue(ctx, languageKey{}, languageOf(header(hc, "Accept-Language"), s.language)))
 		setHeaders(id, hc.SetHeader)
 		body := &trackedBody{Reader: hc.BodyReader()}
 		hc = bodyContext{hc, body}

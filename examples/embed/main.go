@@ -1,29 +1,46 @@
-// Command embed is a whole program with a CRM in it.
+// Command embed is a program with a CRM in it: it keeps a sales manager and a
+// lead in an SQLite file.
 package main
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 
 	"github.com/cimskit/cims"
 	"github.com/cimskit/cims/storage/sqlite"
 )
 
 func main() {
-	ctx, us := context.Background(), cims.System("embed")
-	store := must(sqlite.Open(ctx, "crm.db"))
-	must(store, store.Migrate(ctx))
-	crm := must(cims.New(store, nil))
-	must(crm.CreateUser(ctx, us, cims.NewUser{Email: "aziza@example.com", Name: "Aziza", Surname: "Karimova", RoleName: "sales_manager"}))
-	lead := must(crm.AddCustomer(ctx, us, cims.NewCustomer{FullName: "Bekzod Toshev"}))
-	fmt.Println(lead.FullName, "goes to", lead.SalesManager.Name)
-	must(crm, errors.Join(crm.Close(ctx), store.Close()))
+	if err := run(context.Background()); err != nil {
+		log.Fatal(err)
+	}
 }
 
-func must[T any](value T, err error) T {
-	if err != nil && !errors.Is(err, cims.ErrExists) { // Aziza exists from the second run on
-		panic(err)
+func run(ctx context.Context) error {
+	store, err := sqlite.Open(ctx, "crm.db")
+	if err != nil {
+		return err
 	}
-	return value
+	defer func() { _ = store.Close() }()
+	if err := store.Migrate(ctx); err != nil {
+		return err
+	}
+	crm, err := cims.New(store, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = crm.Close(ctx) }()
+	us := cims.System("embed")
+	_, err = crm.CreateUser(ctx, us, cims.NewUser{Email: "aziza@example.com", Name: "Aziza", Surname: "Karimova", RoleName: cims.RoleSalesManager})
+	if err != nil && !errors.Is(err, cims.ErrExists) { // Aziza exists from the second run on
+		return err
+	}
+	lead, err := crm.AddCustomer(ctx, us, cims.NewCustomer{FullName: "Bekzod Toshev"})
+	if err != nil {
+		return err
+	}
+	fmt.Println(lead.FullName, "goes to", lead.SalesManager.Name)
+	return nil
 }
