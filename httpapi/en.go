@@ -28,7 +28,7 @@ var english = language{
 	"system_entry.status":     "A system status can't be deleted or deactivated",
 	"system_entry.role":       "A system role can't be deleted or deactivated",
 	"ceo_permissions":         "The permissions of the CEO's role can't be changed",
-	"exceeds_own":              "You can't give a permission that you don't hold, nor change who holds it",
+	"exceeds_own":             "You can't give a permission that you don't hold, nor change who holds it",
 	"only_ceo":                "Only a CEO may do this",
 	"not_found.status":        "Status not found",
 	"not_found.role":          "Role not found",

@@ -28,7 +28,7 @@ var uzbek = language{
 	"system_entry.status":     "Tizim statusini o'chirib ham, faolsizlantirib ham bo'lmaydi",
 	"system_entry.role":       "Tizim rolini o'chirib ham, faolsizlantirib ham bo'lmaydi",
 	"ceo_permissions":         "CEO rolining ruxsatlarini o'zgartirib bo'lmaydi",
-	"exceeds_own":              "O'zingizda yo'q ruxsatni bera olmaysiz va unga ega bo'lganni o'zgartira olmaysiz",
+	"exceeds_own":             "O'zingizda yo'q ruxsatni bera olmaysiz va unga ega bo'lganni o'zgartira olmaysiz",
 	"only_ceo":                "Buni faqat CEO qila oladi",
 	"not_found.status":        "Status topilmadi",
 	"not_found.role":          "Rol topilmadi",

@@ -119,8 +119,8 @@ func (q *queries) Unfit(ctx context.Context, leads []*cims.Lead) (*cims.LeadErro
 	for i, lead := range leads {
 		c := lead.Customer
 		if err := f.fit(
-			text{"full_name", c.FullName}, text{"phone_number", c.PhoneNumber}, text{"platform", c.Platform},
-			text{"username", c.Username}, text{"notes", c.Notes}, text{"status_name", c.StatusName},
+			text{"full_name", c.FullName}, text{"phone_number", string(c.PhoneNumber)}, text{"platform", string(c.Platform)},
+			text{"username", string(c.Username)}, text{"notes", string(c.Notes)}, text{"status_name", c.StatusName},
 		); err != nil {
 			return &cims.LeadError{Index: i, Err: err}, nil
 		}
@@ -130,7 +130,7 @@ func (q *queries) Unfit(ctx context.Context, leads []*cims.Lead) (*cims.LeadErro
 
 // fitUser is fit for a user.
 func (f filling) fitUser(u cims.User) error {
-	return f.fit(text{"email", u.Email}, text{"name", u.Name}, text{"surname", u.Surname}, text{"role_name", u.RoleName})
+	return f.fit(text{"email", u.Email}, text{"name", u.Name}, text{"surname", u.Surname}, text{"role_name", string(u.RoleName)})
 }
 
 // fill reads a host's table the first time that something is inserted. Several may
