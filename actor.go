@@ -82,7 +82,7 @@ func actor(account Account) (Actor, error) {
 	case !user.Active:
 		return Actor{}, &Error{Kind: ErrForbidden, Reason: ReasonInactiveUser, Entity: EntityUser, Name: user.Email}
 	case !role.Active:
-		return Actor{}, &Error{Kind: ErrForbidden, Reason: ReasonInactiveRole, Entity: EntityRole, Name: user.RoleName}
+		return Actor{}, &Error{Kind: ErrForbidden, Reason: ReasonInactiveRole, Entity: EntityRole, Name: string(user.RoleName)}
 	}
 	return Actor{user: user, role: role}, nil
 }

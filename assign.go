@@ -12,12 +12,12 @@ import (
 
 // Assignment says who a customer's sales manager is. A customer has one or none.
 type Assignment struct {
-	ID             int64
-	CustomerID     int64
-	SalesManagerID int64
-	AssignedAt     time.Time
-	AssignedBy     *int64 // nil when the rotation did it
-	Active         bool
+	ID             int64     `json:"id"`
+	CustomerID     int64     `json:"customer_id"`
+	SalesManagerID int64     `json:"sales_manager_id"`
+	AssignedAt     time.Time `json:"assigned_at"`
+	AssignedBy     *int64    `json:"assigned_by"` // nil when the rotation did it
+	Active         bool      `json:"is_active"`
 }
 
 // policy is the list of gates that a lead passes on its way to a sales manager. It

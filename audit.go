@@ -3,7 +3,6 @@ package cims
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -34,9 +33,9 @@ type AuditEntry struct {
 	Cause    Cause  // of a customer's assignment
 	MoveTo   string // where those went who had the deleted status or role
 
-	// Before and After are the entry in JSON, with the fields of the HTTP API; nil
-	// where there was none before, or is none after. Of a customer they are the
-	// sales manager only, as {"sales_manager": {"id": …}}, or null.
+	// Before and After are the entity in its JSON form; nil where there was none
+	// before, or is none after. Of a customer they hold the sales manager alone,
+	// as {"sales_manager": {"id": …}}, or null in its place.
 	Before, After json.RawMessage
 }
 
@@ -117,77 +116,18 @@ func (c Change) entry() AuditEntry {
 	return entry
 }
 
-// inJSON is what a change was made to, with the fields of the HTTP API.
-func auditJSON(of any) json.RawMessage {
-	type person struct {
-		ID      int64  `json:"id"`
-		Email   string `json:"email"`
-		Name    string `json:"name"`
-		Surname string `json:"surname"`
-	}
-	var fields any
-	switch of := of.(type) {
-	case nil:
-		return nil
-	case Status:
-		fields = struct {
-			ID          int64     `json:"id"`
-			Name        string    `json:"name"`
-			DisplayName string    `json:"display_name"`
-			Description *string   `json:"description"`
-			Color       *string   `json:"color"`
-			Order       int       `json:"order"`
-			Active      bool      `json:"is_active"`
-			System      bool      `json:"is_system"`
-			CreatedAt   time.Time `json:"created_at"`
-			UpdatedAt   time.Time `json:"updated_at"`
-		}{of.ID, of.Name, of.DisplayName, orNil(of.Description), orNil(of.Color), of.Order, of.Active, of.System, of.CreatedAt, of.UpdatedAt}
-	case Role:
-		fields = struct {
-			ID          int64        `json:"id"`
-			Name        string       `json:"name"`
-			DisplayName string       `json:"display_name"`
-			Description *string      `json:"description"`
-			Permissions []Permission `json:"permissions"`
-			Active      bool         `json:"is_active"`
-			System      bool         `json:"is_system"`
-			CreatedAt   time.Time    `json:"created_at"`
-			UpdatedAt   time.Time    `json:"updated_at"`
-		}{of.ID, of.Name, of.DisplayName, orNil(of.Description), of.Permissions.list(), of.Active, of.System, of.CreatedAt, of.UpdatedAt}
-	case User:
-		fields = struct {
-			person
-			RoleName *string `json:"role_name"`
-			Active   bool    `json:"is_active"`
-		}{person{of.ID, of.Email, of.Name, of.Surname}, orNil(of.RoleName), of.Active}
-	case SalesManager:
-		fields = struct {
-			person
-			AssignedLeads int  `json:"assigned_leads_count"`
-			Weight        int  `json:"weight"`
-			Paused        bool `json:"paused"`
-		}{person(of.Person), of.AssignedLeads, of.Weight, of.Paused}
-	case Customer:
-		owner := struct {
-			SalesManager *person `json:"sales_manager"`
-		}{}
-		if of.SalesManager != nil {
-			owner.SalesManager = new(person(*of.SalesManager))
-		}
-		fields = owner
-	}
-	text, err := json.Marshal(fields)
-	if err != nil || fields == nil {
-		panic(fmt.Sprintf("cims: a %T is always marshalable: %v", of, err))
-	}
-	return text
-}
-
-func orNil(text string) *string {
-	if text == "" {
+// auditJSON returns the JSON form of an entity, and of a customer its sales manager
+// alone. It returns nil for nil.
+func auditJSON(entity any) json.RawMessage {
+	if entity == nil {
 		return nil
 	}
-	return &text
+	if customer, ok := entity.(Customer); ok {
+		entity = struct {
+			SalesManager *Person `json:"sales_manager"`
+		}{customer.SalesManager}
+	}
+	return mustMarshal(entity)
 }
 
 type requestIDKey struct{}

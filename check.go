@@ -163,7 +163,7 @@ func checked[T any](update *T, check func(T) T) *T {
 	return new(check(*update))
 }
 
-// or is the value that an optional field of an update brings, or the present one.
+// valueOr returns the value of an update's optional field, or the present one.
 func valueOr[T any](update *T, present T) T {
 	if update != nil {
 		return *update
@@ -171,7 +171,9 @@ func valueOr[T any](update *T, present T) T {
 	return present
 }
 
-// orZero is what to return beside an error.
+func textOr(update *string, present Text) Text { return Text(valueOr(update, string(present))) }
+
+// zeroOnError returns the zero value beside an error.
 func zeroOnError[T any](value T, err error) (T, error) {
 	if err != nil {
 		var zero T

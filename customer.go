@@ -9,18 +9,18 @@ import (
 
 // Customer is a lead, and what becomes of it.
 type Customer struct {
-	ID          int64
-	FullName    string
-	PhoneNumber string // this and the following three: empty for none
-	Platform    string // where the lead came from
-	Username    string // the lead's name there
-	Notes       string
-	StatusName  string
-	CreatedAt   time.Time
-	UpdatedAt   time.Time
+	ID          int64     `json:"id"`
+	FullName    string    `json:"full_name"`
+	PhoneNumber Text      `json:"phone_number"`
+	Platform    Text      `json:"platform"` // where the lead came from
+	Username    Text      `json:"username"` // the lead's name there
+	Notes       Text      `json:"notes"`
+	StatusName  string    `json:"status_name"`
+	CreatedAt   time.Time `json:"created_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
 
-	SalesManager *Person     // nil while it waits for one
-	Assignment   *Assignment // nil likewise
+	SalesManager *Person     `json:"sales_manager"` // nil while it waits for one
+	Assignment   *Assignment `json:"-"`             // nil likewise
 }
 
 func (c Customer) owner() *int64 {

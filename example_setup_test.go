@@ -34,7 +34,7 @@ func ExampleNewStatus() {
 	crm, _, end := open(nil)
 	defer end()
 	fmt.Println(prepare(ctx, crm), prepare(ctx, crm))
-	fmt.Println(must(crm.Statuses(ctx, cims.System("example"), nil))[2].Name)
+	fmt.Println(must(crm.Statuses(ctx, cims.System("example"), cims.StatusFilter{}))[2].Name)
 	// Output:
 	// <nil> <nil>
 	// offer_sent

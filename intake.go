@@ -14,12 +14,12 @@ import (
 
 // NewCustomer is the input of AddCustomer. Only FullName is required.
 type NewCustomer struct {
-	FullName    string // 1 to 500 characters
-	PhoneNumber string // up to 50
-	Platform    string // up to 255
-	Username    string // up to 255
-	Notes       string // up to 10,000
-	StatusName  string // an active status; empty for Config.InitialStatus
+	FullName    string `json:"full_name,omitempty"`    // 1 to 500 characters
+	PhoneNumber string `json:"phone_number,omitempty"` // up to 50
+	Platform    string `json:"platform,omitempty"`     // up to 255
+	Username    string `json:"username,omitempty"`     // up to 255
+	Notes       string `json:"notes,omitempty"`        // up to 10,000
+	StatusName  string `json:"status_name,omitempty"`  // an active status; empty for Config.InitialStatus
 
 	// IdempotencyKey, 1 to 255 visible ASCII characters, makes a repetition
 	// harmless: the same actor's call with the same key and input within 24
@@ -67,19 +67,25 @@ type leadRequest struct {
 
 func newLeadRequest(actor Actor, in NewCustomer) (*leadRequest, error) {
 	var check checks
+	in.FullName = check.line("full_name", in.FullName, 1, 500)
+	in.PhoneNumber = check.line("phone_number", in.PhoneNumber, 0, 50)
+	in.Platform = check.line("platform", in.Platform, 0, 255)
+	in.Username = check.line("username", in.Username, 0, 255)
+	in.Notes = check.lines("notes", in.Notes, 10_000)
+	in.StatusName = normalName(in.StatusName)
 	request := &leadRequest{actor: actor, in: Customer{
-		FullName:    check.line("full_name", in.FullName, 1, 500),
-		PhoneNumber: check.line("phone_number", in.PhoneNumber, 0, 50),
-		Platform:    check.line("platform", in.Platform, 0, 255),
-		Username:    check.line("username", in.Username, 0, 255),
-		Notes:       check.lines("notes", in.Notes, 10_000),
-		StatusName:  normalName(in.StatusName),
+		FullName:    in.FullName,
+		PhoneNumber: Text(in.PhoneNumber),
+		Platform:    Text(in.Platform),
+		Username:    Text(in.Username),
+		Notes:       Text(in.Notes),
+		StatusName:  in.StatusName,
 	}}
 	if in.IdempotencyKey != "" {
 		request.key = Key{
 			Scope:       actor.keyScope() + " customers",
 			Key:         check.key("idempotency_key", in.IdempotencyKey),
-			Fingerprint: fingerprint(request.in),
+			Fingerprint: fingerprint(in),
 		}
 	}
 	return request, check.err()
@@ -192,14 +198,17 @@ func (m *Manager) statusOf(ctx context.Context, tx Tx, known map[string]string, 
 
 const keyLifetime = 24 * time.Hour
 
-// fingerprint tells inputs apart without keeping them.
-func fingerprint(in Customer) string {
-	text, err := json.Marshal(in)
-	if err != nil {
-		panic(fmt.Sprintf("cims: a customer is always marshalable: %v", err))
-	}
-	sum := sha256.Sum256(text)
+// fingerprint tells inputs apart without keeping them. An input's JSON leaves out
+// its empty fields, so that a field added later changes no fingerprint made before.
+func fingerprint(input any) string {
+	sum := sha256.Sum256(mustMarshal(input))
 	return hex.EncodeToString(sum[:])
+}
+
+// keptCustomer is the answer that is kept under an idempotency key.
+type keptCustomer struct {
+	Customer   Customer    `json:"customer"`
+	Assignment *Assignment `json:"assignment"`
 }
 
 // claimKeys answers the requests that were made before and returns the others.
@@ -220,9 +229,12 @@ func (m *Manager) claimKeys(ctx context.Context, tx Tx, requests []*leadRequest)
 		case kept.Fingerprint != request.key.Fingerprint:
 			return nil, &Error{Kind: ErrKeyReused, Name: request.key.Key}
 		default:
-			if err := json.Unmarshal(kept.Result, &request.customer); err != nil {
+			var answer keptCustomer
+			if err := json.Unmarshal(kept.Result, &answer); err != nil {
 				return nil, fmt.Errorf("cims: the answer kept for idempotency key %q: %w", request.key.Key, err)
 			}
+			request.customer = answer.Customer
+			request.customer.Assignment = answer.Assignment
 		}
 	}
 	return fresh, nil
@@ -233,10 +245,7 @@ func saveKeys(ctx context.Context, tx Tx, requests []*leadRequest) error {
 		if request.key.Key == "" {
 			continue
 		}
-		var err error
-		if request.key.Result, err = json.Marshal(request.customer); err != nil {
-			return err
-		}
+		request.key.Result = mustMarshal(keptCustomer{request.customer, request.customer.Assignment})
 		if err := tx.SaveKey(ctx, request.key); err != nil {
 			return err
 		}

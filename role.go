@@ -3,6 +3,7 @@ package cims
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -44,6 +45,9 @@ type Permissions []Permission
 
 func (ps Permissions) list() []Permission { return append([]Permission{}, ps...) }
 
+// MarshalJSON returns a JSON array; no permissions are an empty one, never null.
+func (ps Permissions) MarshalJSON() ([]byte, error) { return json.Marshal(ps.list()) }
+
 func (ps Permissions) has(p Permission) bool {
 	return slices.Contains(ps, p) ||
 		(p == LeadsReadOwn && slices.Contains(ps, LeadsRead)) ||
@@ -67,15 +71,15 @@ func (ps Permissions) normal() Permissions {
 
 // Role is what a user is to the company, with the permissions that go with it.
 type Role struct {
-	ID          int64
-	Name        string // the key that users hold; never changes
-	DisplayName string
-	Description string // empty for none
-	Permissions Permissions
-	Active      bool // users of an inactive role can do nothing
-	System      bool // made by the library: stays, and stays active
-	CreatedAt   time.Time
-	UpdatedAt   time.Time
+	ID          int64       `json:"id"`
+	Name        string      `json:"name"` // the key that users hold; never changes
+	DisplayName string      `json:"display_name"`
+	Description Text        `json:"description"`
+	Permissions Permissions `json:"permissions"`
+	Active      bool        `json:"is_active"` // users of an inactive role can do nothing
+	System      bool        `json:"is_system"` // made by the library: stays, and stays active
+	CreatedAt   time.Time   `json:"created_at"`
+	UpdatedAt   time.Time   `json:"updated_at"`
 }
 
 // SystemRoles are those that Storage.Migrate creates where they are missing,
@@ -148,7 +152,7 @@ func (m *Manager) CreateRole(ctx context.Context, actor Actor, in NewRole) (Role
 	role := Role{
 		Name:        check.name("name", in.Name),
 		DisplayName: check.displayName(in.DisplayName),
-		Description: check.description(in.Description),
+		Description: Text(check.description(in.Description)),
 		Permissions: check.permissions("permissions", in.Permissions),
 		Active:      !in.Inactive,
 	}
@@ -184,7 +188,7 @@ func (m *Manager) updateRights(ctx context.Context, do func(ctx context.Context,
 
 // lockTeam also takes the rotation's lock, if one of the roles is that of sales
 // managers: a change of who has it must not meet a decision.
-func lockTeam(ctx context.Context, tx Tx, roles ...string) error {
+func lockTeam(ctx context.Context, tx Tx, roles ...Text) error {
 	if !slices.Contains(roles, RoleSalesManager) {
 		return nil
 	}
@@ -218,7 +222,7 @@ func (m *Manager) UpdateRole(ctx context.Context, actor Actor, id int64, update 
 		}
 		role = before
 		role.DisplayName = valueOr(update.DisplayName, role.DisplayName)
-		role.Description = valueOr(update.Description, role.Description)
+		role.Description = textOr(update.Description, role.Description)
 		role.Permissions = valueOr((*Permissions)(update.Permissions), role.Permissions)
 		role.Active = valueOr(update.Active, role.Active)
 		if _, err := actor.mayHandOut(ctx, tx, RolesWrite, before.Permissions, role.Permissions); err != nil {
@@ -305,7 +309,7 @@ func (m *Manager) moveUsers(ctx context.Context, tx Tx, actor Actor, role Role, 
 	if target.Name == RoleCEO && !actor.isCEO() {
 		return &Error{Kind: ErrForbidden, Reason: ReasonOnlyCEO, Entity: EntityRole, Name: target.Name}
 	}
-	if err := lockTeam(ctx, tx, target.Name); err != nil {
+	if err := lockTeam(ctx, tx, Text(target.Name)); err != nil {
 		return err
 	}
 	moved, err := usersWith(ctx, tx, role.Name)
@@ -318,7 +322,7 @@ func (m *Manager) moveUsers(ctx context.Context, tx Tx, actor Actor, role Role, 
 	changes := make([]Change, len(moved))
 	for i, user := range moved {
 		after := user
-		after.RoleName = target.Name
+		after.RoleName = Text(target.Name)
 		changes[i] = Change{Action: ActionUpdated, Entity: EntityUser, EntityID: user.ID, Before: user, After: after}
 	}
 	return m.record(ctx, tx, actor, changes...)

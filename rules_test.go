@@ -2,8 +2,10 @@ package cims
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math/big"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,52 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 )
+
+// TestFingerprintIsOfWhatWasSent: a field that NewCustomer gains later changes the
+// fingerprint only of a request that uses it.
+func TestFingerprintIsOfWhatWasSent(t *testing.T) {
+	t.Parallel()
+	type later struct {
+		NewCustomer
+		Region string `json:"region,omitempty"`
+	}
+	in := NewCustomer{FullName: "Aziza", Notes: "<new>", IdempotencyKey: "one"}
+	kept := fingerprint(in)
+	require.Equal(t, "f05ea289c3b370f3b8462ac3827d33701ab013f05bbab0bac3afe665b74ec3ad", kept, "the keys of 24 hours depend on it")
+	require.Equal(t, kept, fingerprint(later{NewCustomer: in}))
+	require.NotEqual(t, kept, fingerprint(later{NewCustomer: in, Region: "Xorazm"}))
+	in.IdempotencyKey = "two"
+	require.Equal(t, kept, fingerprint(in))
+	for i := range reflect.TypeFor[NewCustomer]().NumField() {
+		f := reflect.TypeFor[NewCustomer]().Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		require.True(t, name == "-" || options == "omitempty", f.Name)
+	}
+}
+
+func TestTextsAreNullWhereTheyAreEmpty(t *testing.T) {
+	t.Parallel()
+	type texts struct {
+		Some Text `json:"some"`
+		None Text `json:"none"`
+	}
+	written, err := json.Marshal(texts{Some: "<a> \"b\" \u2028"})
+	require.NoError(t, err)
+	require.Equal(t, `{"some":"\u003ca\u003e \"b\" \u2028","none":null}`, string(written))
+	var read texts
+	require.NoError(t, json.Unmarshal(written, &read))
+	require.Equal(t, texts{Some: "<a> \"b\" \u2028"}, read)
+
+	var plain strings.Builder
+	encoder := json.NewEncoder(&plain)
+	encoder.SetEscapeHTML(false)
+	require.NoError(t, encoder.Encode(texts{Some: "<a>"}))
+	require.Equal(t, `{"some":"<a>","none":null}`+"\n", plain.String())
+
+	role, err := json.Marshal(Role{})
+	require.NoError(t, err)
+	require.Contains(t, string(role), `"permissions":[]`)
+}
 
 func TestRateIsRoundedHalfAwayFromZero(t *testing.T) {
 	t.Parallel()

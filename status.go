@@ -10,16 +10,16 @@ import (
 
 // Status is a step of the pipeline that customers move through.
 type Status struct {
-	ID          int64
-	Name        string // the key that customers hold; never changes
-	DisplayName string
-	Description string // empty for none
-	Color       string // #RGB or #RRGGBB, empty for none
-	Order       int    // statuses are listed by order, then id
-	Active      bool   // customers can be put into active statuses only
-	System      bool   // made by the library: stays, and stays active
-	CreatedAt   time.Time
-	UpdatedAt   time.Time
+	ID          int64     `json:"id"`
+	Name        string    `json:"name"` // the key that customers hold; never changes
+	DisplayName string    `json:"display_name"`
+	Description Text      `json:"description"`
+	Color       Text      `json:"color"`     // #RGB or #RRGGBB
+	Order       int       `json:"order"`     // statuses are listed by order, then id
+	Active      bool      `json:"is_active"` // customers can be put into active statuses only
+	System      bool      `json:"is_system"` // made by the library: stays, and stays active
+	CreatedAt   time.Time `json:"created_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
 }
 
 // SystemStatuses are those that Storage.Migrate creates where they are missing,
@@ -90,8 +90,8 @@ func (m *Manager) CreateStatus(ctx context.Context, actor Actor, in NewStatus) (
 	status := Status{
 		Name:        check.name("name", in.Name),
 		DisplayName: check.displayName(in.DisplayName),
-		Description: check.description(in.Description),
-		Color:       check.color("color", in.Color),
+		Description: Text(check.description(in.Description)),
+		Color:       Text(check.color("color", in.Color)),
 		Order:       check.order(in.Order),
 		Active:      !in.Inactive,
 	}
@@ -136,8 +136,8 @@ func (m *Manager) UpdateStatus(ctx context.Context, actor Actor, id int64, updat
 		}
 		status = before
 		status.DisplayName = valueOr(update.DisplayName, status.DisplayName)
-		status.Description = valueOr(update.Description, status.Description)
-		status.Color = valueOr(update.Color, status.Color)
+		status.Description = textOr(update.Description, status.Description)
+		status.Color = textOr(update.Color, status.Color)
 		status.Order = valueOr(update.Order, status.Order)
 		status.Active = valueOr(update.Active, status.Active)
 		switch {

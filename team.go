@@ -13,9 +13,9 @@ import (
 // the rotation.
 type SalesManager struct {
 	Person
-	AssignedLeads int  // customers whose present sales manager this is
-	Weight        int  // of weight 2 gets two turns for the others' one
-	Paused        bool // keeps the leads, gets no new ones
+	AssignedLeads int  `json:"assigned_leads_count"` // customers whose present sales manager this is
+	Weight        int  `json:"weight"`               // of weight 2 gets two turns for the others' one
+	Paused        bool `json:"paused"`               // keeps the leads, gets no new ones
 }
 
 // SalesManagerUpdate is the input of SetSalesManager. A nil field stays as it is.

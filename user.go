@@ -9,20 +9,20 @@ import (
 // User is somebody who works with the CRM. How users log in, and what else is
 // known of them, is the host's.
 type User struct {
-	ID       int64
-	Email    string
-	Name     string
-	Surname  string
-	RoleName string // empty for none, which an older program may have left
-	Active   bool
+	ID       int64  `json:"id"`
+	Email    string `json:"email"`
+	Name     string `json:"name"`
+	Surname  string `json:"surname"`
+	RoleName Text   `json:"role_name"` // empty where an older program left none
+	Active   bool   `json:"is_active"`
 }
 
 // Person is as much of a user as those who meet it on a lead need.
 type Person struct {
-	ID      int64
-	Email   string
-	Name    string
-	Surname string
+	ID      int64  `json:"id"`
+	Email   string `json:"email"`
+	Name    string `json:"name"`
+	Surname string `json:"surname"`
 }
 
 // NewUser is the input of CreateUser. All but Inactive is required.
@@ -110,7 +110,7 @@ func (m *Manager) CreateUser(ctx context.Context, actor Actor, in NewUser) (User
 		Email:    check.email(in.Email),
 		Name:     check.line("name", in.Name, 1, 255),
 		Surname:  check.line("surname", in.Surname, 1, 255),
-		RoleName: check.roleName(in.RoleName),
+		RoleName: Text(check.roleName(in.RoleName)),
 		Active:   !in.Inactive,
 	}
 	if err := check.err(); err != nil {
@@ -175,12 +175,12 @@ func (m *Manager) UpdateUser(ctx context.Context, actor Actor, id int64, update 
 		user.Email = valueOr(update.Email, user.Email)
 		user.Name = valueOr(update.Name, user.Name)
 		user.Surname = valueOr(update.Surname, user.Surname)
-		user.RoleName = valueOr(update.RoleName, user.RoleName)
+		user.RoleName = textOr(update.RoleName, user.RoleName)
 		user.Active = valueOr(update.Active, user.Active)
 		if err := m.mayChangeUser(ctx, tx, actor, before, user); err != nil {
 			return err
 		}
-		team := []string{before.User.RoleName, user.RoleName}
+		team := []Text{before.User.RoleName, user.RoleName}
 		if update.Leads == RedistributeLeads {
 			team = append(team, RoleSalesManager)
 		}
@@ -213,7 +213,7 @@ func (m *Manager) mayChangeUser(ctx context.Context, tx Tx, actor Actor, before 
 	role := before.Role
 	if after.RoleName != before.User.RoleName {
 		var err error
-		if role, err = m.useRole(ctx, tx, after.RoleName, "role_name"); err != nil {
+		if role, err = m.useRole(ctx, tx, string(after.RoleName), "role_name"); err != nil {
 			return err
 		}
 	}

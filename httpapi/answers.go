@@ -6,15 +6,9 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-)
 
-// textOrNull answers an absent text as null.
-func textOrNull(text string) *string {
-	if text == "" {
-		return nil
-	}
-	return &text
-}
+	"github.com/cimskit/cims"
+)
 
 // orNull is an object or null, documented as both.
 type orNull[T any] struct{ value *T }
@@ -35,7 +29,30 @@ func named(registry huma.Registry, name string, schema *huma.Schema) *huma.Schem
 }
 
 // list answers an empty list as [], never as null.
-func list[From, To any](items []From, convert func(From) To) []To {
+func list[T any](items []T, err error) ([]T, error) {
+	if items == nil {
+		items = []T{}
+	}
+	return items, err
+}
+
+// cimsPage is a part of a list.
+type cimsPage[T any] struct {
+	Items []T       `json:"items" nullable:"false"`
+	Next  cims.Text `json:"next" doc:"The cursor of the next part; null at the end."`
+}
+
+func page[T any](part cims.Page[T], err error) (cimsPage[T], error) {
+	items, err := list(part.Items, err)
+	return cimsPage[T]{Items: items, Next: cims.Text(part.Next)}, err
+}
+
+func convertPage[From, To any](part cims.Page[From], err error, convert func(From) To) (cimsPage[To], error) {
+	items, err := list(convertAll(part.Items, convert), err)
+	return cimsPage[To]{Items: items, Next: cims.Text(part.Next)}, err
+}
+
+func convertAll[From, To any](items []From, convert func(From) To) []To {
 	converted := make([]To, len(items))
 	for i, item := range items {
 		converted[i] = convert(item)

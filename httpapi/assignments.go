@@ -5,35 +5,20 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/cimskit/cims"
 )
 
-type cimsPerson struct {
-	ID      int64  `json:"id" example:"3"`
-	Email   string `json:"email" example:"dilshod@example.com"`
-	Name    string `json:"name" example:"Dilshod"`
-	Surname string `json:"surname" example:"Rahimov"`
-}
+type cimsSalesManager cims.SalesManager
 
-func newCimsPerson(p cims.Person) cimsPerson {
-	return cimsPerson{ID: p.ID, Email: p.Email, Name: p.Name, Surname: p.Surname}
-}
-
-type cimsSalesManager struct {
-	ID                 int64  `json:"id" example:"3"`
-	Email              string `json:"email" example:"dilshod@example.com"`
-	Name               string `json:"name" example:"Dilshod"`
-	Surname            string `json:"surname" example:"Rahimov"`
-	AssignedLeadsCount int    `json:"assigned_leads_count" doc:"Customers whose present sales manager this is." example:"17"`
-	Weight             int    `json:"weight" doc:"Of weight 2 gets two turns for the others' one." example:"1"`
-	Paused             bool   `json:"paused" doc:"Keeps the leads, gets no new ones." example:"false"`
-}
-
-func newCimsSalesManager(m cims.SalesManager) cimsSalesManager {
-	return cimsSalesManager{
-		ID: m.ID, Email: m.Email, Name: m.Name, Surname: m.Surname,
-		AssignedLeadsCount: m.AssignedLeads, Weight: m.Weight, Paused: m.Paused,
-	}
+// TransformSchema documents the fields.
+func (cimsSalesManager) TransformSchema(_ huma.Registry, schema *huma.Schema) *huma.Schema {
+	return describe[cimsSalesManager](schema, personFields, fields{
+		"assigned_leads_count": {"Customers whose present sales manager this is.", 17},
+		"weight":               {"Of weight 2 gets two turns for the others' one.", 1},
+		"paused":               {"Keeps the leads, gets no new ones.", false},
+	})
 }
 
 type cimsSalesManagerUpdate struct {
@@ -46,21 +31,25 @@ type cimsNewAssignment struct {
 	SalesManagerID int64 `json:"sales_manager_id"`
 }
 
-type cimsAssignment struct {
-	ID             int64     `json:"id" example:"42"`
-	CustomerID     int64     `json:"customer_id" example:"42"`
-	SalesManagerID int64     `json:"sales_manager_id" example:"3"`
-	AssignedAt     time.Time `json:"assigned_at"`
-	AssignedBy     *int64    `json:"assigned_by" doc:"null after automatic assignment." example:"1"`
-	IsActive       bool      `json:"is_active" example:"true"`
+type cimsAssignment cims.Assignment
+
+// TransformSchema documents the fields.
+func (cimsAssignment) TransformSchema(_ huma.Registry, schema *huma.Schema) *huma.Schema {
+	return describe[cimsAssignment](schema, fields{
+		"id":               {example: 42},
+		"customer_id":      {example: 42},
+		"sales_manager_id": {example: 3},
+		"assigned_by":      {"null after automatic assignment.", 1},
+		"is_active":        {example: true},
+	})
 }
 
 type cimsCustomersManager struct {
-	AssignmentID int64      `json:"assignment_id" example:"42"`
-	CustomerID   int64      `json:"customer_id" example:"42"`
-	SalesManager cimsPerson `json:"sales_manager"`
-	AssignedAt   time.Time  `json:"assigned_at"`
-	AssignedBy   *int64     `json:"assigned_by" doc:"null after automatic assignment."`
+	AssignmentID int64       `json:"assignment_id" example:"42"`
+	CustomerID   int64       `json:"customer_id" example:"42"`
+	SalesManager cims.Person `json:"sales_manager"`
+	AssignedAt   time.Time   `json:"assigned_at"`
+	AssignedBy   *int64      `json:"assigned_by" doc:"null after automatic assignment."`
 }
 
 type cimsBacklog struct {
@@ -68,10 +57,7 @@ type cimsBacklog struct {
 	Waiting  int `json:"waiting" doc:"Could not be given to anybody, since no sales manager is active and unpaused: from now on they wait, and each is assigned once somebody is." example:"0"`
 }
 
-var (
-	examplePerson  = cimsPerson{ID: 3, Email: "dilshod@example.com", Name: "Dilshod", Surname: "Rahimov"}
-	exampleManager = cimsSalesManager{ID: 3, Email: "dilshod@example.com", Name: "Dilshod", Surname: "Rahimov", AssignedLeadsCount: 17, Weight: 1}
-)
+var exampleManager = cims.SalesManager{Person: examplePerson, AssignedLeads: 17, Weight: 1}
 
 func (s *server) assignments() {
 	read, assign := []cims.Permission{cims.LeadsRead, cims.LeadsReadOwn}, []cims.Permission{cims.LeadsAssign}
@@ -79,10 +65,9 @@ func (s *server) assignments() {
 	add(s, route{
 		id: "list-sales-managers", method: http.MethodGet, path: "/crm/sales-managers", tag: tagManagers, permissions: read,
 		summary: "List the active sales managers", description: "Either permission shows all of them, by `name`, then `id`.",
-		answer: []cimsSalesManager{exampleManager},
-	}, func(ctx context.Context, actor cims.Actor, _ *none) ([]cimsSalesManager, error) {
-		managers, err := s.manager.SalesManagers(ctx, actor)
-		return list(managers, newCimsSalesManager), err
+		answer: []cims.SalesManager{exampleManager},
+	}, func(ctx context.Context, actor cims.Actor, _ *none) ([]cims.SalesManager, error) {
+		return list(s.manager.SalesManagers(ctx, actor))
 	})
 
 	type update struct {
@@ -93,9 +78,8 @@ func (s *server) assignments() {
 		id: "update-sales-manager", method: http.MethodPut, path: "/crm/sales-managers/{user_id}", tag: tagManagers, permissions: assign,
 		summary: "Weigh or pause a sales manager", description: "Only the fields sent change.",
 		entity: cims.EntitySalesManager, request: cimsSalesManagerUpdate{Weight: new(1), Paused: new(false)}, answer: exampleManager,
-	}, func(ctx context.Context, actor cims.Actor, in *update) (cimsSalesManager, error) {
-		manager, err := s.manager.SetSalesManager(ctx, actor, in.ID, cims.SalesManagerUpdate{Weight: in.Body.Weight, Paused: in.Body.Paused})
-		return newCimsSalesManager(manager), err
+	}, func(ctx context.Context, actor cims.Actor, in *update) (cims.SalesManager, error) {
+		return s.manager.SetSalesManager(ctx, actor, in.ID, cims.SalesManagerUpdate{Weight: in.Body.Weight, Paused: in.Body.Paused})
 	})
 
 	type assignment struct{ Body cimsNewAssignment }
@@ -103,13 +87,9 @@ func (s *server) assignments() {
 		id: "assign-sales-manager", method: http.MethodPost, path: "/crm/assign-sales-manager", tag: tagManagers, permissions: assign,
 		summary: "Assign a customer by hand", description: "Also instead of another sales manager. It takes no turn in the rotation.",
 		entity: cims.EntitySalesManager, request: cimsNewAssignment{CustomerID: 42, SalesManagerID: 3},
-		answer: cimsAssignment{ID: 42, CustomerID: 42, SalesManagerID: 3, AssignedAt: exampleTime, AssignedBy: new(int64(1)), IsActive: true},
-	}, func(ctx context.Context, actor cims.Actor, in *assignment) (cimsAssignment, error) {
-		a, err := s.manager.Assign(ctx, actor, in.Body.CustomerID, in.Body.SalesManagerID)
-		return cimsAssignment{
-			ID: a.ID, CustomerID: a.CustomerID, SalesManagerID: a.SalesManagerID,
-			AssignedAt: a.AssignedAt.UTC(), AssignedBy: a.AssignedBy, IsActive: a.Active,
-		}, err
+		answer: cims.Assignment{ID: 42, CustomerID: 42, SalesManagerID: 3, AssignedAt: exampleTime, AssignedBy: new(int64(1)), Active: true},
+	}, func(ctx context.Context, actor cims.Actor, in *assignment) (cims.Assignment, error) {
+		return s.manager.Assign(ctx, actor, in.Body.CustomerID, in.Body.SalesManagerID)
 	})
 
 	add(s, route{
@@ -132,8 +112,8 @@ func (s *server) assignments() {
 	}, func(ctx context.Context, actor cims.Actor, in *ofCustomer) (cimsCustomersManager, error) {
 		a, person, err := s.manager.Assignment(ctx, actor, in.ID)
 		return cimsCustomersManager{
-			AssignmentID: a.ID, CustomerID: a.CustomerID, SalesManager: newCimsPerson(person),
-			AssignedAt: a.AssignedAt.UTC(), AssignedBy: a.AssignedBy,
+			AssignmentID: a.ID, CustomerID: a.CustomerID, SalesManager: person,
+			AssignedAt: a.AssignedAt, AssignedBy: a.AssignedBy,
 		}, err
 	})
 }

@@ -12,18 +12,18 @@ import (
 )
 
 type cimsAuditEntry struct {
-	ID        int64              `json:"id" doc:"Later ones are higher." example:"812"`
-	At        time.Time          `json:"at"`
-	RequestID *string            `json:"request_id" doc:"The X-Request-ID of the request that did it; null outside of one." example:"order-form-17"`
-	By        orNull[cimsPerson] `json:"by" doc:"Who did it; null for the system."`
-	System    *string            `json:"system" doc:"Which part of the system did it; null for a user." example:"web form"`
-	Action    cims.Action        `json:"action" enum:"created,updated,deleted,assigned" example:"updated"`
-	Entity    cims.Entity        `json:"entity" enum:"status,role,user,sales_manager,customer" example:"status"`
-	EntityID  int64              `json:"entity_id" example:"7"`
-	Cause     *string            `json:"cause" doc:"Of an assignment: manual, automatic or redistributed." example:"manual"`
-	MoveTo    *string            `json:"move_to" doc:"Where those went who had the deleted status or role." example:"contacted"`
-	Before    auditState         `json:"before"`
-	After     auditState         `json:"after"`
+	ID        int64               `json:"id" doc:"Later ones are higher." example:"812"`
+	At        time.Time           `json:"at"`
+	RequestID cims.Text           `json:"request_id" doc:"The X-Request-ID of the request that did it; null outside of one." example:"order-form-17"`
+	By        orNull[cims.Person] `json:"by" doc:"Who did it; null for the system."`
+	System    cims.Text           `json:"system" doc:"Which part of the system did it; null for a user." example:"web form"`
+	Action    cims.Action         `json:"action" enum:"created,updated,deleted,assigned" example:"updated"`
+	Entity    cims.Entity         `json:"entity" enum:"status,role,user,sales_manager,customer" example:"status"`
+	EntityID  int64               `json:"entity_id" example:"7"`
+	Cause     cims.Text           `json:"cause" doc:"Of an assignment: manual, automatic or redistributed." example:"manual"`
+	MoveTo    cims.Text           `json:"move_to" doc:"Where those went who had the deleted status or role." example:"contacted"`
+	Before    auditState          `json:"before"`
+	After     auditState          `json:"after"`
 }
 
 // auditState is an entry as it was, in JSON as it was written.
@@ -46,15 +46,11 @@ func (auditState) Schema(registry huma.Registry) *huma.Schema {
 }
 
 func newCimsAuditEntry(e cims.AuditEntry) cimsAuditEntry {
-	entry := cimsAuditEntry{
-		ID: e.ID, At: e.At.UTC(), RequestID: textOrNull(e.RequestID), System: textOrNull(e.System),
-		Action: e.Action, Entity: e.Entity, EntityID: e.EntityID, Cause: textOrNull(string(e.Cause)), MoveTo: textOrNull(e.MoveTo),
+	return cimsAuditEntry{
+		ID: e.ID, At: e.At.UTC(), RequestID: cims.Text(e.RequestID), By: orNull[cims.Person]{e.By}, System: cims.Text(e.System),
+		Action: e.Action, Entity: e.Entity, EntityID: e.EntityID, Cause: cims.Text(e.Cause), MoveTo: cims.Text(e.MoveTo),
 		Before: auditState(e.Before), After: auditState(e.After),
 	}
-	if e.By != nil {
-		entry.By = orNull[cimsPerson]{new(newCimsPerson(*e.By))}
-	}
-	return entry
 }
 
 func (s *server) audit() {
@@ -75,15 +71,15 @@ func (s *server) audit() {
 		summary:     "List what was done",
 		description: "To statuses, roles, users, sales managers and assignments, newest first. What a customer's own history has is not repeated here. Nothing in it can be changed.",
 		answer: cimsPage[cimsAuditEntry]{Items: []cimsAuditEntry{{
-			ID: 812, At: exampleTime, RequestID: new("order-form-17"), By: orNull[cimsPerson]{&examplePerson},
+			ID: 812, At: exampleTime, RequestID: "order-form-17", By: orNull[cims.Person]{&examplePerson},
 			Action: cims.ActionUpdated, Entity: cims.EntitySalesManager, EntityID: 3,
 			Before: auditState(`{"id": 3, "email": "dilshod@example.com", "name": "Dilshod", "surname": "Rahimov", "assigned_leads_count": 12, "weight": 1, "paused": false}`),
 			After:  auditState(`{"id": 3, "email": "dilshod@example.com", "name": "Dilshod", "surname": "Rahimov", "assigned_leads_count": 12, "weight": 2, "paused": false}`),
 		}}},
 	}, func(ctx context.Context, actor cims.Actor, in *listing) (cimsPage[cimsAuditEntry], error) {
-		page, err := s.manager.Audit(ctx, actor, cims.AuditFilter{
+		part, err := s.manager.Audit(ctx, actor, cims.AuditFilter{
 			Entity: in.Entity, EntityID: in.EntityID, By: in.By, Action: in.Action, RequestID: in.RequestID, Since: in.Since, Until: in.Until,
 		}, cims.PageRequest{Limit: in.Limit, Cursor: in.Cursor})
-		return newCimsPage(page, newCimsAuditEntry), err
+		return convertPage(part, err, newCimsAuditEntry)
 	})
 }

@@ -10,31 +10,23 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
+// cimsCustomer is a customer, and where it has just been created its assignment.
 type cimsCustomer struct {
-	ID           int64              `json:"id" example:"42"`
-	FullName     string             `json:"full_name" example:"Aziza Karimova"`
-	PhoneNumber  *string            `json:"phone_number" example:"+998901234567"`
-	Platform     *string            `json:"platform" doc:"Where the lead came from." example:"instagram"`
-	Username     *string            `json:"username" doc:"The lead's name there." example:"aziza.k"`
-	Notes        *string            `json:"notes"`
-	StatusName   string             `json:"status_name" example:"contacted"`
-	CreatedAt    time.Time          `json:"created_at"`
-	UpdatedAt    time.Time          `json:"updated_at"`
-	SalesManager orNull[cimsPerson] `json:"sales_manager" doc:"null while the lead waits for one."`
-
+	cims.Customer
 	Assignment *orNull[cimsCustomerAssignment] `json:"assignment,omitempty" doc:"Of a customer just created: how it got its sales manager; null while it waits for one."`
 }
 
-func newCimsCustomer(c cims.Customer) cimsCustomer {
-	customer := cimsCustomer{
-		ID: c.ID, FullName: c.FullName, PhoneNumber: textOrNull(c.PhoneNumber), Platform: textOrNull(c.Platform),
-		Username: textOrNull(c.Username), Notes: textOrNull(c.Notes), StatusName: c.StatusName,
-		CreatedAt: c.CreatedAt.UTC(), UpdatedAt: c.UpdatedAt.UTC(),
-	}
-	if c.SalesManager != nil {
-		customer.SalesManager.value = new(newCimsPerson(*c.SalesManager))
-	}
-	return customer
+// TransformSchema documents the fields.
+func (cimsCustomer) TransformSchema(_ huma.Registry, schema *huma.Schema) *huma.Schema {
+	return describe[cimsCustomer](schema, fields{
+		"id":            {example: 42},
+		"full_name":     {example: "Aziza Karimova"},
+		"phone_number":  {example: "+998901234567"},
+		"platform":      {"Where the lead came from.", "instagram"},
+		"username":      {"The lead's name there.", "aziza.k"},
+		"status_name":   {example: "contacted"},
+		"sales_manager": {doc: "null while the lead waits for one."},
+	})
 }
 
 type cimsCustomerAssignment struct {
@@ -45,10 +37,9 @@ type cimsCustomerAssignment struct {
 
 // newCreatedCimsCustomer also says how the customer was assigned.
 func newCreatedCimsCustomer(c cims.Customer) cimsCustomer {
-	created := newCimsCustomer(c)
-	created.Assignment = &orNull[cimsCustomerAssignment]{}
+	created := cimsCustomer{Customer: c, Assignment: &orNull[cimsCustomerAssignment]{}}
 	if a := c.Assignment; a != nil {
-		created.Assignment.value = &cimsCustomerAssignment{ID: a.ID, AssignedAt: a.AssignedAt.UTC(), AssignedBy: a.AssignedBy}
+		created.Assignment.value = &cimsCustomerAssignment{ID: a.ID, AssignedAt: a.AssignedAt, AssignedBy: a.AssignedBy}
 	}
 	return created
 }
@@ -90,7 +81,7 @@ type cimsEvent struct {
 	To     eventEnd  `json:"to"`
 	By     *int64    `json:"by" doc:"The id of the user who did it; null for the rotation and for trusted code."`
 	Cause  string    `json:"cause" enum:"created,manual,automatic,redistributed,moved,migrated,external"`
-	Reason *string   `json:"reason"`
+	Reason cims.Text `json:"reason"`
 	Owner  *int64    `json:"owner" doc:"The id of the sales manager at that moment."`
 }
 
@@ -118,22 +109,22 @@ func (eventEnd) Schema(registry huma.Registry) *huma.Schema {
 
 func newCimsEvent(e cims.Event) cimsEvent {
 	return cimsEvent{
-		At: e.At.UTC(), Kind: string(e.Kind), By: e.By, Cause: string(e.Cause), Reason: textOrNull(e.Reason), Owner: e.Owner,
+		At: e.At.UTC(), Kind: string(e.Kind), By: e.By, Cause: string(e.Cause), Reason: cims.Text(e.Reason), Owner: e.Owner,
 		From: eventEnd{e.FromStatus, e.FromManager}, To: eventEnd{e.ToStatus, e.ToManager},
 	}
 }
 
-var exampleCustomer = cimsCustomer{
-	ID: 42, FullName: "Aziza Karimova", PhoneNumber: new("+998901234567"), Platform: new("instagram"), Username: new("aziza.k"),
-	StatusName: cims.StatusContacted, CreatedAt: exampleTime, UpdatedAt: exampleTime,
-	SalesManager: orNull[cimsPerson]{&examplePerson},
-}
-
-var exampleCreatedCustomer = func() cimsCustomer {
-	created := exampleCustomer
-	created.Assignment = &orNull[cimsCustomerAssignment]{&cimsCustomerAssignment{ID: 42, AssignedAt: exampleTime}}
-	return created
-}()
+var (
+	exampleCustomer = cims.Customer{
+		ID: 42, FullName: "Aziza Karimova", PhoneNumber: "+998901234567", Platform: "instagram", Username: "aziza.k",
+		StatusName: cims.StatusContacted, CreatedAt: exampleTime, UpdatedAt: exampleTime,
+		SalesManager: &examplePerson,
+	}
+	exampleCreatedCustomer = cimsCustomer{
+		Customer:   exampleCustomer,
+		Assignment: &orNull[cimsCustomerAssignment]{&cimsCustomerAssignment{ID: 42, AssignedAt: exampleTime}},
+	}
+)
 
 func (s *server) customers() {
 	read := []cims.Permission{cims.LeadsRead, cims.LeadsReadOwn}
@@ -194,11 +185,10 @@ func (s *server) customers() {
 	add(s, route{
 		id: "list-customers", method: http.MethodGet, path: "/crm/customers", tag: tagLeads, permissions: read,
 		summary: "List the customers", description: "Newest first.", entity: cims.EntityUser,
-		answer: cimsPage[cimsCustomer]{Items: []cimsCustomer{exampleCustomer}, Next: new("Yy4xNzY1Nzk0NjAwMDAwMDAwLjQy")},
-	}, func(ctx context.Context, actor cims.Actor, in *listing) (cimsPage[cimsCustomer], error) {
+		answer: cimsPage[cims.Customer]{Items: []cims.Customer{exampleCustomer}, Next: "Yy4xNzY1Nzk0NjAwMDAwMDAwLjQy"},
+	}, func(ctx context.Context, actor cims.Actor, in *listing) (cimsPage[cims.Customer], error) {
 		filter := cims.CustomerFilter{Status: in.Status, SalesManagerID: in.SalesManagerID, Unassigned: in.Unassigned, Prefix: in.Q}
-		page, err := s.manager.Customers(ctx, actor, filter, cims.PageRequest{Limit: in.Limit, Cursor: in.Cursor})
-		return newCimsPage(page, newCimsCustomer), err
+		return page(s.manager.Customers(ctx, actor, filter, cims.PageRequest{Limit: in.Limit, Cursor: in.Cursor}))
 	})
 
 	type one struct {
@@ -207,9 +197,8 @@ func (s *server) customers() {
 	add(s, route{
 		id: "get-customer", method: http.MethodGet, path: "/crm/customers/{customer_id}", tag: tagLeads, permissions: read,
 		summary: "Read a customer", entity: cims.EntityCustomer, answer: exampleCustomer,
-	}, func(ctx context.Context, actor cims.Actor, in *one) (cimsCustomer, error) {
-		customer, err := s.manager.Customer(ctx, actor, in.ID)
-		return newCimsCustomer(customer), err
+	}, func(ctx context.Context, actor cims.Actor, in *one) (cims.Customer, error) {
+		return s.manager.Customer(ctx, actor, in.ID)
 	})
 
 	type status struct {
@@ -221,9 +210,8 @@ func (s *server) customers() {
 		summary: "Put a customer into a status", description: "With history; into the status that it is in already changes nothing.",
 		entity: cims.EntityCustomer, request: cimsNewCustomerStatus{StatusName: cims.StatusProjectStarted, Reason: "Shartnoma imzolandi"},
 		answer: exampleCustomer,
-	}, func(ctx context.Context, actor cims.Actor, in *status) (cimsCustomer, error) {
-		customer, err := s.manager.SetStatus(ctx, actor, in.ID, in.Body.StatusName, in.Body.Reason)
-		return newCimsCustomer(customer), err
+	}, func(ctx context.Context, actor cims.Actor, in *status) (cims.Customer, error) {
+		return s.manager.SetStatus(ctx, actor, in.ID, in.Body.StatusName, in.Body.Reason)
 	})
 
 	type history struct {
@@ -240,7 +228,7 @@ func (s *server) customers() {
 			{At: exampleTime, Kind: "assignment", To: eventEnd{manager: new(int64(3))}, Cause: "automatic", Owner: new(int64(3))},
 		}},
 	}, func(ctx context.Context, actor cims.Actor, in *history) (cimsPage[cimsEvent], error) {
-		page, err := s.manager.History(ctx, actor, in.ID, cims.PageRequest{Limit: in.Limit, Cursor: in.Cursor})
-		return newCimsPage(page, newCimsEvent), err
+		part, err := s.manager.History(ctx, actor, in.ID, cims.PageRequest{Limit: in.Limit, Cursor: in.Cursor})
+		return convertPage(part, err, newCimsEvent)
 	})
 }

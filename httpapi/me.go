@@ -4,30 +4,34 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/cimskit/cims"
 )
 
 type cimsMe struct {
-	ID          int64            `json:"id" example:"3"`
-	Email       string           `json:"email" example:"dilshod@example.com"`
-	Name        string           `json:"name" example:"Dilshod"`
-	Surname     string           `json:"surname" example:"Rahimov"`
-	RoleName    string           `json:"role_name" example:"sales_manager"`
-	Permissions []cimsPermission `json:"permissions" nullable:"false"`
+	cims.Person
+	RoleName    string           `json:"role_name"`
+	Permissions cims.Permissions `json:"permissions"`
+}
+
+// TransformSchema documents the fields.
+func (cimsMe) TransformSchema(_ huma.Registry, schema *huma.Schema) *huma.Schema {
+	return describe[cimsMe](schema, personFields, fields{"role_name": {example: "sales_manager"}})
 }
 
 func (s *server) me() {
 	add(s, route{
 		id: "get-me", method: http.MethodGet, path: "/me", tag: tagUsers, summary: "Read who I am and what I may do",
 		answer: cimsMe{
-			ID: 3, Email: "dilshod@example.com", Name: "Dilshod", Surname: "Rahimov", RoleName: cims.RoleSalesManager,
-			Permissions: []cimsPermission{"statuses:read", "leads:read:own", "leads:write:own", "analytics:read"},
+			Person: examplePerson, RoleName: cims.RoleSalesManager,
+			Permissions: cims.Permissions{cims.StatusesRead, cims.LeadsReadOwn, cims.LeadsWriteOwn, cims.AnalyticsRead},
 		},
 	}, func(_ context.Context, actor cims.Actor, _ *none) (cimsMe, error) {
 		user := actor.User()
 		return cimsMe{
-			ID: user.ID, Email: user.Email, Name: user.Name, Surname: user.Surname, RoleName: user.RoleName,
-			Permissions: list(actor.Permissions(), newCimsPermission),
+			Person:   cims.Person{ID: user.ID, Email: user.Email, Name: user.Name, Surname: user.Surname},
+			RoleName: string(user.RoleName), Permissions: actor.Permissions(),
 		}, nil
 	})
 }

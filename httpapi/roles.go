@@ -3,69 +3,55 @@ package httpapi
 import (
 	"context"
 	"net/http"
-	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/cimskit/cims"
-	"github.com/danielgtaylor/huma/v2"
 )
 
-type cimsRole struct {
-	ID          int64            `json:"id" example:"6"`
-	Name        string           `json:"name" doc:"The key that users hold; it never changes." example:"operator"`
-	DisplayName string           `json:"display_name" example:"Operator"`
-	Description *string          `json:"description"`
-	Permissions []cimsPermission `json:"permissions" nullable:"false"`
-	IsActive    bool             `json:"is_active" doc:"Users of an inactive role can do nothing." example:"true"`
-	IsSystem    bool             `json:"is_system" doc:"Made by the library: can't be deleted or deactivated." example:"false"`
-	CreatedAt   time.Time        `json:"created_at"`
-	UpdatedAt   time.Time        `json:"updated_at"`
-}
+type cimsRole cims.Role
 
-func newCimsRole(r cims.Role) cimsRole {
-	return cimsRole{
-		ID: r.ID, Name: r.Name, DisplayName: r.DisplayName, Description: textOrNull(r.Description),
-		Permissions: list(r.Permissions, newCimsPermission), IsActive: r.Active, IsSystem: r.System,
-		CreatedAt: r.CreatedAt.UTC(), UpdatedAt: r.UpdatedAt.UTC(),
-	}
-}
-
-// cimsPermission is documented with its values.
-type cimsPermission string
-
-func newCimsPermission(p cims.Permission) cimsPermission { return cimsPermission(p) }
-
-// Schema documents it.
-func (cimsPermission) Schema(registry huma.Registry) *huma.Schema {
-	return named(registry, "CimsPermission", &huma.Schema{
-		Type: huma.TypeString,
-		Enum: list(cims.AllPermissions(), func(p cims.Permission) any { return string(p) }),
+// TransformSchema documents the fields.
+func (cimsRole) TransformSchema(_ huma.Registry, schema *huma.Schema) *huma.Schema {
+	return describe[cimsRole](schema, fields{
+		"id":           {example: 6},
+		"name":         {"The key that users hold; it never changes.", "operator"},
+		"display_name": {example: "Operator"},
+		"is_active":    {"Users of an inactive role can do nothing.", true},
+		"is_system":    {"Made by the library: can't be deleted or deactivated.", false},
 	})
 }
 
-func permissions(names []cimsPermission) []cims.Permission {
-	return list(names, func(name cimsPermission) cims.Permission { return cims.Permission(name) })
+type cimsPermission cims.Permission
+
+// Schema documents a permission with its values.
+func (cimsPermission) Schema(registry huma.Registry) *huma.Schema {
+	return named(registry, "CimsPermission", &huma.Schema{
+		Type: huma.TypeString,
+		Enum: convertAll(cims.AllPermissions(), func(p cims.Permission) any { return string(p) }),
+	})
 }
 
 type cimsNewRole struct {
-	Name        string           `json:"name" minLength:"1" maxLength:"100" pattern:"^[\\p{L}\\p{N}_ ]+$" doc:"Letters of any script, digits and _; made lower case, spaces become _."`
-	DisplayName string           `json:"display_name" minLength:"1" maxLength:"255" pattern:"\\S"`
-	Description string           `json:"description,omitempty" nullable:"true" maxLength:"2000"`
-	Permissions []cimsPermission `json:"permissions,omitempty" nullable:"false" doc:"None unless given. The actor must hold all of them."`
-	IsActive    *bool            `json:"is_active,omitempty" default:"true"`
-	IsSystem    alwaysFalse      `json:"is_system,omitempty"`
-}
-
-type cimsRoleUpdate struct {
-	DisplayName *string           `json:"display_name,omitempty" minLength:"1" maxLength:"255" pattern:"\\S"`
-	Description *string           `json:"description,omitempty" nullable:"true" maxLength:"2000" doc:"null clears it."`
-	Permissions *[]cimsPermission `json:"permissions,omitempty" nullable:"false"`
-	IsActive    *bool             `json:"is_active,omitempty"`
+	Name        string            `json:"name" minLength:"1" maxLength:"100" pattern:"^[\\p{L}\\p{N}_ ]+$" doc:"Letters of any script, digits and _; made lower case, spaces become _."`
+	DisplayName string            `json:"display_name" minLength:"1" maxLength:"255" pattern:"\\S"`
+	Description string            `json:"description,omitempty" nullable:"true" maxLength:"2000"`
+	Permissions []cims.Permission `json:"permissions,omitempty" nullable:"false" doc:"None unless given. The actor must hold all of them."`
+	IsActive    *bool             `json:"is_active,omitempty" default:"true"`
 	IsSystem    alwaysFalse       `json:"is_system,omitempty"`
 }
 
-var exampleRole = cimsRole{
-	ID: 6, Name: "operator", DisplayName: "Operator", Description: new("Qo'ng'iroqlarga javob beradi"),
-	Permissions: []cimsPermission{"statuses:read", "leads:read"}, IsActive: true, CreatedAt: exampleTime, UpdatedAt: exampleTime,
+type cimsRoleUpdate struct {
+	DisplayName *string            `json:"display_name,omitempty" minLength:"1" maxLength:"255" pattern:"\\S"`
+	Description *string            `json:"description,omitempty" nullable:"true" maxLength:"2000" doc:"null clears it."`
+	Permissions *[]cims.Permission `json:"permissions,omitempty" nullable:"false"`
+	IsActive    *bool              `json:"is_active,omitempty"`
+	IsSystem    alwaysFalse        `json:"is_system,omitempty"`
+}
+
+var exampleRole = cims.Role{
+	ID: 6, Name: "operator", DisplayName: "Operator", Description: "Qo'ng'iroqlarga javob beradi",
+	Permissions: cims.Permissions{cims.StatusesRead, cims.LeadsRead}, Active: true, CreatedAt: exampleTime, UpdatedAt: exampleTime,
 }
 
 func (s *server) roles() {
@@ -77,10 +63,9 @@ func (s *server) roles() {
 	add(s, route{
 		id: "list-roles", method: http.MethodGet, path: "/management/roles", tag: tagRoles, permissions: read,
 		summary: "List the roles", description: "By `display_name` (code points), then `id`; active and inactive.",
-		answer: []cimsRole{exampleRole},
-	}, func(ctx context.Context, actor cims.Actor, in *listing) ([]cimsRole, error) {
-		roles, err := s.manager.Roles(ctx, actor, cims.RoleFilter{Active: in.Active})
-		return list(roles, newCimsRole), err
+		answer: []cims.Role{exampleRole},
+	}, func(ctx context.Context, actor cims.Actor, in *listing) ([]cims.Role, error) {
+		return list(s.manager.Roles(ctx, actor, cims.RoleFilter{Active: in.Active}))
 	})
 
 	type creation struct{ Body cimsNewRole }
@@ -90,15 +75,14 @@ func (s *server) roles() {
 		status: http.StatusCreated, conflict: cims.ErrExists,
 		request: cimsNewRole{
 			Name: "operator", DisplayName: "Operator", Description: "Qo'ng'iroqlarga javob beradi",
-			Permissions: []cimsPermission{"statuses:read", "leads:read"},
+			Permissions: []cims.Permission{cims.StatusesRead, cims.LeadsRead},
 		},
 		answer: exampleRole,
-	}, func(ctx context.Context, actor cims.Actor, in *creation) (cimsRole, error) {
-		role, err := s.manager.CreateRole(ctx, actor, cims.NewRole{
+	}, func(ctx context.Context, actor cims.Actor, in *creation) (cims.Role, error) {
+		return s.manager.CreateRole(ctx, actor, cims.NewRole{
 			Name: in.Body.Name, DisplayName: in.Body.DisplayName, Description: in.Body.Description,
-			Permissions: permissions(in.Body.Permissions), Inactive: isFalse(in.Body.IsActive),
+			Permissions: in.Body.Permissions, Inactive: isFalse(in.Body.IsActive),
 		})
-		return newCimsRole(role), err
 	})
 
 	type update struct {
@@ -110,13 +94,11 @@ func (s *server) roles() {
 		summary:     "Change a role",
 		description: "Only the fields sent change. The actor must hold every permission that the role has before and after. A system role can't be deactivated, the CEO's role keeps every permission.",
 		entity:      cims.EntityRole, request: cimsRoleUpdate{DisplayName: new("Operator")}, answer: exampleRole,
-	}, func(ctx context.Context, actor cims.Actor, in *update) (cimsRole, error) {
-		change := cims.RoleUpdate{DisplayName: in.Body.DisplayName, Description: in.Body.Description, Active: in.Body.IsActive}
-		if in.Body.Permissions != nil {
-			change.Permissions = new(permissions(*in.Body.Permissions))
-		}
-		role, err := s.manager.UpdateRole(ctx, actor, in.ID, change)
-		return newCimsRole(role), err
+	}, func(ctx context.Context, actor cims.Actor, in *update) (cims.Role, error) {
+		return s.manager.UpdateRole(ctx, actor, in.ID, cims.RoleUpdate{
+			DisplayName: in.Body.DisplayName, Description: in.Body.Description,
+			Permissions: in.Body.Permissions, Active: in.Body.IsActive,
+		})
 	})
 
 	type deletion struct {

@@ -252,6 +252,7 @@ const (
 // has under the same name.
 func (s *server) documentCommons() {
 	document := s.api.OpenAPI()
+	documentEntities(document.Components.Schemas)
 	for _, tag := range []*huma.Tag{
 		{Name: tagStatuses, Description: "The steps that customers move through."},
 		{Name: tagRoles, Description: "What users are to the company, and what they may do."},

@@ -3,30 +3,26 @@ package httpapi
 import (
 	"context"
 	"net/http"
-	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/cimskit/cims"
 )
 
-type cimsStatus struct {
-	ID          int64     `json:"id" example:"1"`
-	Name        string    `json:"name" doc:"The key that customers hold; it never changes." example:"contacted"`
-	DisplayName string    `json:"display_name" example:"Bog'lanildi"`
-	Description *string   `json:"description" example:"Mijoz bilan gaplashildi"`
-	Color       *string   `json:"color" doc:"#RGB or #RRGGBB." example:"#3B82F6"`
-	Order       int       `json:"order" doc:"Statuses are listed by order, then id." example:"1"`
-	IsActive    bool      `json:"is_active" doc:"Customers can be put into active statuses only." example:"true"`
-	IsSystem    bool      `json:"is_system" doc:"Made by the library: can't be deleted or deactivated." example:"true"`
-	CreatedAt   time.Time `json:"created_at"`
-	UpdatedAt   time.Time `json:"updated_at"`
-}
+type cimsStatus cims.Status
 
-func newCimsStatus(s cims.Status) cimsStatus {
-	return cimsStatus{
-		ID: s.ID, Name: s.Name, DisplayName: s.DisplayName, Description: textOrNull(s.Description),
-		Color: textOrNull(s.Color), Order: s.Order, IsActive: s.Active, IsSystem: s.System,
-		CreatedAt: s.CreatedAt.UTC(), UpdatedAt: s.UpdatedAt.UTC(),
-	}
+// TransformSchema documents the fields.
+func (cimsStatus) TransformSchema(_ huma.Registry, schema *huma.Schema) *huma.Schema {
+	return describe[cimsStatus](schema, fields{
+		"id":           {example: 1},
+		"name":         {"The key that customers hold; it never changes.", "contacted"},
+		"display_name": {example: "Bog'lanildi"},
+		"description":  {example: "Mijoz bilan gaplashildi"},
+		"color":        {"#RGB or #RRGGBB.", "#3B82F6"},
+		"order":        {"Statuses are listed by order, then id.", 1},
+		"is_active":    {"Customers can be put into active statuses only.", true},
+		"is_system":    {"Made by the library: can't be deleted or deactivated.", true},
+	})
 }
 
 type cimsNewStatus struct {
@@ -48,9 +44,9 @@ type cimsStatusUpdate struct {
 	IsSystem    alwaysFalse `json:"is_system,omitempty"`
 }
 
-var exampleStatus = cimsStatus{
-	ID: 7, Name: "meeting_set", DisplayName: "Uchrashuv belgilandi", Description: new("Uchrashuv kuni kelishildi"),
-	Color: new("#0EA5E9"), Order: 7, IsActive: true, CreatedAt: exampleTime, UpdatedAt: exampleTime,
+var exampleStatus = cims.Status{
+	ID: 7, Name: "meeting_set", DisplayName: "Uchrashuv belgilandi", Description: "Uchrashuv kuni kelishildi",
+	Color: "#0EA5E9", Order: 7, Active: true, CreatedAt: exampleTime, UpdatedAt: exampleTime,
 }
 
 func (s *server) statuses() {
@@ -62,10 +58,9 @@ func (s *server) statuses() {
 	add(s, route{
 		id: "list-statuses", method: http.MethodGet, path: "/management/statuses", tag: tagStatuses, permissions: read,
 		summary: "List the statuses", description: "By `order`, then `id`; active and inactive.",
-		answer: []cimsStatus{exampleStatus},
-	}, func(ctx context.Context, actor cims.Actor, in *listing) ([]cimsStatus, error) {
-		statuses, err := s.manager.Statuses(ctx, actor, cims.StatusFilter{Active: in.Active})
-		return list(statuses, newCimsStatus), err
+		answer: []cims.Status{exampleStatus},
+	}, func(ctx context.Context, actor cims.Actor, in *listing) ([]cims.Status, error) {
+		return list(s.manager.Statuses(ctx, actor, cims.StatusFilter{Active: in.Active}))
 	})
 
 	type creation struct{ Body cimsNewStatus }
@@ -74,12 +69,11 @@ func (s *server) statuses() {
 		summary: "Create a status", status: http.StatusCreated, conflict: cims.ErrExists,
 		request: cimsNewStatus{Name: "meeting_set", DisplayName: "Uchrashuv belgilandi", Description: "Uchrashuv kuni kelishildi", Color: "#0EA5E9", Order: 7},
 		answer:  exampleStatus,
-	}, func(ctx context.Context, actor cims.Actor, in *creation) (cimsStatus, error) {
-		status, err := s.manager.CreateStatus(ctx, actor, cims.NewStatus{
+	}, func(ctx context.Context, actor cims.Actor, in *creation) (cims.Status, error) {
+		return s.manager.CreateStatus(ctx, actor, cims.NewStatus{
 			Name: in.Body.Name, DisplayName: in.Body.DisplayName, Description: in.Body.Description,
 			Color: in.Body.Color, Order: in.Body.Order, Inactive: isFalse(in.Body.IsActive),
 		})
-		return newCimsStatus(status), err
 	})
 
 	type update struct {
@@ -91,12 +85,11 @@ func (s *server) statuses() {
 		summary: "Change a status", description: "Only the fields sent change. A system status can't be deactivated.",
 		entity: cims.EntityStatus, request: cimsStatusUpdate{DisplayName: new("Uchrashuv belgilandi"), Color: new("#0EA5E9")},
 		answer: exampleStatus,
-	}, func(ctx context.Context, actor cims.Actor, in *update) (cimsStatus, error) {
-		status, err := s.manager.UpdateStatus(ctx, actor, in.ID, cims.StatusUpdate{
+	}, func(ctx context.Context, actor cims.Actor, in *update) (cims.Status, error) {
+		return s.manager.UpdateStatus(ctx, actor, in.ID, cims.StatusUpdate{
 			DisplayName: in.Body.DisplayName, Description: in.Body.Description, Color: in.Body.Color,
 			Order: in.Body.Order, Active: in.Body.IsActive,
 		})
-		return newCimsStatus(status), err
 	})
 
 	type deletion struct {

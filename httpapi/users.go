@@ -4,30 +4,33 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"github.com/cimskit/cims"
 )
 
-type cimsUser struct {
-	ID       int64   `json:"id" example:"3"`
-	Email    string  `json:"email" example:"dilshod@example.com"`
-	Name     string  `json:"name" example:"Dilshod"`
-	Surname  string  `json:"surname" example:"Rahimov"`
-	RoleName *string `json:"role_name" doc:"null where an older program left none." example:"sales_manager"`
-	IsActive bool    `json:"is_active" example:"true"`
+type cimsUser cims.User
+
+// TransformSchema documents the fields.
+func (cimsUser) TransformSchema(_ huma.Registry, schema *huma.Schema) *huma.Schema {
+	return describe[cimsUser](schema, personFields, fields{
+		"role_name": {"null where an older program left none.", "sales_manager"},
+		"is_active": {example: true},
+	})
 }
 
-func newCimsUser(u cims.User) cimsUser {
-	return cimsUser{ID: u.ID, Email: u.Email, Name: u.Name, Surname: u.Surname, RoleName: textOrNull(u.RoleName), IsActive: u.Active}
+type cimsPerson cims.Person
+
+// TransformSchema documents the fields.
+func (cimsPerson) TransformSchema(_ huma.Registry, schema *huma.Schema) *huma.Schema {
+	return describe[cimsPerson](schema, personFields)
 }
 
-// cimsPage is a part of a list.
-type cimsPage[T any] struct {
-	Items []T     `json:"items" nullable:"false"`
-	Next  *string `json:"next" doc:"The cursor of the next part; null at the end."`
-}
-
-func newCimsPage[From, To any](page cims.Page[From], convert func(From) To) cimsPage[To] {
-	return cimsPage[To]{Items: list(page.Items, convert), Next: textOrNull(page.Next)}
+var personFields = fields{
+	"id":      {example: 3},
+	"email":   {example: "dilshod@example.com"},
+	"name":    {example: "Dilshod"},
+	"surname": {example: "Rahimov"},
 }
 
 type cimsNewUser struct {
@@ -46,7 +49,10 @@ type cimsUserUpdate struct {
 	IsActive *bool   `json:"is_active,omitempty"`
 }
 
-var exampleUser = cimsUser{ID: 3, Email: "dilshod@example.com", Name: "Dilshod", Surname: "Rahimov", RoleName: new("sales_manager"), IsActive: true}
+var (
+	examplePerson = cims.Person{ID: 3, Email: "dilshod@example.com", Name: "Dilshod", Surname: "Rahimov"}
+	exampleUser   = cims.User{ID: 3, Email: "dilshod@example.com", Name: "Dilshod", Surname: "Rahimov", RoleName: cims.RoleSalesManager, Active: true}
+)
 
 func (s *server) users() {
 	write := []cims.Permission{cims.UsersWrite}
@@ -62,11 +68,10 @@ func (s *server) users() {
 		id: "list-users", method: http.MethodGet, path: "/management/users", tag: tagUsers,
 		permissions: []cims.Permission{cims.UsersRead},
 		summary:     "List the users", description: "By `id`.",
-		answer: cimsPage[cimsUser]{Items: []cimsUser{exampleUser}},
-	}, func(ctx context.Context, actor cims.Actor, in *listing) (cimsPage[cimsUser], error) {
-		page, err := s.manager.Users(ctx, actor, cims.UserFilter{Role: in.Role, Active: in.Active, Prefix: in.Q},
-			cims.PageRequest{Limit: in.Limit, Cursor: in.Cursor})
-		return newCimsPage(page, newCimsUser), err
+		answer: cimsPage[cims.User]{Items: []cims.User{exampleUser}},
+	}, func(ctx context.Context, actor cims.Actor, in *listing) (cimsPage[cims.User], error) {
+		return page(s.manager.Users(ctx, actor, cims.UserFilter{Role: in.Role, Active: in.Active, Prefix: in.Q},
+			cims.PageRequest{Limit: in.Limit, Cursor: in.Cursor}))
 	})
 
 	type creation struct{ Body cimsNewUser }
@@ -76,12 +81,11 @@ func (s *server) users() {
 		status: http.StatusCreated, conflict: cims.ErrExists,
 		request: cimsNewUser{Email: "dilshod@example.com", Name: "Dilshod", Surname: "Rahimov", RoleName: "sales_manager"},
 		answer:  exampleUser,
-	}, func(ctx context.Context, actor cims.Actor, in *creation) (cimsUser, error) {
-		user, err := s.manager.CreateUser(ctx, actor, cims.NewUser{
+	}, func(ctx context.Context, actor cims.Actor, in *creation) (cims.User, error) {
+		return s.manager.CreateUser(ctx, actor, cims.NewUser{
 			Email: in.Body.Email, Name: in.Body.Name, Surname: in.Body.Surname,
 			RoleName: in.Body.RoleName, Inactive: isFalse(in.Body.IsActive),
 		})
-		return newCimsUser(user), err
 	})
 
 	type update struct {
@@ -95,11 +99,10 @@ func (s *server) users() {
 		description: "Only the fields sent change. The actor must hold every permission that the user has before and after; only a CEO changes a CEO, or anyone's email. There is always an active CEO.",
 		entity:      cims.EntityUser, conflict: cims.ErrLastCEO, request: cimsUserUpdate{IsActive: new(true), Surname: new("Rahimov")},
 		answer: exampleUser,
-	}, func(ctx context.Context, actor cims.Actor, in *update) (cimsUser, error) {
-		user, err := s.manager.UpdateUser(ctx, actor, in.ID, cims.UserUpdate{
+	}, func(ctx context.Context, actor cims.Actor, in *update) (cims.User, error) {
+		return s.manager.UpdateUser(ctx, actor, in.ID, cims.UserUpdate{
 			Email: in.Body.Email, Name: in.Body.Name, Surname: in.Body.Surname,
 			RoleName: in.Body.RoleName, Active: in.Body.IsActive, Leads: in.Leads,
 		})
-		return newCimsUser(user), err
 	})
 }

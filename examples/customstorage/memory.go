@@ -270,7 +270,7 @@ func copyRole(role cims.Role) cims.Role {
 }
 
 func (t *tables) account(user cims.User) cims.Account {
-	role, _ := find(t.roles, func(role cims.Role) bool { return role.Name == user.RoleName })
+	role, _ := find(t.roles, func(role cims.Role) bool { return role.Name == string(user.RoleName) })
 	return cims.Account{User: user, Role: copyRole(role)}
 }
 
@@ -310,7 +310,7 @@ func (r reader) Users(ctx context.Context, query cims.UserQuery) ([]cims.User, e
 	}
 	wanted := func(user cims.User) bool {
 		return user.ID > query.AfterID &&
-			(query.Role == "" || user.RoleName == query.Role) &&
+			(query.Role == "" || string(user.RoleName) == query.Role) &&
 			(query.Active == nil || user.Active == *query.Active) &&
 			startsWith(query.Prefix, user.Name, user.Surname, user.Email)
 	}
@@ -322,7 +322,7 @@ func (r reader) CountUsers(ctx context.Context, role string, limit int) (int, er
 	if err != nil {
 		return 0, err
 	}
-	return count(t.users, func(user cims.User) bool { return user.RoleName == role }, limit), nil
+	return count(t.users, func(user cims.User) bool { return string(user.RoleName) == role }, limit), nil
 }
 
 // withManager is the customer as it is handed out.
@@ -387,7 +387,7 @@ func (r reader) Customers(ctx context.Context, query cims.CustomerQuery) ([]cims
 			(query.Status == "" || c.StatusName == query.Status) &&
 			(query.SalesManagerID == nil || c.ownedBy(*query.SalesManagerID)) &&
 			(!query.Unassigned || c.assignment == nil) &&
-			startsWith(query.Prefix, c.FullName, c.PhoneNumber)
+			startsWith(query.Prefix, c.FullName, string(c.PhoneNumber))
 	}
 	customers := []cims.Customer{}
 	for _, c := range list(t.customers, wanted, newestFirst, query.Limit) {
@@ -622,8 +622,8 @@ func (x *tx) DeleteRole(ctx context.Context, id int64) error {
 
 func (x *tx) MoveUsers(_ context.Context, from, to string) error {
 	for id, user := range x.users {
-		if user.RoleName == from {
-			user.RoleName = to
+		if string(user.RoleName) == from {
+			user.RoleName = cims.Text(to)
 			x.users[id] = user
 		}
 	}

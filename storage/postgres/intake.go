@@ -169,8 +169,8 @@ func leadArguments(leads []*cims.Lead) []any {
 	managers, by, waiting, times := make([]*int64, n), make([]*int64, n), make([]bool, n), make([]time.Time, n)
 	for i, lead := range leads {
 		c := &lead.Customer
-		names[i], phones[i], platforms[i] = c.FullName, c.PhoneNumber, c.Platform
-		usernames[i], notes[i], statuses[i] = c.Username, c.Notes, c.StatusName
+		names[i], phones[i], platforms[i] = c.FullName, string(c.PhoneNumber), string(c.Platform)
+		usernames[i], notes[i], statuses[i] = string(c.Username), string(c.Notes), c.StatusName
 		by[i], waiting[i], times[i] = lead.By, lead.Waiting, c.CreatedAt
 		if c.SalesManager != nil {
 			managers[i] = &c.SalesManager.ID

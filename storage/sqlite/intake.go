@@ -285,8 +285,8 @@ func queryRow(ctx context.Context, tx *sql.Tx, stmt *sql.Stmt, args ...any) *sql
 func (in *leadStatements) insert(ctx context.Context, lead *cims.Lead) error {
 	c := &lead.Customer
 	at := c.CreatedAt.Format(move.TimeFormat)
-	result, err := in.customer.ExecContext(ctx, c.FullName, textOrNull(c.PhoneNumber, in.phoneNull), textOrNull(c.Platform, in.platformNull),
-		textOrNull(c.Username, in.userNull), textOrNull(c.Notes, in.notesNull), c.StatusName, at, strings.ToLower(c.FullName))
+	result, err := in.customer.ExecContext(ctx, c.FullName, textOrNull(string(c.PhoneNumber), in.phoneNull), textOrNull(string(c.Platform), in.platformNull),
+		textOrNull(string(c.Username), in.userNull), textOrNull(string(c.Notes), in.notesNull), c.StatusName, at, strings.ToLower(c.FullName))
 	if err != nil {
 		return err
 	}

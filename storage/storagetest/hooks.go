@@ -137,7 +137,7 @@ func hooksAreTold(t *testing.T, d *database) {
 	require.NoError(t, err)
 	require.NoError(t, crm.DeleteRole(ctx, ceo, role.ID, cims.Deletion{MoveTo: "member"}))
 	change = h.take(t, "role created", "role updated", "user created", "user updated", "role deleted")[3]
-	require.Equal(t, "member", change.After.(cims.User).RoleName) //nolint:forcetypeassert // or the test fails
+	require.Equal(t, cims.Text("member"), change.After.(cims.User).RoleName) //nolint:forcetypeassert // or the test fails
 
 	_, err = crm.AddCustomers(ctx, ceo, []cims.NewCustomer{{FullName: "One"}, {FullName: "Two"}}, nil)
 	require.NoError(t, err)

@@ -2,6 +2,8 @@ package storagetest
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"testing"
 	"time"
@@ -19,6 +21,7 @@ var idempotencyTests = []test{
 	{"Idempotency_FailureKeepsNothing", failureKeepsNothing},
 	{"Idempotency_AllAtOnce", sameAllAtOnce},
 	{"Idempotency_OldKeysAreForgotten", keysForgotten},
+	{"Idempotency_OutlivesNewFields", keptBeforeNewFields},
 }
 
 func sameAgain(t *testing.T, d *database) {
@@ -168,4 +171,45 @@ func keysForgotten(t *testing.T, d *database) {
 	d.manager(t, d.Storage, &cims.Config{WaitingInterval: 10 * time.Millisecond})
 	eventually(t, "old keys are forgotten", func() bool { return !kept(old) })
 	require.True(t, kept(young))
+}
+
+// keptBeforeNewFields: the fingerprint and the answer are as a program of another
+// version has kept them. Its entities have fields that are unknown here.
+func keptBeforeNewFields(t *testing.T, d *database) {
+	sent := sha256.Sum256([]byte(`{"full_name":"Aziza","phone_number":"+998901234567"}`))
+	key := cims.Key{
+		Scope: "system:storagetest customers", Key: "k", Fingerprint: hex.EncodeToString(sent[:]), At: d.clock.now(),
+		Result: []byte(`{
+			"customer": {
+				"id": 17, "full_name": "Aziza", "phone_number": "+998901234567", "platform": null, "username": null, "notes": null,
+				"region": "Xorazm", "status_name": "contacted", "created_at": "2025-12-15T10:30:00Z", "updated_at": "2025-12-15T10:30:00Z",
+				"sales_manager": {"id": 3, "email": "anvar@example.com", "name": "Anvar", "surname": "Karimov", "team": "west"}
+			},
+			"assignment": {
+				"id": 5, "customer_id": 17, "sales_manager_id": 3, "assigned_at": "2025-12-15T10:30:00Z", "assigned_by": null,
+				"is_active": true, "reason": "turn"
+			}
+		}`),
+	}
+	d.update(t, func(ctx context.Context, tx cims.Tx) error {
+		if _, err := tx.ClaimKey(ctx, key, key.At); err != nil {
+			return err
+		}
+		return tx.SaveKey(ctx, key)
+	})
+
+	in := cims.NewCustomer{FullName: " Aziza ", PhoneNumber: "+998901234567", IdempotencyKey: "k"}
+	got, err := d.crm.AddCustomer(t.Context(), system, in)
+	require.NoError(t, err)
+	at := time.Date(2025, 12, 15, 10, 30, 0, 0, time.UTC)
+	require.Equal(t, cims.Customer{
+		ID: 17, FullName: "Aziza", PhoneNumber: "+998901234567", StatusName: cims.StatusContacted, CreatedAt: at, UpdatedAt: at,
+		SalesManager: &cims.Person{ID: 3, Email: "anvar@example.com", Name: "Anvar", Surname: "Karimov"},
+		Assignment:   &cims.Assignment{ID: 5, CustomerID: 17, SalesManagerID: 3, AssignedAt: at, Active: true},
+	}, got)
+	require.Empty(t, d.customers(t, cims.CustomerFilter{}))
+
+	in.Platform = "instagram"
+	_, err = d.crm.AddCustomer(t.Context(), system, in)
+	require.ErrorIs(t, err, cims.ErrKeyReused)
 }

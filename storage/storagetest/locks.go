@@ -276,7 +276,7 @@ func crossedLocks(t *testing.T, d *database) {
 				if err != nil {
 					return err
 				}
-				locked.Description += text
+				locked.Description += cims.Text(text)
 				if err := tx.UpdateStatus(ctx, locked); err != nil {
 					return err
 				}
@@ -290,7 +290,7 @@ func crossedLocks(t *testing.T, d *database) {
 		require.NoError(t, second)
 	}
 	for _, name := range []string{"one", "two"} {
-		text := d.statusNamed(t, name).Description
+		text := string(d.statusNamed(t, name).Description)
 		require.Equal(t, 2, strings.Count(text, "a"), "each change is in %q, once", text)
 		require.Equal(t, 2, strings.Count(text, "b"), "each change is in %q, once", text)
 	}

@@ -232,7 +232,7 @@ func handOut(t *testing.T, d *database) {
 	require.Equal(t, highUser, account.User)
 	account, err = d.Account(ctx, lowUser.ID)
 	require.NoError(t, err)
-	require.Equal(t, "low", account.User.RoleName)
+	require.Equal(t, "low", string(account.User.RoleName))
 }
 
 // onlyCEO: all permissions don't make a CEO.
@@ -300,7 +300,7 @@ func takenAwayMeanwhile(t *testing.T, d *database) {
 			return err
 		},
 		cims.ReasonInactiveRole: func(actor cims.Actor) error {
-			role := d.roleNamed(t, actor.User().RoleName)
+			role := d.roleNamed(t, string(actor.User().RoleName))
 			_, err := d.crm.UpdateRole(ctx, system, role.ID, cims.RoleUpdate{Active: new(false)})
 			return err
 		},

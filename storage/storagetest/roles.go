@@ -251,7 +251,7 @@ func deleteRoleInUse(t *testing.T, d *database) {
 	require.Equal(t, role, d.roleNamed(t, "used"))
 	account, err := d.Account(t.Context(), inactive.ID)
 	require.NoError(t, err)
-	require.Equal(t, "used", account.User.RoleName)
+	require.Equal(t, "used", string(account.User.RoleName))
 }
 
 func deleteRoleAndMove(t *testing.T, d *database) {
@@ -262,7 +262,7 @@ func deleteRoleAndMove(t *testing.T, d *database) {
 	for id, name := range map[int64]string{first.ID: "sales_manager", other.ID: "member"} {
 		account, err := d.Account(t.Context(), id)
 		require.NoError(t, err)
-		require.Equal(t, name, account.User.RoleName)
+		require.Equal(t, name, string(account.User.RoleName))
 		require.Equal(t, name, account.Role.Name)
 	}
 	require.Equal(t, first.ID, ownerID(d.lead(t, "Aziza")), "who was moved to it is in the rotation")
@@ -284,5 +284,5 @@ func deleteRoleAndMoveRefusals(t *testing.T, d *database) {
 	}
 	account, err := d.Account(t.Context(), user.ID)
 	require.NoError(t, err)
-	require.Equal(t, "leaving", account.User.RoleName)
+	require.Equal(t, "leaving", string(account.User.RoleName))
 }

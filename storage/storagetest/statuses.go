@@ -28,7 +28,8 @@ func statusDefaults(t *testing.T, d *database) {
 	statuses, err := d.crm.Statuses(t.Context(), system, cims.StatusFilter{})
 	require.NoError(t, err)
 	expected := []struct {
-		name, color string
+		name  string
+		color cims.Text
 	}{
 		{"contacted", "#3B82F6"},
 		{"project_started", "#10B981"},

@@ -28,14 +28,14 @@ var texts = []string{
 func textsComeBack(t *testing.T, d *database) {
 	for i, text := range texts {
 		status := cims.Status{
-			Name: text, DisplayName: text, Description: text, Color: "#fff", CreatedAt: noon, UpdatedAt: noon, Active: true,
+			Name: text, DisplayName: text, Description: cims.Text(text), Color: "#fff", CreatedAt: noon, UpdatedAt: noon, Active: true,
 		}
 		role := cims.Role{
-			Name: text, DisplayName: text, Description: text, Permissions: cims.Permissions{}, CreatedAt: noon, UpdatedAt: noon, Active: true,
+			Name: text, DisplayName: text, Description: cims.Text(text), Permissions: cims.Permissions{}, CreatedAt: noon, UpdatedAt: noon, Active: true,
 		}
-		user := cims.User{Email: text, Name: text, Surname: text, RoleName: text}
+		user := cims.User{Email: text, Name: text, Surname: text, RoleName: cims.Text(text)}
 		customer := cims.Customer{
-			FullName: text, PhoneNumber: text, Platform: text, Username: text, Notes: text, StatusName: text,
+			FullName: text, PhoneNumber: cims.Text(text), Platform: cims.Text(text), Username: cims.Text(text), Notes: cims.Text(text), StatusName: text,
 			CreatedAt: noon, UpdatedAt: noon,
 		}
 		key := cims.Key{Scope: text, Key: text, Fingerprint: text, Result: []byte(text), At: recently}
@@ -129,7 +129,7 @@ func textsComeBack(t *testing.T, d *database) {
 func textsAreFound(t *testing.T, d *database) {
 	for _, text := range texts {
 		name := d.insert(t, cims.Customer{FullName: text + " name"})[0]
-		number := d.insert(t, cims.Customer{FullName: "-", PhoneNumber: text + " number"})[0]
+		number := d.insert(t, cims.Customer{FullName: "-", PhoneNumber: cims.Text(text + " number")})[0]
 		var user int64
 		d.update(t, func(ctx context.Context, tx cims.Tx) error {
 			var err error

@@ -176,7 +176,7 @@ func updateUser(t *testing.T, d *database) {
 		account, err := d.Account(t.Context(), user.ID)
 		require.NoError(t, err)
 		require.Equal(t, user, account.User)
-		require.Equal(t, user.RoleName, account.Role.Name)
+		require.Equal(t, string(user.RoleName), account.Role.Name)
 	}
 	user.Name = "Nargiza"
 	update(cims.UserUpdate{Name: new(" Nargiza ")})

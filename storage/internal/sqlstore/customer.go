@@ -26,10 +26,10 @@ func (q *queries) ownerJoin() string {
 type customerRow struct {
 	ID          int64
 	FullName    string
-	PhoneNumber string
-	Platform    string
-	Username    string
-	Notes       string
+	PhoneNumber cims.Text
+	Platform    cims.Text
+	Username    cims.Text
+	Notes       cims.Text
 	StatusName  string
 	CreatedAt   time.Time
 	UpdatedAt   *time.Time // NULL until this library changes a host's row

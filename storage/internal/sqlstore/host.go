@@ -85,9 +85,9 @@ func (q *queries) Unfit(ctx context.Context, leads []*cims.Lead) (*cims.LeadErro
 	for i, lead := range leads {
 		c := lead.Customer
 		if err := d.CheckLengths(
-			hosttables.Text{Column: "full_name", Value: c.FullName}, hosttables.Text{Column: "phone_number", Value: c.PhoneNumber},
-			hosttables.Text{Column: "platform", Value: c.Platform}, hosttables.Text{Column: "username", Value: c.Username},
-			hosttables.Text{Column: "notes", Value: c.Notes}, hosttables.Text{Column: "status_name", Value: c.StatusName},
+			hosttables.Text{Column: "full_name", Value: c.FullName}, hosttables.Text{Column: "phone_number", Value: string(c.PhoneNumber)},
+			hosttables.Text{Column: "platform", Value: string(c.Platform)}, hosttables.Text{Column: "username", Value: string(c.Username)},
+			hosttables.Text{Column: "notes", Value: string(c.Notes)}, hosttables.Text{Column: "status_name", Value: c.StatusName},
 		); err != nil {
 			return &cims.LeadError{Index: i, Err: err}, nil
 		}
@@ -104,7 +104,7 @@ func (q *queries) userDefaults(ctx context.Context, u cims.User) (hosttables.Def
 	}
 	return d, d.CheckLengths(
 		hosttables.Text{Column: "email", Value: u.Email}, hosttables.Text{Column: "name", Value: u.Name},
-		hosttables.Text{Column: "surname", Value: u.Surname}, hosttables.Text{Column: "role_name", Value: u.RoleName},
+		hosttables.Text{Column: "surname", Value: u.Surname}, hosttables.Text{Column: "role_name", Value: string(u.RoleName)},
 	)
 }
 

@@ -19,7 +19,7 @@ type entryRow struct {
 	ID          int64
 	Name        string
 	DisplayName string
-	Description string
+	Description cims.Text
 	Active      bool
 	System      bool
 	CreatedAt   *time.Time
@@ -28,7 +28,7 @@ type entryRow struct {
 
 type statusRow struct {
 	entryRow
-	Color    string
+	Color    cims.Text
 	Position int
 }
 

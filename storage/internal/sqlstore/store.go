@@ -470,9 +470,9 @@ func notFound(entity cims.Entity, id any) error {
 }
 
 // null stores an empty text as NULL.
-func null(text string) any {
+func null[T ~string](text T) any {
 	if text == "" {
 		return nil
 	}
-	return text
+	return string(text)
 }

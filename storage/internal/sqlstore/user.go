@@ -19,7 +19,7 @@ type userRow struct {
 	Email    string
 	Name     string
 	Surname  string
-	RoleName string
+	RoleName cims.Text
 	Active   bool
 }
 
@@ -29,7 +29,7 @@ type accountRow struct {
 	userRow
 	RoleID      *int64
 	DisplayName string
-	Description string
+	Description cims.Text
 	Permissions string
 	RoleActive  bool
 	System      bool
@@ -41,7 +41,7 @@ func (r accountRow) account() cims.Account {
 	account := cims.Account{User: r.user()}
 	if r.RoleID != nil {
 		account.Role = cims.Role{
-			ID: *r.RoleID, Name: r.RoleName, DisplayName: r.DisplayName, Description: r.Description,
+			ID: *r.RoleID, Name: string(r.RoleName), DisplayName: r.DisplayName, Description: r.Description,
 			Permissions: parsePermissions(r.Permissions), Active: r.RoleActive, System: r.System,
 			CreatedAt: utc(r.CreatedAt), UpdatedAt: utc(r.UpdatedAt),
 		}
