@@ -14,6 +14,11 @@ import (
 	"github.com/cimskit/cims/storage/transfer"
 )
 
+var (
+	_ mover = (*sqlite.Storage)(nil)
+	_ mover = (*postgres.Storage)(nil)
+)
+
 const defaultDatabase = "sqlite:cims.db"
 
 // database is what -db names, or another flag.

@@ -134,7 +134,7 @@ func start(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 // said: it may have been named by mistake.
 func prepare(ctx context.Context, store transfer.Storage, log *slog.Logger) error {
 	if m, ok := store.(mover); ok {
-		left, err := m.Pending(ctx)
+		_, left, err := m.Steps(ctx)
 		if err != nil {
 			return err
 		}

@@ -13,14 +13,13 @@ import (
 	"github.com/cimskit/cims/storage/migration"
 )
 
-// mover is what both storages can do beside what a cims.Storage can.
+// mover has the methods of both storages that move a database.
 type mover interface {
 	cims.Storage
 	Plan(ctx context.Context) (migration.Plan, error)
 	MigrateWithProgress(ctx context.Context, progress func(migration.Progress)) error
 	Verify(ctx context.Context, whileRunning bool) (migration.Report, error)
-	Begun(ctx context.Context) (bool, error)
-	Pending(ctx context.Context) (int, error)
+	Steps(ctx context.Context) (done, left int, err error)
 	Rollback(ctx context.Context, force bool) error
 }
 
@@ -208,7 +207,7 @@ func migrateSQL(ctx context.Context, store mover, stdout io.Writer) error {
 }
 
 func migrateVerify(ctx context.Context, store mover, running bool, stdout io.Writer) error {
-	left, err := store.Pending(ctx)
+	_, left, err := store.Steps(ctx)
 	if err != nil {
 		return err
 	}
@@ -229,7 +228,7 @@ func migrateVerify(ctx context.Context, store mover, running bool, stdout io.Wri
 }
 
 func migrateRollback(ctx context.Context, store mover, force bool, stdout io.Writer) error {
-	if begun, err := store.Begun(ctx); err != nil || !begun {
+	if done, _, err := store.Steps(ctx); err != nil || done == 0 {
 		if err == nil {
 			_, err = fmt.Fprintln(stdout, "Nothing of cims is here to be taken away.")
 		}

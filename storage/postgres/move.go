@@ -27,6 +27,9 @@ func (s *Storage) MigrateWithProgress(ctx context.Context, progress func(migrati
 // statement by itself. Its errors are those of Migrate.
 func (s *Storage) SQL(ctx context.Context) (string, error) { return s.mover.SQL(ctx) }
 
+// Steps counts the steps of Migrate that are done, and those that are left.
+func (s *Storage) Steps(ctx context.Context) (done, left int, err error) { return s.store.Steps(ctx) }
+
 // Plan returns what Migrate would do, and what it would make of what is odd. It
 // changes nothing.
 func (s *Storage) Plan(ctx context.Context) (migration.Plan, error) { return s.mover.Plan(ctx) }

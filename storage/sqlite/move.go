@@ -24,6 +24,9 @@ func (s *Storage) MigrateWithProgress(ctx context.Context, progress func(migrati
 	return s.mover.Migrate(ctx, progress)
 }
 
+// Steps counts the steps of Migrate that are done, and those that are left.
+func (s *Storage) Steps(ctx context.Context) (done, left int, err error) { return s.store.Steps(ctx) }
+
 // Plan returns what Migrate would do, and what is odd in the host's tables, also what
 // Migrate refuses. It changes nothing.
 func (s *Storage) Plan(ctx context.Context) (migration.Plan, error) { return s.mover.Plan(ctx) }

@@ -20,7 +20,7 @@ func TestStoragesKeepWritesToTransactions(t *testing.T) {
 	promised := methods[cims.Storage]()
 	more := []string{
 		"Intake", // guarded: it stores what it decides under the rotation's lock
-		"Join", "MigrateWithProgress", "Plan", "Rollback", "SQL", "Verify",
+		"Join", "MigrateWithProgress", "Plan", "Rollback", "SQL", "Steps", "Verify",
 	}
 	for storage, exported := range map[reflect.Type][]string{
 		reflect.TypeFor[*postgres.Storage](): methods[*postgres.Storage](),

@@ -29,6 +29,15 @@ func Applied(ctx context.Context, conn Conn) (int, error) {
 	return applied.V, err
 }
 
+// Steps counts the steps that are done, and those that are left.
+func (s *Store) Steps(ctx context.Context) (done, left int, err error) {
+	done, err = s.Applied(ctx)
+	if err != nil && s.dialect.Classify(err) != NoTable {
+		return 0, 0, s.explain(err)
+	}
+	return done, max(s.dialect.Steps-done, 0), nil
+}
+
 // Checkpoints is the table that package copying makes in the target of a copy, and
 // drops when the copy is finished.
 const Checkpoints = "cims_copy"
