@@ -196,7 +196,7 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 // still is a Storage with nothing in it, for what a Manager does by itself.
 type still struct{ Storage }
 
-func (still) Waiting(context.Context, int) ([]int64, error) { return nil, nil }
+func (still) Unassigned(context.Context, UnassignedQuery) ([]int64, error) { return nil, nil }
 
 func (still) Update(context.Context, func(context.Context, Tx) error) error { return nil }
 
@@ -227,7 +227,7 @@ type stuck struct {
 	release chan struct{}
 }
 
-func (s stuck) Waiting(context.Context, int) ([]int64, error) {
+func (s stuck) Unassigned(context.Context, UnassignedQuery) ([]int64, error) {
 	<-s.release
 	return nil, nil
 }

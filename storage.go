@@ -152,12 +152,8 @@ type LeadReader interface {
 	Customers(ctx context.Context, query CustomerQuery) ([]Customer, error)
 	// CountCustomers counts the customers in a status, and stops at limit.
 	CountCustomers(ctx context.Context, status string, limit int) (int, error)
-	// Waiting returns the ids of customers that wait for a sales manager, oldest
-	// first.
-	Waiting(ctx context.Context, limit int) ([]int64, error)
-	// Backlog returns the ids of customers that were left without a sales manager
-	// before this library came, oldest first. They do not wait for one.
-	Backlog(ctx context.Context, limit int) ([]int64, error)
+	// Unassigned returns the ids of customers without a sales manager, oldest first.
+	Unassigned(ctx context.Context, query UnassignedQuery) ([]int64, error)
 	// History returns what happened to a customer, oldest first (by time, a
 	// status before an assignment, then id). Events of a kind are in the order in
 	// which they happened; where a clock was set back, an event has the time of the
@@ -307,6 +303,14 @@ type CustomerQuery struct {
 	Prefix         string // of the name or phone number, in any case
 	After          *CustomerPosition
 	Limit          int
+}
+
+// UnassignedQuery selects customers without a sales manager.
+type UnassignedQuery struct {
+	// Waiting selects those that wait for one; else those that were left without
+	// one before this library came.
+	Waiting bool
+	Limit   int
 }
 
 // CustomerPosition is a customer's place in a list.

@@ -88,13 +88,8 @@ func (UnimplementedReader) CountCustomers(context.Context, string, int) (int, er
 	return 0, ErrUnsupported
 }
 
-// Waiting implements Reader.
-func (UnimplementedReader) Waiting(context.Context, int) ([]int64, error) {
-	return nil, ErrUnsupported
-}
-
-// Backlog implements Reader.
-func (UnimplementedReader) Backlog(context.Context, int) ([]int64, error) {
+// Unassigned implements Reader.
+func (UnimplementedReader) Unassigned(context.Context, UnassignedQuery) ([]int64, error) {
 	return nil, ErrUnsupported
 }
 

@@ -57,11 +57,7 @@ func (m *Manager) tryUnassigned(ctx context.Context, waiting bool, actor Actor) 
 		if waiting && !policy.AnyPresent(pool.State, m.now()) {
 			return nil
 		}
-		list := tx.Backlog
-		if waiting {
-			list = tx.Waiting
-		}
-		ids, err := list(ctx, batchSize)
+		ids, err := tx.Unassigned(ctx, UnassignedQuery{Waiting: waiting, Limit: batchSize})
 		if err != nil || len(ids) == 0 {
 			return err
 		}
@@ -122,7 +118,7 @@ func (m *Manager) work(ctx context.Context) {
 // waits, costs next to nothing.
 func (m *Manager) assignWaiting(ctx context.Context) error {
 	for {
-		ids, err := m.storage.Waiting(ctx, 1)
+		ids, err := m.storage.Unassigned(ctx, UnassignedQuery{Waiting: true, Limit: 1})
 		if err != nil || len(ids) == 0 {
 			return err
 		}
@@ -151,7 +147,7 @@ func (m *Manager) assignWaiting(ctx context.Context) error {
 func (m *Manager) assignEach(ctx context.Context) (refusal error) {
 	refused := map[int64]bool{}
 	for {
-		ids, err := m.storage.Waiting(ctx, len(refused)+batchSize)
+		ids, err := m.storage.Unassigned(ctx, UnassignedQuery{Waiting: true, Limit: len(refused) + batchSize})
 		if err != nil {
 			return err
 		}

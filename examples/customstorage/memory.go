@@ -404,23 +404,15 @@ func (r reader) CountCustomers(ctx context.Context, status string, limit int) (i
 	return count(t.customers, func(c customer) bool { return c.StatusName == status }, limit), nil
 }
 
-func (r reader) Waiting(ctx context.Context, limit int) ([]int64, error) {
-	return r.unassigned(ctx, true, limit)
-}
-
-func (r reader) Backlog(ctx context.Context, limit int) ([]int64, error) {
-	return r.unassigned(ctx, false, limit)
-}
-
-func (r reader) unassigned(ctx context.Context, waiting bool, limit int) ([]int64, error) {
+func (r reader) Unassigned(ctx context.Context, query cims.UnassignedQuery) ([]int64, error) {
 	t, err := r.read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	wanted := func(c customer) bool { return c.assignment == nil && c.waiting == waiting }
+	wanted := func(c customer) bool { return c.assignment == nil && c.waiting == query.Waiting }
 	oldestFirst := func(a, b customer) int { return newestFirst(b, a) }
 	ids := []int64{}
-	for _, c := range list(t.customers, wanted, oldestFirst, limit) {
+	for _, c := range list(t.customers, wanted, oldestFirst, query.Limit) {
 		ids = append(ids, c.ID)
 	}
 	return ids, nil

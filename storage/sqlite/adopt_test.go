@@ -258,10 +258,10 @@ func TestAdoptedRowsAreSeenThroughTheAPI(t *testing.T) {
 		"who@example.com": "true", "blank@example.com": "true", "cook@example.com": "cookfalse", "odd@example.com": "42true",
 	}, users)
 
-	waiting, err := store.Waiting(ctx, 10)
+	waiting, err := store.Unassigned(ctx, cims.UnassignedQuery{Waiting: true, Limit: 10})
 	require.NoError(t, err)
 	require.Empty(t, waiting, "nobody is flooded on the first day")
-	left, err := store.Backlog(ctx, 10)
+	left, err := store.Unassigned(ctx, cims.UnassignedQuery{Limit: 10})
 	require.NoError(t, err)
 	require.Len(t, left, 7)
 

@@ -31,7 +31,7 @@ var contractTests = []test{
 	{"Contract_CustomersFilter", contractCustomerFilter},
 	{"Contract_Counts", contractCounts},
 	{"Contract_LockCustomers", contractLockCustomers},
-	{"Contract_WaitingAndBacklog", contractWaitingAndBacklog},
+	{"Contract_Unassigned", contractUnassigned},
 	{"Contract_Intake", contractIntake},
 	{"Contract_ChangeStatuses", contractChangeStatuses},
 	{"Contract_HistoryOrder", contractHistory},

@@ -11,7 +11,7 @@ import (
 	"github.com/cimskit/cims/rotation"
 )
 
-func contractWaitingAndBacklog(t *testing.T, d *database) {
+func contractUnassigned(t *testing.T, d *database) {
 	seller := d.sellers(t, "Anvar")[0]
 	early := noon.Add(-time.Hour)
 	inserted := d.insert(t, // alternately old and new, so that ids and times disagree
@@ -19,11 +19,7 @@ func contractWaitingAndBacklog(t *testing.T, d *database) {
 		cims.Customer{}, cims.Customer{CreatedAt: early},
 	)
 	list := func(waiting bool, limit int) []int64 {
-		read := d.Backlog
-		if waiting {
-			read = d.Waiting
-		}
-		got, err := read(t.Context(), limit)
+		got, err := d.Unassigned(t.Context(), cims.UnassignedQuery{Waiting: waiting, Limit: limit})
 		require.NoError(t, err)
 		return got
 	}
@@ -93,10 +89,10 @@ func contractIntake(t *testing.T, d *database) {
 		State:  rotation.State{Turn: 1, Members: []rotation.Member{{ID: seller.ID, Credit: 9, LastTurn: 1, Weight: 1, Leads: 1}}},
 		People: map[int64]cims.Person{seller.ID: owner},
 	}, state)
-	waits, err := d.Waiting(t.Context(), 5)
+	waits, err := d.Unassigned(t.Context(), cims.UnassignedQuery{Waiting: true, Limit: 5})
 	require.NoError(t, err)
 	require.Equal(t, []int64{waiting.Customer.ID}, waits)
-	backlog, err := d.Backlog(t.Context(), 5)
+	backlog, err := d.Unassigned(t.Context(), cims.UnassignedQuery{Limit: 5})
 	require.NoError(t, err)
 	require.Equal(t, []int64{left.Customer.ID}, backlog)
 

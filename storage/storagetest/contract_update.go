@@ -163,8 +163,7 @@ func canceledContext(t *testing.T, d *database) {
 		"Customer":        func(r cims.Reader) error { _, err := r.Customer(canceled, 987654); return err },
 		"Customers":       func(r cims.Reader) error { _, err := r.Customers(canceled, cims.CustomerQuery{Limit: 1}); return err },
 		"CountCustomers":  func(r cims.Reader) error { _, err := r.CountCustomers(canceled, "no", 1); return err },
-		"Waiting":         func(r cims.Reader) error { _, err := r.Waiting(canceled, 1); return err },
-		"Backlog":         func(r cims.Reader) error { _, err := r.Backlog(canceled, 1); return err },
+		"Unassigned":      func(r cims.Reader) error { _, err := r.Unassigned(canceled, cims.UnassignedQuery{Waiting: true, Limit: 1}); return err },
 		"History": func(r cims.Reader) error {
 			_, err := r.History(canceled, cims.HistoryQuery{CustomerID: 987654, Limit: 1})
 			return err
@@ -298,8 +297,8 @@ func ownWrites(t *testing.T, d *database) {
 		if err != nil {
 			return err
 		}
-		if left, err := tx.Backlog(ctx, 5); err != nil || !slices.Equal(left, inserted) {
-			return fmt.Errorf("Backlog: %w", orMissing(err))
+		if left, err := tx.Unassigned(ctx, cims.UnassignedQuery{Limit: 5}); err != nil || !slices.Equal(left, inserted) {
+			return fmt.Errorf("Unassigned: %w", orMissing(err))
 		}
 		rotation.Turn = 1
 		rotation.Members[0].LastTurn = 1

@@ -165,7 +165,7 @@ func importWaits(t *testing.T, d *database) {
 	}
 	s := ids(d.sellers(t, "A"), userID)
 	require.Eventually(t, func() bool {
-		waiting, err := d.Waiting(t.Context(), 1)
+		waiting, err := d.Unassigned(t.Context(), cims.UnassignedQuery{Waiting: true, Limit: 1})
 		require.NoError(t, err)
 		return len(waiting) == 0
 	}, patience, time.Millisecond)

@@ -107,7 +107,7 @@ func againstModel(t *testing.T, d *database) {
 			return
 		}
 		eventually(t, "waiting leads are assigned", func() bool {
-			waiting, err := d.Waiting(ctx, 1)
+			waiting, err := d.Unassigned(ctx, cims.UnassignedQuery{Waiting: true, Limit: 1})
 			require.NoError(t, err)
 			return len(waiting) == 0
 		})
@@ -277,7 +277,7 @@ func (d *database) requireAsModel(t *testing.T, m model) {
 	for id, leads := range d.leadsOf(t) {
 		require.Equal(t, counts[id], leads, "manager %d", id)
 	}
-	waiting, err := d.Waiting(t.Context(), 1000)
+	waiting, err := d.Unassigned(t.Context(), cims.UnassignedQuery{Waiting: true, Limit: 1000})
 	require.NoError(t, err)
 	for _, id := range waiting {
 		require.True(t, m.waiting[id], "customer %d waits", id)
@@ -345,7 +345,7 @@ func historyUnderConcurrency(t *testing.T, d *database) {
 		d.setActive(t, id, true)
 	}
 	eventually(t, "nobody waits any more", func() bool {
-		waiting, err := d.Waiting(t.Context(), 1)
+		waiting, err := d.Unassigned(t.Context(), cims.UnassignedQuery{Waiting: true, Limit: 1})
 		require.NoError(t, err)
 		return len(waiting) == 0
 	})

@@ -74,7 +74,7 @@ func nobodyEligible(t *testing.T, d *database) {
 	require.Nil(t, lead.Assignment)
 	require.Equal(t, lead, d.customer(t, lead.ID))
 	require.Len(t, d.history(t, lead.ID), 1)
-	waiting, err := d.Waiting(t.Context(), 10)
+	waiting, err := d.Unassigned(t.Context(), cims.UnassignedQuery{Waiting: true, Limit: 10})
 	require.NoError(t, err)
 	require.Len(t, waiting, 3)
 }
@@ -306,7 +306,7 @@ func manualAssignment(t *testing.T, d *database) {
 	waits := d.lead(t, "Waits")
 	require.Nil(t, waits.SalesManager)
 	d.own(t, s[0], waits.ID)
-	waiting, err := d.Waiting(t.Context(), 5)
+	waiting, err := d.Unassigned(t.Context(), cims.UnassignedQuery{Waiting: true, Limit: 5})
 	require.NoError(t, err)
 	require.Empty(t, waiting)
 }
@@ -363,7 +363,7 @@ func autoAssign(t *testing.T, d *database) {
 	assignment, err := d.crm.AutoAssign(t.Context(), boss, left[0])
 	require.NoError(t, err)
 	require.Nil(t, assignment)
-	waiting, err := d.Waiting(t.Context(), 5)
+	waiting, err := d.Unassigned(t.Context(), cims.UnassignedQuery{Waiting: true, Limit: 5})
 	require.NoError(t, err)
 	require.Equal(t, left[:1], waiting)
 	require.Len(t, d.history(t, left[0]), 1, "its creation")

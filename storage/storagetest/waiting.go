@@ -73,7 +73,7 @@ func waitingOldestFirst(t *testing.T, d *database) {
 		require.Nil(t, events[1].FromManager)
 		require.Nil(t, events[0].Owner)
 	}
-	waiting, err := d.Waiting(t.Context(), 5)
+	waiting, err := d.Unassigned(t.Context(), cims.UnassignedQuery{Waiting: true, Limit: 5})
 	require.NoError(t, err)
 	require.Empty(t, waiting)
 }
@@ -120,7 +120,7 @@ func newLeadsDoNotWait(t *testing.T, d *database) {
 		return err
 	})
 	require.Equal(t, []int64{seller}, d.turns(t, 1))
-	waiting, err := d.Waiting(t.Context(), 5)
+	waiting, err := d.Unassigned(t.Context(), cims.UnassignedQuery{Waiting: true, Limit: 5})
 	require.NoError(t, err)
 	require.Equal(t, leads, waiting, "these wait still")
 	d.manager(t, d.Storage, &cims.Config{WaitingInterval: 10 * time.Millisecond})

@@ -172,19 +172,14 @@ func (q *queries) CountCustomers(ctx context.Context, status string, limit int) 
 	return q.count(ctx, q.customer, "status_name", status, limit)
 }
 
-// Waiting implements cims.Reader.
-func (q *queries) Waiting(ctx context.Context, limit int) ([]int64, error) {
-	return q.unassigned(ctx, "waiting AND (due_at IS NULL OR "+q.dialect.Due+")", limit)
-}
-
-// Backlog implements cims.Reader.
-func (q *queries) Backlog(ctx context.Context, limit int) ([]int64, error) {
-	return q.unassigned(ctx, "NOT waiting", limit)
-}
-
-func (q *queries) unassigned(ctx context.Context, condition string, limit int) ([]int64, error) {
+// Unassigned implements cims.Reader.
+func (q *queries) Unassigned(ctx context.Context, query cims.UnassignedQuery) ([]int64, error) {
+	condition := "NOT waiting"
+	if query.Waiting {
+		condition = "waiting AND (due_at IS NULL OR " + q.dialect.Due + ")"
+	}
 	return rows[int64](ctx, q, "SELECT customer_id FROM cims_unassigned WHERE "+condition+
-		" ORDER BY customer_created_at, customer_id LIMIT ?", limit)
+		" ORDER BY customer_created_at, customer_id LIMIT ?", query.Limit)
 }
 
 // ChangeStatuses implements cims.Tx.

@@ -43,5 +43,5 @@ func (m *Mover) SQL(ctx context.Context) (string, error) {
 }
 
 func concurrently(index string) string {
-	return strings.Replace(index, "CREATE INDEX ", "CREATE INDEX CONCURRENTLY IF NOT EXISTS ", 1)
+	return strings.ReplaceAll(index, "CREATE INDEX ", "CREATE INDEX CONCURRENTLY IF NOT EXISTS ")
 }
