@@ -24,8 +24,8 @@ import (
 )
 
 // TestFaultAnswers asks the routes while the database is gone, is too slow, or has
-// no connection left: each answer comes in time, says that it may be tried again, and
-// nothing of the inside; and the server goes on by itself.
+// no connection left. Each answer comes in time, invites another try and shows
+// nothing of the inside. Afterwards the server goes on by itself.
 func TestFaultAnswers(t *testing.T) {
 	t.Parallel()
 	target := pgtest.URL(t)

@@ -1,6 +1,5 @@
-// Package contract is what the routes promise over HTTP, as tests that run on any
-// router. It stands in no test file so that the module of the other routers can
-// run it too.
+// Package contract tests the promises of the routes over HTTP, on any router. It is
+// not in test files, so that the module of the other routers can run it too.
 package contract
 
 import (
@@ -23,7 +22,7 @@ type Host struct {
 	// SQLiteOnly leaves out the other database, where the router is in question.
 	SQLiteOnly bool
 
-	// What routers do each in their own way; the tests expect it just so.
+	// Routers differ in the following; the tests expect exactly this.
 	AnswersHead    bool // HEAD as GET without the body, else with 405
 	AnswersOptions bool // with 204, else with 405
 	MissesHangUps  bool // a request goes on although its client has gone
