@@ -74,7 +74,7 @@ func TestFaultAnswers(t *testing.T) {
 		{"POST", "/crm/customers", `{"full_name": "Lead"}`},
 		{"PUT", "/management/statuses/1", `{"order": 3}`},
 	}
-	all := func(good bool) bool { // that is what each is answered
+	all := func(good bool) bool { // reports whether each is answered so
 		for _, r := range requests {
 			if status := ask(r.method, r.path, r.body); good != (status < 300) || !good && status != http.StatusServiceUnavailable {
 				return false

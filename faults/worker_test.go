@@ -122,7 +122,7 @@ type worker struct {
 	stdin   io.WriteCloser
 	stderr  *strings.Builder
 	read    chan struct{} // closed when all that it said has been taken down
-	answers *answers      // what this one said; also goes to the test's
+	answers *answers      // of this worker; they also go to those of the test
 }
 
 // start starts a worker, if need be by another program.

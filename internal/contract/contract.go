@@ -28,7 +28,7 @@ type Host struct {
 	MissesHangUps  bool // a request goes on although its client has gone
 	JoinsTypes     bool // of two Content-Type headers only the last is left
 	WaitsForBodies bool // nobody is answered before the body has come, or the server's time-out
-	CutsLongBodies bool // who sends far too much may get no answer but a closed connection
+	CutsLongBodies bool // a client that sends far too much may get a closed connection and no answer
 	OnlyStandard   bool // a method that HTTP does not name gets a plain 501 before anything of ours is asked
 	MaxHeaderBytes int  // of all headers, above it 431; 0: net/http's megabyte
 }

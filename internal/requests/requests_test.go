@@ -150,7 +150,7 @@ func newServer(t *testing.T, store cims.Storage) *server {
 		require.NoError(t, err)
 		return user
 	}
-	for i := range 40 { // whose ids come up: what is done to them takes no actor away
+	for i := range 40 { // the ids that come up: changing these users takes no actor away
 		hire([]string{"member", "customer", cims.RoleSalesManager}[i%3], fmt.Sprintf("user%d@example.com", i))
 	}
 	for _, role := range cims.SystemRoles() {

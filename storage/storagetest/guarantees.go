@@ -80,7 +80,7 @@ func (d *database) requireConsistentEach(t *testing.T, nth int) {
 				require.NotEqual(t, owner, value(event.ToManager))
 				owner = value(event.ToManager)
 			}
-			if event.Cause != cims.CauseCreated { // whose owner comes with the next event
+			if event.Cause != cims.CauseCreated { // its owner comes with the next event
 				require.Equal(t, owner, value(event.Owner), "customer %d: the owner of event %d", customer.ID, i)
 			}
 		}

@@ -100,7 +100,7 @@ func hooksAreTold(t *testing.T, d *database) {
 	require.NoError(t, crm.DeleteStatus(ctx, ceo, status.ID, cims.Deletion{MoveTo: "finished"}))
 	require.Equal(t, cims.CauseMoved, h.take(t, "customer status", "status deleted")[0].Cause)
 	require.ErrorIs(t, crm.DeleteStatus(ctx, ceo, d.statusNamed(t, "finished").ID, cims.Deletion{}), cims.ErrForbidden)
-	h.take(t) // what was refused
+	h.take(t) // the refused changes
 
 	botir, err := crm.CreateUser(ctx, ceo, newUser(cims.RoleSalesManager, "Botir"))
 	require.NoError(t, err)
