@@ -27,7 +27,7 @@ import (
 
 const httpSecret = "a secret for benchmarks, of no use to anybody"
 
-// httpRequest is what a client sends again and again.
+// httpRequest is a request that a client sends again and again.
 type httpRequest struct {
 	name, method, path string
 	body               func(i int) string // nil for none
@@ -163,8 +163,8 @@ func measureHTTP(b *testing.B, address, token string, request httpRequest, conne
 	b.ReportMetric(0, "ns/op") // says nothing here
 }
 
-// client is one connection that is kept alive. It spends as little as it can:
-// whatever it uses, the server on the same machine lacks.
+// client is one connection that is kept alive. It spends as little as it can,
+// since the server runs on the same machine.
 type client struct {
 	conn   net.Conn
 	reader *bufio.Reader
@@ -180,7 +180,7 @@ func dial(b *testing.B, address string) *client {
 	return &client{conn: conn, reader: bufio.NewReader(conn)}
 }
 
-// repeat sends the request until the time is over and says how long each took.
+// repeat sends the request until the time is over and returns how long each took.
 func (c *client) repeat(token string, request httpRequest, until time.Time) ([]time.Duration, error) {
 	head := request.method + " " + request.path + " HTTP/1.1\r\nHost: cims\r\nAuthorization: Bearer " + token + "\r\n"
 	var took []time.Duration

@@ -1,6 +1,6 @@
-// Package bench measures, always beside the bare floor in the same run: what
-// counts is the ratio, since machines differ and are shared. ./scripts/bench
-// runs all of it and makes a table.
+// Package bench measures the library beside the bare floor in the same run. The
+// ratio counts, since machines differ and are shared. ./scripts/bench runs all of
+// it and makes a table.
 //
 //	go test -run '^$' -bench Intake -benchtime 1x ./bench
 package bench

@@ -36,8 +36,8 @@ func TestMain(m *testing.M) {
 }
 
 // BenchmarkProcesses measures real processes that take leads in at once. The
-// floor is one process with as many callers of the bare statement: what no
-// rotation, and no second process, has to be shared with.
+// floor is one process with as many callers of the bare statement, which shares
+// neither a rotation nor the database with another process.
 func BenchmarkProcesses(b *testing.B) {
 	for _, managers := range []int{5, 50} {
 		b.Run(fmt.Sprintf("PostgreSQL/managers=%d/callers=%dx%d", managers, processes, callersPerProcess), func(b *testing.B) {
@@ -99,7 +99,7 @@ func runAll(b *testing.B, team []*process, span time.Duration) float64 {
 	return total
 }
 
-// beProcess is what such a process does, until its standard input ends.
+// beProcess takes leads in, as one such process, until its standard input ends.
 func beProcess(url string, stdin io.Reader, stdout io.Writer) error {
 	ctx := context.Background()
 	store, err := postgres.Open(ctx, fmt.Sprintf("%s&pool_max_conns=%d", url, callersPerProcess))

@@ -40,7 +40,7 @@ type filled struct {
 
 const page = 9 // a size at which 1,000 leads have a hundredth page
 
-// operation is one thing to be measured, with what it needs done before it.
+// operation is one thing to measure, with its preparation.
 type operation struct {
 	name    string
 	prepare func(ctx context.Context, f *filled) (int64, error)
@@ -142,7 +142,7 @@ func wantInUse(err error) error {
 }
 
 // BenchmarkReads measures each operation on a small and on a large database in
-// turn: what must not grow with the number of leads. CIMS_BENCH_LEADS says how
+// turn: its cost must not grow with the number of leads. CIMS_BENCH_LEADS sets how
 // many leads they hold.
 func BenchmarkReads(b *testing.B) {
 	for _, database := range []struct {

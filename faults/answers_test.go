@@ -24,8 +24,8 @@ import (
 )
 
 // TestFaultAnswers asks the routes while the database is gone, is too slow, or has
-// no connection left: each answer comes in time, says that it may be tried again, and
-// nothing of the inside; and the server goes on by itself.
+// no connection left. Each answer comes in time, invites another try and shows
+// nothing of the inside. Afterwards the server goes on by itself.
 func TestFaultAnswers(t *testing.T) {
 	t.Parallel()
 	target := pgtest.URL(t)
@@ -74,7 +74,7 @@ func TestFaultAnswers(t *testing.T) {
 		{"POST", "/crm/customers", `{"full_name": "Lead"}`},
 		{"PUT", "/management/statuses/1", `{"order": 3}`},
 	}
-	all := func(good bool) bool { // that is what each is answered
+	all := func(good bool) bool { // reports whether each is answered so
 		for _, r := range requests {
 			if status := ask(r.method, r.path, r.body); good != (status < 300) || !good && status != http.StatusServiceUnavailable {
 				return false

@@ -17,13 +17,13 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// The checker recomputes the guarantees from the tables and from what callers
-// were told. It uses nothing of the library. Two things it takes from the design
-// (see proven below for what it is worth): the turns of new leads are in the
-// order of their ids, and later ones (who had waited, was redistributed) in the
-// order of their history rows, placed between the others by their time.
+// The checker recomputes the guarantees from the tables and from the answers that
+// callers got. It uses nothing of the library. It takes two things from the
+// design: new leads take their turns in the order of their ids; leads that waited
+// or were redistributed take theirs in the order of their history rows, placed
+// between the others by time.
 
-// result is what the checker found.
+// result holds the findings of the checker.
 type result struct {
 	complaints []string
 	leads      int
@@ -64,14 +64,14 @@ func (b *books) complain(format string, args ...any) {
 
 // check reads a database and compares. Of the team that was eligible throughout,
 // nobody may ever have been more than one lead ahead of another.
-func check(ctx context.Context, db *sql.DB, told *told, throughout []int64) (result, error) {
+func check(ctx context.Context, db *sql.DB, answers *answers, throughout []int64) (result, error) {
 	b := &books{customers: map[int64]*lead{}, counts: map[int64]int{}}
 	if err := b.load(ctx, db); err != nil {
 		return result{}, err
 	}
 	b.checkLeads()
 	b.checkCounts()
-	b.checkTold(told)
+	b.checkAnswers(answers)
 	found := result{leads: len(b.customers), spread: b.checkSpread(throughout)}
 	found.complaints = b.complaints
 	return found, nil
@@ -163,8 +163,8 @@ func (b *books) load(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
-// checkLeads: each has one sales manager or waits, and its history leads from
-// its creation to what it is now.
+// checkLeads checks that each lead has one sales manager or waits, and that its
+// history leads from its creation to its present state.
 func (b *books) checkLeads() {
 	names := map[string]int64{}
 	for _, id := range slices.Sorted(maps.Keys(b.customers)) {
@@ -216,11 +216,11 @@ func (b *books) checkCounts() {
 	}
 }
 
-// checkTold: what was acknowledged is there as it was told, and what was refused
-// is not.
-func (b *books) checkTold(told *told) {
-	for _, id := range slices.Sorted(maps.Keys(told.stored)) {
-		answer := told.stored[id]
+// checkAnswers checks that acknowledged leads are stored as they were answered,
+// and that refused ones are not stored.
+func (b *books) checkAnswers(answers *answers) {
+	for _, id := range slices.Sorted(maps.Keys(answers.stored)) {
+		answer := answers.stored[id]
 		switch l := b.customers[id]; {
 		case l == nil:
 			b.complain("customer %d (%s) was acknowledged and is lost", id, answer.name)
@@ -231,11 +231,11 @@ func (b *books) checkTold(told *told) {
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(b.customers)) {
-		if reason, ok := told.refused[b.customers[id].name]; ok {
+		if reason, ok := answers.refused[b.customers[id].name]; ok {
 			b.complain("customer %d (%s) was refused and is stored: %s", id, b.customers[id].name, reason)
 		}
 	}
-	for _, text := range told.unexpected {
+	for _, text := range answers.unexpected {
 		b.complain("unexpected: %s", text)
 	}
 }
@@ -285,12 +285,12 @@ func TestCheckerComplains(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t, sqliteURL(t), 3)
 	crm := d.open(t)
-	told := newTold()
+	answers := newAnswers()
 	var ids []int64
 	add := func() cims.Customer {
 		name := fmt.Sprintf("Lead %d", len(ids))
 		customer, err := crm.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: name, IdempotencyKey: fmt.Sprint(len(ids))})
-		told.note(name, customer, err)
+		answers.note(name, customer, err)
 		require.NoError(t, err)
 		ids = append(ids, customer.ID)
 		return customer
@@ -316,7 +316,7 @@ func TestCheckerComplains(t *testing.T) {
 	pause(true)
 	waited := add()
 	require.Nil(t, waited.SalesManager)
-	found, err := check(t.Context(), d.sql(t), told, nil)
+	found, err := check(t.Context(), d.sql(t), answers, nil)
 	require.NoError(t, err)
 	require.Empty(t, found.complaints, "while one waits")
 	pause(false)
@@ -324,17 +324,17 @@ func TestCheckerComplains(t *testing.T) {
 		_, _, err := crm.Assignment(t.Context(), system, waited.ID)
 		return err == nil
 	}, patience, time.Millisecond)
-	told.refused["Never"] = "the database was down"
-	found, err = check(t.Context(), d.sql(t), told, d.team)
+	answers.refused["Never"] = "the database was down"
+	found, err = check(t.Context(), d.sql(t), answers, d.team)
 	require.NoError(t, err)
 	require.Empty(t, found.complaints)
 	require.Equal(t, len(ids), found.leads)
 	require.Equal(t, 1, found.spread)
 
-	// What the library does itself it marks: without it, a change counts as
-	// another program's and is recorded as that.
+	// The library marks its changes. A change without the mark counts as another
+	// program's and is recorded as such.
 	const ours = "cims_version = cims_version + 1, "
-	// What a lead's owner is taken from and given to, everywhere.
+	// toFirst changes a lead's owner in every table that holds it.
 	toFirst := func(customer int64) string {
 		of := fmt.Sprintf(" WHERE customer_id = %d;", customer)
 		return fmt.Sprintf("UPDATE customer_status_history SET owner_id = %d", d.team[0]) + of +
@@ -342,7 +342,7 @@ func TestCheckerComplains(t *testing.T) {
 	}
 	recount := `UPDATE sales_manager_rotation SET assigned_leads_count =
 		(SELECT count(*) FROM sales_manager_assignment AS a WHERE a.sales_manager_id = sales_manager_rotation.sales_manager_id);`
-	others := slices.DeleteFunc(slices.Clone(ids[6:12]), func(id int64) bool { return told.stored[id].owner == d.team[0] })
+	others := slices.DeleteFunc(slices.Clone(ids[6:12]), func(id int64) bool { return answers.stored[id].owner == d.team[0] })
 	one := ids[5]
 	spoils := []struct{ name, sql, complaint string }{
 		{"an assignment is gone", fmt.Sprintf("DROP TRIGGER cims_assignment_deleted; DELETE FROM sales_manager_assignment WHERE customer_id = %d", one), "has 0 assignments"},
@@ -379,7 +379,7 @@ func TestCheckerComplains(t *testing.T) {
 			db := spoiled.sql(t)
 			execute(t, db, "PRAGMA foreign_keys = ON")
 			execute(t, db, spoil.sql)
-			found, err := check(t.Context(), db, told, d.team)
+			found, err := check(t.Context(), db, answers, d.team)
 			require.NoError(t, err)
 			at := slices.IndexFunc(found.complaints, func(c string) bool { return strings.Contains(c, spoil.complaint) })
 			require.GreaterOrEqual(t, at, 0, "case %d: want %q among %q", i, spoil.complaint, found.complaints)

@@ -17,9 +17,9 @@ import (
 )
 
 // TestFaultClockSetBack sets the clock of one of two programs back by hours, on and
-// off, while leads come in and are worked on. The order of events stays that in which
-// they happened, the last hundred stay the last hundred, and a repeated call is still
-// known. The database's own clock decides nothing of that.
+// off, while leads come in and are worked on. Events stay in the order in which they
+// happened, the last hundred stay the last hundred, and a repeated call is still
+// known. The database's clock decides none of that.
 func TestFaultClockSetBack(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, url string) {
@@ -29,7 +29,7 @@ func TestFaultClockSetBack(t *testing.T) {
 		store, err := openStorage(t.Context(), url)
 		require.NoError(t, err)
 		wrong := manageAt(t, store, clock)
-		right, told := d.open(t), newTold()
+		right, answers := d.open(t), newAnswers()
 
 		rounds := times(4, 40)
 		for round := range rounds {
@@ -38,14 +38,14 @@ func TestFaultClockSetBack(t *testing.T) {
 				name := fmt.Sprintf("lead/%d/%d", round, n)
 				keyed := cims.NewCustomer{FullName: name, IdempotencyKey: name}
 				customer, err := crm.AddCustomer(t.Context(), system, keyed)
-				told.note(name, customer, err)
+				answers.note(name, customer, err)
 				require.NoError(t, err)
 				behind.Store(int64(time.Duration((round+1)%4) * 5 * time.Hour))
 				again, err := crm.AddCustomer(t.Context(), system, keyed)
 				require.NoError(t, err)
 				require.Equal(t, customer.ID, again.ID, "a repeated call is known, however the clock jumps")
 
-				// What happens to a lead happens in the order in which it does.
+				// The changes of one lead are made one after another.
 				for _, hand := range []*cims.Manager{right, wrong, right} {
 					for _, status := range []string{"continuing", "finished"} {
 						_, err := hand.SetStatus(t.Context(), system, customer.ID, status, "")
@@ -68,7 +68,7 @@ func TestFaultClockSetBack(t *testing.T) {
 				require.Equal(t, "finished", status)
 			}
 		}
-		// Whoever is asked, and whatever the clock says, counts the same leads.
+		// Each program counts the same leads, at any time of its clock.
 		for _, late := range []time.Duration{0, 5 * time.Hour, 15 * time.Hour} {
 			behind.Store(int64(late))
 			for _, last := range []int{1, 5, 100} {
@@ -96,7 +96,7 @@ func TestFaultClockSetBack(t *testing.T) {
 		}
 		require.Len(t, seen, 2*rounds)
 
-		// Leads that wait are found whatever the clock says.
+		// Waiting leads are found at any time of the clock.
 		for _, id := range d.team {
 			_, err := wrong.SetSalesManager(t.Context(), system, id, cims.SalesManagerUpdate{Paused: new(true)})
 			require.NoError(t, err)
@@ -114,8 +114,8 @@ func TestFaultClockSetBack(t *testing.T) {
 	})
 }
 
-// fakeClock restarts a cluster under libfaketime, which tells it another time from
-// then on, and returns how to set that.
+// fakeClock restarts a cluster under libfaketime and returns a function that sets
+// its clock.
 func (c *cluster) fakeClock(t *testing.T) (set func(offset time.Duration)) {
 	t.Helper()
 	need(t, "faketime")
@@ -143,16 +143,16 @@ func (c *cluster) fakeClock(t *testing.T) (set func(offset time.Duration)) {
 }
 
 // TestFaultServerClockJumps sets the clock of PostgreSQL's server forward and back by
-// hours, while two programs and one that writes plain SQL work. What we do goes by our
-// own clock and in the order in which it happened; a lead of the other program waits
-// for the grace period, and not for the hours in between.
+// hours, while two programs and one that writes plain SQL work. The programs' changes
+// follow the programs' clocks and stay in order. A lead of the plain one waits for the
+// grace period, and not for the hours in between.
 func TestFaultServerClockJumps(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "")
 	set := c.fakeClock(t)
 	d := newDatabase(t, c.url(), 3)
 	d.url += "&options=-ccims.grace%3D1s"
-	one, two, told, db := d.open(t), d.open(t), newTold(), d.sql(t)
+	one, two, answers, db := d.open(t), d.open(t), newAnswers(), d.sql(t)
 
 	offsets := []time.Duration{0, -5 * time.Hour, 10 * time.Hour, -15 * time.Hour, time.Hour}
 	rounds := times(10, 100)
@@ -164,7 +164,7 @@ func TestFaultServerClockJumps(t *testing.T) {
 			keyed := cims.NewCustomer{FullName: name, IdempotencyKey: name}
 			before := time.Now().Add(-time.Second)
 			customer, err := crm.AddCustomer(t.Context(), system, keyed)
-			told.note(name, customer, err)
+			answers.note(name, customer, err)
 			require.NoError(t, err)
 			require.WithinRange(t, customer.CreatedAt, before, time.Now().Add(time.Second), "by our clock")
 			set(offsets[(round+1)%len(offsets)])

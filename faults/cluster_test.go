@@ -22,8 +22,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// cluster is a PostgreSQL server of the test's own, to be killed and restarted.
-// Its main process is our child, so that nothing else can be hit.
+// cluster is a PostgreSQL server of one test, which kills and restarts it. Its main
+// process is our child, so that nothing else can be hit.
 type cluster struct {
 	programs, folder string
 	port             int
@@ -103,8 +103,8 @@ func findPostgres() string {
 	return ""
 }
 
-// serverUser is whom the server runs as: nil for ourselves, unless we are root,
-// which PostgreSQL refuses to be.
+// serverUser returns the user that the server runs as, or nil for the present one.
+// PostgreSQL refuses to run as root.
 func serverUser(t *testing.T) *syscall.Credential {
 	t.Helper()
 	if os.Getuid() != 0 {

@@ -21,7 +21,7 @@ import (
 func nameOf(n int) string { return fmt.Sprintf("lead %d", n) }
 
 // stream takes leads in from a number of callers until stop is closed.
-func stream(t *testing.T, told *told, callers int, stop chan struct{}, crms ...*cims.Manager) *sync.WaitGroup {
+func stream(t *testing.T, answers *answers, callers int, stop chan struct{}, crms ...*cims.Manager) *sync.WaitGroup {
 	t.Helper()
 	var group sync.WaitGroup
 	for caller := range callers {
@@ -32,7 +32,7 @@ func stream(t *testing.T, told *told, callers int, stop chan struct{}, crms ...*
 					return
 				default:
 				}
-				addOnce(crms[caller%len(crms)], told, cims.NewCustomer{FullName: fmt.Sprintf("%d/%d", caller, n)})
+				addOnce(crms[caller%len(crms)], answers, cims.NewCustomer{FullName: fmt.Sprintf("%d/%d", caller, n)})
 			}
 		})
 	}
@@ -40,8 +40,8 @@ func stream(t *testing.T, told *told, callers int, stop chan struct{}, crms ...*
 }
 
 // TestFaultConflicts has the server refuse transactions by the hundred, as
-// engines that speak PostgreSQL's protocol do: they are repeated, and nobody is
-// told.
+// engines that speak PostgreSQL's protocol do. They are repeated, and no caller
+// sees an error.
 func TestFaultConflicts(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t, pgtest.URL(t), 5)
@@ -56,16 +56,16 @@ func TestFaultConflicts(t *testing.T) {
 		RETURN NULL;
 	END $$`)
 	execute(t, db, "CREATE TRIGGER refuse AFTER INSERT ON sales_manager_assignment FOR EACH STATEMENT EXECUTE FUNCTION refuse()")
-	told, stop := newTold(), make(chan struct{})
-	group := stream(t, told, 16, stop, d.open(t), d.open(t))
+	answers, stop := newAnswers(), make(chan struct{})
+	group := stream(t, answers, 16, stop, d.open(t), d.open(t))
 	refusals := countTo(t, db, "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM refusals", times(50, 500))
 	close(stop)
 	group.Wait()
-	found := d.checkNobodyTold(t, told)
+	found := d.checkNoFailures(t, answers)
 	report(t, "%d transactions refused by the server, %d leads stored, nobody was told, spread %d", refusals, found.leads, found.spread)
 }
 
-// countTo waits until what a query counts has reached a number.
+// countTo waits until the count that a query returns has reached a number.
 func countTo(t *testing.T, db *sql.DB, query string, want int) (count int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -76,11 +76,11 @@ func countTo(t *testing.T, db *sql.DB, query string, want int) (count int) {
 }
 
 // checkNobodyTold checks the database, and that no caller has noticed anything.
-func (d *database) checkNobodyTold(t *testing.T, told *told) result {
+func (d *database) checkNoFailures(t *testing.T, answers *answers) result {
 	t.Helper()
-	refused, unknown := told.faults()
-	require.Zero(t, refused+unknown, "%v %v", told.refused, told.unknown)
-	return d.check(t, told)
+	refused, unknown := answers.faults()
+	require.Zero(t, refused+unknown, "%v %v", answers.refused, answers.unknown)
+	return d.check(t, answers)
 }
 
 // TestFaultDeadlocks has a program beside the library lock in the other order.
@@ -88,8 +88,8 @@ func TestFaultDeadlocks(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t, pgtest.URL(t)+"&deadlock_timeout=20ms", 3)
 	db := d.sql(t)
-	told, stop := newTold(), make(chan struct{})
-	group := stream(t, told, 16, stop, d.open(t), d.open(t))
+	answers, stop := newAnswers(), make(chan struct{})
+	group := stream(t, answers, 16, stop, d.open(t), d.open(t))
 	for beside := range 2 {
 		group.Go(func() {
 			for n := 0; ; n++ {
@@ -119,22 +119,22 @@ func TestFaultDeadlocks(t *testing.T) {
 	deadlocks := countTo(t, db, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()", times(5, 100))
 	close(stop)
 	group.Wait()
-	found := d.checkNobodyTold(t, told)
+	found := d.checkNoFailures(t, answers)
 	report(t, "%d deadlocks, %d leads stored, nobody was told, spread %d", deadlocks, found.leads, found.spread)
 }
 
 // TestFaultTeamChanges has managers join, leave, be paused and come back while
-// leads stream in from two programs: those who stay never differ by more than
-// one, and who has left gets nothing.
+// leads stream in from two programs. Managers who stay never differ by more than
+// one lead, and those who have left get none.
 func TestFaultTeamChanges(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, url string) {
 		d := newDatabase(t, url, 3)
 		crm, other := d.open(t), d.open(t)
-		told, stop := newTold(), make(chan struct{})
+		answers, stop := newAnswers(), make(chan struct{})
 		var leaver atomic.Int64
 		leaver.Store(hire(t, other, "Leaver"))
-		group := stream(t, told, 6, stop, crm, other)
+		group := stream(t, answers, 6, stop, crm, other)
 		owned := func(id int64) int {
 			managers, err := other.SalesManagers(t.Context(), system)
 			require.NoError(t, err)
@@ -151,12 +151,12 @@ func TestFaultTeamChanges(t *testing.T) {
 		rounds := times(8, 60)
 		for n := range rounds {
 			id := leaver.Load()
-			told.requireMore(t, 8)
+			answers.requireMore(t, 8)
 			require.Positive(t, owned(id), "who is there gets leads")
 			quiet := func(away, back func() error) {
 				require.NoError(t, away())
 				before := owned(id)
-				told.requireMore(t, 8)
+				answers.requireMore(t, 8)
 				require.Equal(t, before, owned(id), "who is away gets none")
 				require.NoError(t, back())
 			}
@@ -182,9 +182,9 @@ func TestFaultTeamChanges(t *testing.T) {
 		}
 		close(stop)
 		group.Wait()
-		refused, unknown := told.faults()
-		require.Zero(t, refused+unknown, "%v %v", told.refused, told.unknown)
-		found := d.check(t, told)
+		refused, unknown := answers.faults()
+		require.Zero(t, refused+unknown, "%v %v", answers.refused, answers.unknown)
+		found := d.check(t, answers)
 		report(t, "%d rounds of leaving and coming back, %d leads, spread of those who stayed %d", rounds, found.leads, found.spread)
 	})
 }

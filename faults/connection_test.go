@@ -20,8 +20,8 @@ import (
 	"github.com/cimskit/cims/storage/postgres"
 )
 
-// openQuietly is a Manager that does nothing by itself: whatever passes the
-// proxy is the test's.
+// openQuietly opens a Manager that does nothing by itself, so that all statements
+// that pass the proxy are the test's.
 func openQuietly(t *testing.T, url string) (crm *cims.Manager, closing func()) {
 	t.Helper()
 	store, err := postgres.Open(t.Context(), url)
@@ -37,7 +37,7 @@ func openQuietly(t *testing.T, url string) (crm *cims.Manager, closing func()) {
 }
 
 // TestFaultConnectionCut cuts the connection where it matters: before and after
-// the server has committed. What the caller is told has to be true, and with an
+// the server has committed. The caller's answer has to be true, and with an
 // idempotency key the call can be made again.
 func TestFaultConnectionCut(t *testing.T) {
 	t.Parallel()
@@ -73,9 +73,9 @@ func TestFaultConnectionCut(t *testing.T) {
 			proxy, through := newProxy(t, d.url)
 			crm, closing := openQuietly(t, through)
 			defer closing()
-			told, leads := newTold(), 0
+			answers, leads := newAnswers(), 0
 			if !c.first {
-				require.True(t, addOnce(crm, told, cims.NewCustomer{FullName: "before"}))
+				require.True(t, addOnce(crm, answers, cims.NewCustomer{FullName: "before"}))
 				leads++
 			}
 			in := cims.NewCustomer{FullName: "the lead"}
@@ -90,25 +90,25 @@ func TestFaultConnectionCut(t *testing.T) {
 			customer, err := crm.AddCustomer(ctx, system, in)
 			cancel()
 			require.ErrorIs(t, err, c.want)
-			told.note(in.FullName, customer, err)
+			answers.note(in.FullName, customer, err)
 			requireCame(t, fired)
 
 			if c.stored {
 				leads++
 			}
-			require.Equal(t, leads, d.check(t, told).leads)
+			require.Equal(t, leads, d.check(t, answers).leads)
 			if c.keyed {
-				require.True(t, addOnce(crm, told, in))
+				require.True(t, addOnce(crm, answers, in))
 				if !c.stored {
 					leads++
 				}
-				require.Equal(t, leads, d.check(t, told).leads)
+				require.Equal(t, leads, d.check(t, answers).leads)
 				again, err := crm.AddCustomer(t.Context(), system, in)
 				require.NoError(t, err)
-				require.Equal(t, "the lead", told.stored[again.ID].name, "the first result")
+				require.Equal(t, "the lead", answers.stored[again.ID].name, "the first result")
 			}
-			require.True(t, addOnce(crm, told, cims.NewCustomer{FullName: "after"}))
-			require.Equal(t, leads+1, d.check(t, told).leads)
+			require.True(t, addOnce(crm, answers, cims.NewCustomer{FullName: "after"}))
+			require.Equal(t, leads+1, d.check(t, answers).leads)
 		})
 	}
 }
@@ -118,11 +118,11 @@ func TestFaultConnectionCut(t *testing.T) {
 // that it can count goroutines.
 func TestFaultHalfOpenConnection(t *testing.T) { //nolint:paralleltest // see above
 	d := newDatabase(t, pgtest.URL(t), 3)
-	told := newTold()
+	answers := newAnswers()
 	before := goroutines(t)
 	add := func(ctx context.Context, crm *cims.Manager, name, key string) error {
 		customer, err := crm.AddCustomer(ctx, system, cims.NewCustomer{FullName: name, IdempotencyKey: strings.ReplaceAll(key, " ", "_")})
-		told.note(name, customer, err)
+		answers.note(name, customer, err)
 		return err
 	}
 	list := func(ctx context.Context, crm *cims.Manager) error {
@@ -182,8 +182,8 @@ func TestFaultHalfOpenConnection(t *testing.T) { //nolint:paralleltest // see ab
 	require.EventuallyWithT(t, func(c *assert.CollectT) { // some are about to end
 		assert.Empty(c, grown(before, goroutines(t)))
 	}, patience, 10*time.Millisecond)
-	found := d.check(t, told)
-	refused, unknown := told.faults()
+	found := d.check(t, answers)
+	refused, unknown := answers.faults()
 	report(t, "%d silent or slow connections: %d calls refused, %d of unknown outcome, each by its deadline; %d leads, no goroutine left",
 		len(cases), refused, unknown, found.leads)
 }
@@ -210,18 +210,18 @@ func TestFaultNobodySetsADeadline(t *testing.T) {
 	proxy, through := newProxy(t, d.url)
 	crm, closing := openQuietly(t, through)
 	defer closing()
-	told := newTold()
+	answers := newAnswers()
 	fired := proxy.at(isIntake, stallAfter)
 	answered := make(chan error, 1)
 	go func() {
 		customer, err := crm.AddCustomer(context.Background(), system, cims.NewCustomer{FullName: "silent"})
-		told.note("silent", customer, err)
+		answers.note("silent", customer, err)
 		answered <- err
 	}()
 	requireCame(t, fired)
-	require.True(t, addOnce(crm, told, cims.NewCustomer{FullName: "behind it"}))
+	require.True(t, addOnce(crm, answers, cims.NewCustomer{FullName: "behind it"}))
 	require.ErrorIs(t, <-answered, cims.ErrOutcomeUnknown)
-	d.check(t, told)
+	d.check(t, answers)
 	report(t, "a silent connection under a caller without a deadline holds the others up for half a minute, not for ever")
 }
 
@@ -243,7 +243,7 @@ func goroutines(t *testing.T) map[string]int {
 	return count
 }
 
-// grown is what there is more of.
+// grown returns the entries that have grown, and by how much.
 func grown(before, after map[string]int) map[string]int {
 	more := map[string]int{}
 	for origin, n := range after {

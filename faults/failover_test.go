@@ -42,7 +42,7 @@ func (c *cluster) standby(t *testing.T) *cluster {
 	c.execute(t, "ALTER SYSTEM SET synchronous_standby_names = '*'")
 	c.execute(t, "SELECT pg_reload_conf()")
 	require.Eventually(t, func() bool {
-		return c.says(t, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == 1
+		return c.queryNumber(t, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == 1
 	}, patience, 10*time.Millisecond)
 	return replica
 }
@@ -56,8 +56,8 @@ func (c *cluster) execute(t *testing.T, statement string) {
 	require.NoError(t, conn.Close(t.Context()))
 }
 
-// says is the number that a query returns, or -1.
-func (c *cluster) says(t *testing.T, query string) int {
+// queryNumber returns the number that a query returns, or -1.
+func (c *cluster) queryNumber(t *testing.T, query string) int {
 	t.Helper()
 	number := -1
 	conn, err := pgx.Connect(t.Context(), c.url())
@@ -71,35 +71,35 @@ func (c *cluster) says(t *testing.T, query string) int {
 
 // TestFaultFailover kills the primary -9 under load, makes its synchronous standby
 // the primary, and again with a standby of that. The programs know both addresses
-// and find the one that takes writes by themselves. Who promotes, and sees to it
-// that the older primary stays away, is Patroni's business elsewhere, and ours here.
+// and find the one that takes writes by themselves. The test promotes the standby
+// and keeps the older primary away, as Patroni would.
 func TestFaultFailover(t *testing.T) {
 	t.Parallel()
 	const settings = "max_connections = 100\nmax_wal_senders = 4\nwal_level = replica\nhot_standby = on"
 	primary := newCluster(t, settings)
 	d := newDatabase(t, primary.url(), 5)
-	told := newTold()
+	answers := newAnswers()
 	failovers := times(1, 6)
 	for n := range failovers {
 		standby := primary.standby(t)
 		address := func(c *cluster) string { return fmt.Sprintf("127.0.0.1:%d", c.port) }
 		d.url = strings.Replace(primary.url(), address(primary), address(primary)+","+address(standby), 1) + "&target_session_attrs=read-write&connect_timeout=5"
-		workers := []*worker{d.start(t, told, fmt.Sprintf("first%d", n), 0), d.start(t, told, fmt.Sprintf("second%d", n), 0)}
-		told.requireMore(t, 200)
+		workers := []*worker{d.start(t, answers, fmt.Sprintf("first%d", n), 0), d.start(t, answers, fmt.Sprintf("second%d", n), 0)}
+		answers.requireMore(t, 200)
 		primary.stop(t, syscall.SIGKILL)
 		standby.execute(t, "SELECT pg_promote(TRUE, 60)")
 		standby.execute(t, "ALTER SYSTEM SET synchronous_standby_names = ''") // it has none yet
 		standby.execute(t, "SELECT pg_reload_conf()")
-		told.requireMore(t, 200)
+		answers.requireMore(t, 200)
 		for _, w := range workers {
 			w.finish(t, true)
 		}
 		primary = standby
 	}
-	refused, unknown := told.faults()
+	refused, unknown := answers.faults()
 	require.Positive(t, refused+unknown, "nobody noticed")
 	d.url = primary.url()
-	found := d.check(t, told)
+	found := d.check(t, answers)
 	report(t, "%d failovers to a synchronous standby, %d leads acknowledged, 0 lost; %d calls refused and none of them stored, %d of unknown outcome, %d of those stored; spread %d",
-		failovers, len(told.stored), refused, unknown, found.leads-len(told.stored), found.spread)
+		failovers, len(answers.stored), refused, unknown, found.leads-len(answers.stored), found.spread)
 }

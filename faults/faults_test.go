@@ -1,8 +1,8 @@
 //go:build unix
 
-// Package faults kills, cuts, stalls and fills up what the library stands on:
-// real processes, real servers, real connections. What is left is judged by a
-// checker that reads the tables with plain SQL and knows nothing of the library.
+// Package faults kills processes and servers, cuts and stalls connections and fills
+// up disks under the library, all of them real. A checker then judges the tables: it
+// reads them with plain SQL and knows nothing of the library.
 //
 // Within go test ./... this is a short version; ./scripts/faults runs the full
 // one.
@@ -40,8 +40,8 @@ const (
 
 var full = os.Getenv(fullSetting) == "full"
 
-// patience is how long a test waits for what has to happen; nothing takes that
-// long unless it never happens.
+// patience is how long a test waits for an event. Nothing takes that long unless it
+// never happens.
 const patience = time.Minute
 
 var system = cims.System("faults")
@@ -61,7 +61,7 @@ func times(short, whole int) int {
 	return short
 }
 
-// report says what a test has shown.
+// report logs the result of a test.
 func report(t *testing.T, format string, args ...any) {
 	t.Helper()
 	line := fmt.Sprintf(format, args...)
@@ -82,7 +82,7 @@ type database struct {
 
 const sqliteScheme = "sqlite:"
 
-// openStorage opens what a URL names.
+// openStorage opens the storage that a URL names.
 func openStorage(ctx context.Context, url string) (cims.Storage, error) {
 	if path, ok := strings.CutPrefix(url, sqliteScheme); ok {
 		return sqlite.Open(ctx, path)
@@ -134,7 +134,7 @@ func onBoth(t *testing.T, test func(t *testing.T, url string)) {
 	})
 }
 
-// open is a Manager over a Storage of its own, for as long as the test.
+// open returns a Manager over a new Storage, for as long as the test.
 func (d *database) open(t *testing.T, parameters ...string) *cims.Manager {
 	t.Helper()
 	target := d.url
@@ -151,7 +151,7 @@ func manage(t *testing.T, store cims.Storage) *cims.Manager {
 	return manageAt(t, store, time.Now)
 }
 
-// manageAt has a clock of its own.
+// manageAt returns a Manager with another clock.
 func manageAt(t *testing.T, store cims.Storage, clock func() time.Time) *cims.Manager {
 	t.Helper()
 	crm, err := cims.New(store, &cims.Config{Clock: clock, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
@@ -186,9 +186,9 @@ func execute(t *testing.T, db *sql.DB, query string) {
 }
 
 // check lets the checker judge the database.
-func (d *database) check(t *testing.T, told *told) result {
+func (d *database) check(t *testing.T, answers *answers) result {
 	t.Helper()
-	found, err := check(t.Context(), d.sql(t), told, d.team)
+	found, err := check(t.Context(), d.sql(t), answers, d.team)
 	require.NoError(t, err)
 	require.Empty(t, found.complaints)
 	if strings.HasPrefix(d.url, sqliteScheme) {
@@ -204,8 +204,8 @@ func requireSound(t *testing.T, db *sql.DB) {
 	require.Equal(t, "ok", verdict)
 }
 
-// told is what callers were told of their leads. Names are unique in a test.
-type told struct {
+// answers collects the answers that callers got. Names of leads are unique in a test.
+type answers struct {
 	mu         sync.Mutex
 	stored     map[int64]answer
 	refused    map[string]string // name → error, of what is certainly not stored
@@ -218,12 +218,12 @@ type answer struct {
 	owner int64
 }
 
-func newTold() *told {
-	return &told{stored: map[int64]answer{}, refused: map[string]string{}, unknown: map[string]string{}}
+func newAnswers() *answers {
+	return &answers{stored: map[int64]answer{}, refused: map[string]string{}, unknown: map[string]string{}}
 }
 
 // note takes down an answer of AddCustomer.
-func (o *told) note(name string, customer cims.Customer, err error) {
+func (o *answers) note(name string, customer cims.Customer, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
@@ -248,28 +248,28 @@ func ownerOf(customer cims.Customer) int64 {
 }
 
 // count is how many leads were acknowledged so far.
-func (o *told) count() int {
+func (o *answers) count() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.stored)
 }
 
 // faults is how many calls failed so far, and how.
-func (o *told) faults() (refused, unknown int) {
+func (o *answers) faults() (refused, unknown int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.refused), len(o.unknown)
 }
 
 // snapshot is a copy that nobody writes to.
-func (o *told) snapshot() *told {
+func (o *answers) snapshot() *answers {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return &told{stored: maps.Clone(o.stored), refused: maps.Clone(o.refused), unknown: maps.Clone(o.unknown), unexpected: append([]string(nil), o.unexpected...)}
+	return &answers{stored: maps.Clone(o.stored), refused: maps.Clone(o.refused), unknown: maps.Clone(o.unknown), unexpected: append([]string(nil), o.unexpected...)}
 }
 
 // requireMore waits until more leads have been acknowledged.
-func (o *told) requireMore(t *testing.T, more int) {
+func (o *answers) requireMore(t *testing.T, more int) {
 	t.Helper()
 	want := o.count() + more
 	require.Eventually(t, func() bool { return o.count() >= want }, patience, time.Millisecond, "no more leads are taken in")

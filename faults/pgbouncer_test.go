@@ -122,25 +122,25 @@ func TestFaultPgbouncer(t *testing.T) { //nolint:tparallel // the suite is paral
 	through := newBouncer(t, c)
 	d := newDatabase(t, c.url(), 5)
 	d.url = through("postgres")
-	told := newTold()
-	workers := []*worker{d.start(t, told, "first", 0), d.start(t, told, "second", 0), d.start(t, told, "third", 0)}
+	answers := newAnswers()
+	workers := []*worker{d.start(t, answers, "first", 0), d.start(t, answers, "second", 0), d.start(t, answers, "third", 0)}
 	for range times(2, 20) {
-		told.requireMore(t, 100)
+		answers.requireMore(t, 100)
 		killBackend(t, c)
 		require.Eventually(t, func() bool {
 			conn, err := pgx.Connect(t.Context(), c.url())
 			return err == nil && conn.Close(t.Context()) == nil
 		}, patience, 10*time.Millisecond)
 	}
-	told.requireMore(t, 100)
+	answers.requireMore(t, 100)
 	for _, w := range workers {
 		w.finish(t, true)
 	}
-	refused, unknown := told.faults()
+	refused, unknown := answers.faults()
 	d.url = c.url()
-	found := d.check(t, told)
+	found := d.check(t, answers)
 	report(t, "through pgbouncer in transaction mode, 24 callers on 5 connections: %d leads acknowledged, 0 lost; %d calls refused, %d of unknown outcome; spread %d",
-		len(told.stored), refused, unknown, found.spread)
+		len(answers.stored), refused, unknown, found.spread)
 
 	if !full {
 		return

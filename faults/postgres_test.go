@@ -18,13 +18,13 @@ import (
 )
 
 // TestFaultPostgresKilled ends the server in each way there is while leads come
-// in. Some callers repeat with an idempotency key what failed; others go on to
+// in. Some callers repeat failed calls with an idempotency key; others go on to
 // the next lead. The Managers stay: their pools have to heal by themselves.
 func TestFaultPostgresKilled(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "max_connections = 60")
 	d := newDatabase(t, c.url(), 5)
-	told := newTold()
+	answers := newAnswers()
 	ctx, stop := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	defer group.Wait()
@@ -35,13 +35,13 @@ func TestFaultPostgresKilled(t *testing.T) {
 		group.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				name := fmt.Sprintf("plain %d/%d", caller, n)
-				addOnce(plain, told, cims.NewCustomer{FullName: name})
+				addOnce(plain, answers, cims.NewCustomer{FullName: name})
 			}
 		})
 		group.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				name := fmt.Sprintf("keyed/%d/%d", caller, n)
-				for !addOnce(keyed, told, cims.NewCustomer{FullName: name, IdempotencyKey: name}) {
+				for !addOnce(keyed, answers, cims.NewCustomer{FullName: name, IdempotencyKey: name}) {
 					time.Sleep(time.Millisecond) // a client's pause before it tries again
 				}
 			}
@@ -58,29 +58,29 @@ func TestFaultPostgresKilled(t *testing.T) {
 	}
 	kills := times(len(kinds), 20)
 	for n := range kills {
-		told.requireMore(t, 100)
+		answers.requireMore(t, 100)
 		kinds[n%len(kinds)].end()
 	}
-	told.requireMore(t, 100)
+	answers.requireMore(t, 100)
 	stop()
 	group.Wait()
 
-	refused, unknown := told.faults()
-	for name := range told.unknown {
+	refused, unknown := answers.faults()
+	for name := range answers.unknown {
 		require.NotContains(t, name, "keyed/", "repeated until it was answered")
 	}
 	require.Positive(t, refused, "nobody noticed")
-	found := d.check(t, told)
+	found := d.check(t, answers)
 	report(t, "%d kills and restarts, %d leads acknowledged, 0 lost; %d calls refused and none of them stored, %d of unknown outcome, %d of those stored; spread %d",
-		kills, len(told.stored), refused, unknown, found.leads-len(told.stored), found.spread)
+		kills, len(answers.stored), refused, unknown, found.leads-len(answers.stored), found.spread)
 }
 
-// addOnce takes one lead in and notes what it was told.
-func addOnce(crm *cims.Manager, told *told, in cims.NewCustomer) bool {
+// addOnce takes one lead in and notes the answer.
+func addOnce(crm *cims.Manager, answers *answers, in cims.NewCustomer) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	customer, err := crm.AddCustomer(ctx, system, in)
-	told.note(in.FullName, customer, err)
+	answers.note(in.FullName, customer, err)
 	return err == nil
 }
 
@@ -99,17 +99,17 @@ func killBackend(t *testing.T, c *cluster) {
 	_ = conn.Close(t.Context()) // dead already
 }
 
-// TestFaultTooManyClients takes all of a server's connections away: callers are
-// told so within their time, and go on when there are some again.
+// TestFaultTooManyClients takes all of a server's connections away. Callers get an
+// error within their time, and go on when there are connections again.
 func TestFaultTooManyClients(t *testing.T) {
 	t.Parallel()
 	const connections = 12
 	c := newCluster(t, fmt.Sprintf("max_connections = %d\nsuperuser_reserved_connections = 0", connections))
 	d := newDatabase(t, c.url(), 3)
-	crm, told := d.open(t, "pool_max_conn_idle_time=1ms", "pool_health_check_period=10ms"), newTold()
-	require.True(t, addOnce(crm, told, cims.NewCustomer{FullName: "before"}))
+	crm, answers := d.open(t, "pool_max_conn_idle_time=1ms", "pool_health_check_period=10ms"), newAnswers()
+	require.True(t, addOnce(crm, answers, cims.NewCustomer{FullName: "before"}))
 
-	// The pool's own connection goes when it has been idle; then everything is ours.
+	// The pool closes its connection when it has been idle; then all are ours.
 	var taken []*pgx.Conn
 	require.Eventually(t, func() bool {
 		conn, err := pgx.Connect(t.Context(), c.url())
@@ -126,7 +126,7 @@ func TestFaultTooManyClients(t *testing.T) {
 			defer cancel()
 			name := fmt.Sprintf("meanwhile %d", n)
 			customer, err := crm.AddCustomer(ctx, system, cims.NewCustomer{FullName: name})
-			told.note(name, customer, err)
+			answers.note(name, customer, err)
 			if ctx.Err() != nil {
 				t.Error("the answer did not come in time")
 			}
@@ -136,16 +136,16 @@ func TestFaultTooManyClients(t *testing.T) {
 	_, err := crm.Customers(t.Context(), system, cims.CustomerFilter{}, cims.PageRequest{})
 	require.ErrorIs(t, err, cims.ErrUnavailable)
 	require.ErrorIs(t, crm.Ready(t.Context()), cims.ErrUnavailable)
-	refused, unknown := told.faults()
-	require.Equal(t, 16, refused, "%v %v", told.unknown, told.unexpected)
+	refused, unknown := answers.faults()
+	require.Equal(t, 16, refused, "%v %v", answers.unknown, answers.unexpected)
 	require.Zero(t, unknown)
 
 	for _, conn := range taken {
 		require.NoError(t, conn.Close(t.Context()))
 	}
 	require.Eventually(t, func() bool { return crm.Ready(t.Context()) == nil }, patience, time.Millisecond)
-	require.True(t, addOnce(crm, told, cims.NewCustomer{FullName: "after"}))
-	found := d.check(t, told)
+	require.True(t, addOnce(crm, answers, cims.NewCustomer{FullName: "after"}))
+	found := d.check(t, answers)
 	require.Equal(t, 2, found.leads)
 	report(t, "%d of %d calls refused as unavailable while there was no connection, none stored; recovered", refused, refused)
 }
@@ -155,8 +155,8 @@ func TestFaultTooManyClients(t *testing.T) {
 func TestFaultPoolExhausted(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t, pgtest.URL(t), 3)
-	crm, told := d.open(t, "pool_max_conns=2", "application_name=exhausted"), newTold()
-	require.True(t, addOnce(crm, told, cims.NewCustomer{FullName: "before"}))
+	crm, answers := d.open(t, "pool_max_conns=2", "application_name=exhausted"), newAnswers()
+	require.True(t, addOnce(crm, answers, cims.NewCustomer{FullName: "before"}))
 	holder, err := d.sql(t).BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	_, err = holder.ExecContext(t.Context(), "UPDATE sales_manager_counter SET id = id")
@@ -187,18 +187,18 @@ func TestFaultPoolExhausted(t *testing.T) {
 			defer cancel()
 			name := fmt.Sprintf("meanwhile %d", n)
 			customer, err := crm.AddCustomer(ctx, system, cims.NewCustomer{FullName: name})
-			told.note(name, customer, err)
+			answers.note(name, customer, err)
 			_, err = crm.Customers(ctx, system, cims.CustomerFilter{}, cims.PageRequest{})
-			told.note(name+" (read)", cims.Customer{}, err)
+			answers.note(name+" (read)", cims.Customer{}, err)
 		})
 	}
-	require.Eventually(t, func() bool { refused, unknown := told.faults(); return refused+unknown == 16 }, patience, time.Millisecond,
+	require.Eventually(t, func() bool { refused, unknown := answers.faults(); return refused+unknown == 16 }, patience, time.Millisecond,
 		"everybody is told so")
-	refused, unknown := told.faults()
+	refused, unknown := answers.faults()
 	require.GreaterOrEqual(t, refused, 8, "who only reads knows that nothing was stored")
 	require.NoError(t, holder.Rollback())
 	group.Wait()
-	require.True(t, addOnce(crm, told, cims.NewCustomer{FullName: "after"}))
-	d.check(t, told)
+	require.True(t, addOnce(crm, answers, cims.NewCustomer{FullName: "after"}))
+	d.check(t, answers)
 	report(t, "pool of 2, both waiting for a lock: %d calls refused, %d of unknown outcome; recovered", refused, unknown)
 }

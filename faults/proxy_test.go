@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// action is what the proxy does at the statement it waits for.
+// action is the proxy's action at the statement it waits for.
 type action int
 
 const (
@@ -111,7 +111,7 @@ func isConnection(statement string) bool { return statement == startup }
 
 const startup = "(startup)"
 
-// hit says whether this is the statement, and disarms.
+// hit reports whether this is the statement, and disarms the trap.
 func (p *proxy) hit(statement string) (action, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -185,7 +185,7 @@ func message(from io.Reader, first bool) (kind byte, whole []byte, err error) {
 	return head[0], slices.Concat(head, body), err
 }
 
-// statements passes on what the client says.
+// statements passes on the client's messages.
 func (p *proxy) statements(c *pair) {
 	defer c.close()
 	prepared := map[string]string{}
@@ -221,7 +221,7 @@ func (p *proxy) statements(c *pair) {
 	}
 }
 
-// answers passes on what the server says.
+// answers passes on the server's messages.
 func (c *pair) answers() {
 	for {
 		kind, whole, err := message(c.server, false)
@@ -257,7 +257,7 @@ func (c *pair) answers() {
 	}
 }
 
-// shutdown is what a server says to those whom it disconnects.
+// shutdown returns the message with which a server disconnects its clients.
 func shutdown() []byte {
 	body := []byte("SFATAL\x00VFATAL\x00C57P01\x00Mterminating connection due to administrator command\x00\x00")
 	return append(binary.BigEndian.AppendUint32([]byte{'E'}, uint32(len(body)+4)), body...) //nolint:gosec // short

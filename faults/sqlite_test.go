@@ -14,23 +14,23 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// TestFaultTwoProcessesOnOneFile has two processes write into one SQLite file:
-// nobody is told that it is busy.
+// TestFaultTwoProcessesOnOneFile has two processes write into one SQLite file. No
+// caller learns that it is busy.
 func TestFaultTwoProcessesOnOneFile(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t, sqliteURL(t), 5)
-	told, leads := newTold(), times(40, 400)
-	first, second := d.start(t, told, "first", leads), d.start(t, told, "second", leads)
+	answers, leads := newAnswers(), times(40, 400)
+	first, second := d.start(t, answers, "first", leads), d.start(t, answers, "second", leads)
 	first.finish(t, false)
 	second.finish(t, false)
-	require.Len(t, told.stored, 2*leads*workerCallers, "%v %v", told.refused, told.unknown)
-	found := d.check(t, told)
+	require.Len(t, answers.stored, 2*leads*workerCallers, "%v %v", answers.refused, answers.unknown)
+	found := d.check(t, answers)
 	report(t, "two processes on one file: %d leads, none refused, spread %d", found.leads, found.spread)
 }
 
-// TestFaultDiskFull has the file's disk fill up while leads come in. Whoever is
-// refused is told so, what was acknowledged is there, and when there is room
-// again it goes on by itself.
+// TestFaultDiskFull has the file's disk fill up while leads come in. Refused callers
+// get an error, acknowledged leads are stored, and with room again the Manager goes
+// on by itself.
 func TestFaultDiskFull(t *testing.T) {
 	t.Parallel()
 	disk := t.TempDir()
@@ -39,14 +39,14 @@ func TestFaultDiskFull(t *testing.T) {
 	}
 	t.Cleanup(func() { require.NoError(t, syscall.Unmount(disk, syscall.MNT_DETACH)) })
 	d := newDatabase(t, sqliteScheme+filepath.Join(disk, "crm.db"), 5)
-	crm, told := d.open(t), newTold()
+	crm, answers := d.open(t), newAnswers()
 	refusals := 0
 	add := func(n int) bool {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		name := nameOf(n)
 		customer, err := crm.AddCustomer(ctx, system, cims.NewCustomer{FullName: name, Notes: string(make9k())})
-		told.note(name, customer, err)
+		answers.note(name, customer, err)
 		return err == nil
 	}
 	n := 0
@@ -56,16 +56,16 @@ func TestFaultDiskFull(t *testing.T) {
 		}
 		require.Less(t, n, 10_000, "the disk does not fill up")
 	}
-	require.Empty(t, told.unexpected)
-	require.Positive(t, told.count())
+	require.Empty(t, answers.unexpected)
+	require.Positive(t, answers.count())
 	require.NoError(t, syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, "size=64m"))
 	require.Eventually(t, func() bool { n++; return add(n) }, patience, time.Millisecond, "there is room again")
 	for range 20 {
 		n++
 		require.True(t, add(n))
 	}
-	found := d.check(t, told)
-	refused, unknown := told.faults()
+	found := d.check(t, answers)
+	refused, unknown := answers.faults()
 	report(t, "disk full: %d leads stored, %d calls refused, %d of unknown outcome, the file is sound, spread %d",
 		found.leads, refused, unknown, found.spread)
 }
@@ -80,8 +80,8 @@ func make9k() []byte {
 }
 
 // TestFaultDiskErrors has the disk fail in the middle of a process's writing, again
-// and again: a write, a flush, for want of room. Whoever is refused is told so; what
-// was acknowledged is there, and the file is sound.
+// and again: a write, a flush, for want of room. Refused callers get an error,
+// acknowledged leads are stored, and the file is sound.
 func TestFaultDiskErrors(t *testing.T) {
 	t.Parallel()
 	strace := need(t, "strace")
@@ -93,17 +93,17 @@ func TestFaultDiskErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			d := newDatabase(t, sqliteURL(t), 5)
-			told := newTold()
-			w := d.start(t, told, "worker", 0, strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64,fdatasync,fsync", "-e", "inject="+inject)
+			answers := newAnswers()
+			w := d.start(t, answers, "worker", 0, strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=pwrite64,fdatasync,fsync", "-e", "inject="+inject)
 			for range times(1, 10) {
 				w.requireFault(t)
-				told.requireMore(t, 50)
+				answers.requireMore(t, 50)
 			}
 			w.finish(t, true)
-			found := d.check(t, told)
-			refused, unknown := told.faults()
+			found := d.check(t, answers)
+			refused, unknown := answers.faults()
 			report(t, "%d leads acknowledged, 0 lost; %d calls refused, %d of unknown outcome, %d of those stored; the file is sound, spread %d",
-				len(told.stored), refused, unknown, found.leads-len(told.stored), found.spread)
+				len(answers.stored), refused, unknown, found.leads-len(answers.stored), found.spread)
 		})
 	}
 }
@@ -111,9 +111,9 @@ func TestFaultDiskErrors(t *testing.T) {
 // requireFault waits until one more call was refused, or has an unknown outcome.
 func (w *worker) requireFault(t *testing.T) {
 	t.Helper()
-	before, before2 := w.told.faults()
+	before, before2 := w.answers.faults()
 	require.Eventually(t, func() bool {
-		refused, unknown := w.told.faults()
+		refused, unknown := w.answers.faults()
 		return refused+unknown > before+before2
 	}, patience, time.Millisecond, "nobody notices")
 }

@@ -22,7 +22,7 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// What the test binary needs to know to be a worker.
+// Environment variables that make the test binary a worker.
 const (
 	workerSetting = "CIMS_FAULTS_WORKER"       // the beginning of its leads' names
 	urlSetting    = "CIMS_FAULTS_WORKER_URL"   // the database
@@ -31,8 +31,8 @@ const (
 
 const workerCallers = 8
 
-// work takes in leads and says of each what it was told, until its stdin ends
-// or it is killed. What it has written to the pipe outlives it.
+// work takes in leads and writes down each answer, until its stdin ends or it is
+// killed. The lines that it has written to the pipe outlive it.
 func work() int {
 	leads, err := strconv.Atoi(os.Getenv(leadsSetting))
 	if err != nil {
@@ -95,7 +95,7 @@ func line(name string, customer cims.Customer, err error) string {
 	}
 }
 
-func (o *told) read(line string) {
+func (o *answers) read(line string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	word := strings.Split(line, "\t")
@@ -118,22 +118,22 @@ func (o *told) read(line string) {
 
 // worker is a process that takes in leads.
 type worker struct {
-	cmd    *exec.Cmd
-	stdin  io.WriteCloser
-	stderr *strings.Builder
-	read   chan struct{} // closed when all that it said has been taken down
-	told   *told         // what this one said; also goes to the test's
+	cmd     *exec.Cmd
+	stdin   io.WriteCloser
+	stderr  *strings.Builder
+	read    chan struct{} // closed when all that it said has been taken down
+	answers *answers      // of this worker; they also go to those of the test
 }
 
 // start starts a worker, if need be by another program.
-func (d *database) start(t *testing.T, all *told, name string, leads int, by ...string) *worker {
+func (d *database) start(t *testing.T, all *answers, name string, leads int, by ...string) *worker {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
 	command := append(slices.Clone(by), self)
 	w := &worker{
 		cmd:    exec.Command(command[0], command[1:]...), //nolint:gosec,noctx // ourselves; ended by kill or finish
-		stderr: new(strings.Builder), read: make(chan struct{}), told: newTold(),
+		stderr: new(strings.Builder), read: make(chan struct{}), answers: newAnswers(),
 	}
 	w.cmd.Env = append(os.Environ(), workerSetting+"="+name, urlSetting+"="+d.url, leadsSetting+"="+strconv.Itoa(leads))
 	w.cmd.Stderr = w.stderr
@@ -150,7 +150,7 @@ func (d *database) start(t *testing.T, all *told, name string, leads int, by ...
 	go func() {
 		defer close(w.read)
 		for lines := bufio.NewScanner(stdout); lines.Scan(); {
-			w.told.read(lines.Text())
+			w.answers.read(lines.Text())
 			all.read(lines.Text())
 		}
 	}()
@@ -181,10 +181,10 @@ func (w *worker) finish(t *testing.T, now bool) {
 // requireSome waits until the worker has said that some leads are stored.
 func (w *worker) requireSome(t *testing.T, leads int) {
 	t.Helper()
-	for deadline := time.After(patience); w.told.count() < leads; {
+	for deadline := time.After(patience); w.answers.count() < leads; {
 		select {
 		case <-w.read:
-			require.GreaterOrEqual(t, w.told.count(), leads, "the worker has ended: %v %s", w.told.snapshot().unexpected, w.stderr)
+			require.GreaterOrEqual(t, w.answers.count(), leads, "the worker has ended: %v %s", w.answers.snapshot().unexpected, w.stderr)
 		case <-deadline:
 			require.Fail(t, "the worker takes no leads in")
 		case <-time.After(time.Millisecond):

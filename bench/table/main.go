@@ -1,5 +1,5 @@
 // Command table turns the output of this module's benchmarks into one table in
-// Markdown: what was measured, what beside it, and whether it is what we want.
+// Markdown: each result, its floor, and whether the ratio reaches the goal.
 //
 //	go test -run '^$' -bench . -benchtime 1x ./bench | go run ./bench/table -versions "…"
 package main
@@ -108,8 +108,8 @@ func describe(parts []string) string {
 	return strings.Join(words, ", ")
 }
 
-// row has the cells that say how it went. A floor of HTTP is the route that asks
-// nobody.
+// row returns the cells of a result. The floor of HTTP is the route that needs no
+// database.
 func (r result) row(idle map[string]float64) string {
 	var measured, times, floor, ratio, spread string
 	share := r.metrics["ratio"]
@@ -139,7 +139,7 @@ func (r result) row(idle map[string]float64) string {
 	return strings.Join([]string{measured, times, floor, ratio, spread, want, verdict}, " | ")
 }
 
-// atLeast is what intake is to reach, in ratios to the floor.
+// atLeast is the goal of intake, in ratios to the floor.
 var atLeast = map[string]map[string]float64{
 	"PostgreSQL":    {"1 callers": 0.65, "16 callers": 1.2, "64 callers": 3.7, "4x16 callers": 1.5},
 	"SQLite FULL":   {"1 callers": 0.7, "16 callers": 4, "64 callers": 6},

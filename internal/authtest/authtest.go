@@ -1,6 +1,5 @@
-// Package authtest has what the tests of tokens share: keys of each kind that sign
-// whatever they are given, a login that publishes keys over HTTP, and an API to try
-// the tokens on.
+// Package authtest is shared by the tests of tokens: keys of each kind that sign any
+// claims, a login that publishes keys over HTTP, and an API to try the tokens on.
 package authtest
 
 import (
@@ -35,10 +34,10 @@ import (
 	"github.com/cimskit/cims/storage/sqlite"
 )
 
-// Email is that of the one user whom the API knows.
+// Email is the address of the only user of the API.
 const Email = "ceo@example.com"
 
-// Secret is what HS256 signs with.
+// Secret is the key of HS256.
 var Secret = []byte("0123456789abcdef0123456789abcdef")
 
 // Signer signs tokens.
@@ -48,7 +47,7 @@ type Signer struct {
 	Public crypto.PublicKey // nil for HS256
 }
 
-// New makes a signer with a key of its own; for HS256 with Secret.
+// New returns a signer with a new key; for HS256 with Secret.
 func New(method jwt.SigningMethod) Signer {
 	switch method {
 	case jwt.SigningMethodRS256:
@@ -140,7 +139,7 @@ func (l *Login) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Fetches is how often the keys were fetched.
 func (l *Login) Fetches() int { return int(l.fetches.Load()) }
 
-// Answer changes what is answered.
+// Answer replaces the handler that answers.
 func (l *Login) Answer(handler http.HandlerFunc) { l.answer.Store(&handler) }
 
 // Say has the login answer with a text.
@@ -194,7 +193,7 @@ func serve(t *testing.T, auth httpapi.Authenticator, store cims.Storage) *API {
 	return &API{server, server.Client()}
 }
 
-// Answer is what came back.
+// Answer is the API's answer to a request.
 type Answer struct {
 	Status    int
 	Challenge []string // WWW-Authenticate
@@ -202,7 +201,7 @@ type Answer struct {
 	Body      string
 }
 
-// Refused is the one answer to whatever is wrong with a token.
+// Refused returns the answer that every bad token gets.
 func (a *API) Refused(t *testing.T) Answer {
 	t.Helper()
 	refused := a.Ask(t, "")
@@ -211,7 +210,7 @@ func (a *API) Refused(t *testing.T) Answer {
 	return refused
 }
 
-// Ask asks who one is, with a token or, where it is empty, without.
+// Ask reads /me with a token, or without one where it is empty.
 func (a *API) Ask(t *testing.T, token string) Answer {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.server.URL+"/me", http.NoBody)

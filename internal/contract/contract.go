@@ -1,6 +1,5 @@
-// Package contract is what the routes promise over HTTP, as tests that run on any
-// router. It stands in no test file so that the module of the other routers can
-// run it too.
+// Package contract tests the promises of the routes over HTTP, on any router. It is
+// not in test files, so that the module of the other routers can run it too.
 package contract
 
 import (
@@ -23,13 +22,13 @@ type Host struct {
 	// SQLiteOnly leaves out the other database, where the router is in question.
 	SQLiteOnly bool
 
-	// What routers do each in their own way; the tests expect it just so.
+	// Routers differ in the following; the tests expect exactly this.
 	AnswersHead    bool // HEAD as GET without the body, else with 405
 	AnswersOptions bool // with 204, else with 405
 	MissesHangUps  bool // a request goes on although its client has gone
 	JoinsTypes     bool // of two Content-Type headers only the last is left
 	WaitsForBodies bool // nobody is answered before the body has come, or the server's time-out
-	CutsLongBodies bool // who sends far too much may get no answer but a closed connection
+	CutsLongBodies bool // a client that sends far too much may get a closed connection and no answer
 	OnlyStandard   bool // a method that HTTP does not name gets a plain 501 before anything of ours is asked
 	MaxHeaderBytes int  // of all headers, above it 431; 0: net/http's megabyte
 }

@@ -24,14 +24,14 @@ import (
 	"github.com/cimskit/cims/storage/sqlite"
 )
 
-// Databases in trouble, real ones; faults.go has what a storage could return.
+// Real databases in trouble; faults.go has storages that return errors.
 
 func briefly(o *httpapi.Options) { o.Timeout = 300 * time.Millisecond }
 
-// insideText is what no client should ever read.
+// insideText matches texts that no answer may show.
 var insideText = regexp.MustCompile(`(?i)select|insert|update |relation|table|column|sqlite|postgres|pgx|sql:|dial|127\.0\.0\.1|connect:|refused|conn closed|context|/tmp|\.db|\.go`)
 
-// isInTrouble asks for something, and then whether the program lives on.
+// isInTrouble checks that a request gets the status, and that the server lives on.
 func (s *Server) isInTrouble(t *testing.T, method, path string, body any, status int) {
 	t.Helper()
 	a := s.request(t, method, path, body).with("Accept-Language", "en").do(t).is(t, status)
@@ -164,8 +164,8 @@ func testPostgreSQLInTrouble(t *testing.T, on Host) {
 	})
 }
 
-// testPostgreSQLWithFewRights: whoever has migrated, the program itself needs no
-// more than rows.
+// testPostgreSQLWithFewRights: once another role has migrated, the program needs no
+// rights but those on rows.
 func testPostgreSQLWithFewRights(t *testing.T, on Host) {
 	if on.SQLiteOnly {
 		return

@@ -191,8 +191,8 @@ func testASlowImportHoldsNothing(t *testing.T, on Host) {
 	})
 }
 
-// testSilentImportIsNotWaitedFor: a file may take its time as long as something of
-// it comes, and what is stored after it may take longer than any silence.
+// testSilentImportIsNotWaitedFor: a file may take its time as long as some of it
+// comes, and storing it afterwards may take longer than any silence.
 func testSilentImportIsNotWaitedFor(t *testing.T, on Host) {
 	const silence = time.Second
 	s := on.newServer(t, func(o *httpapi.Options) { o.Timeout = silence })

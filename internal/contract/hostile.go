@@ -21,7 +21,7 @@ import (
 	"github.com/cimskit/cims/httpapi"
 )
 
-// What any route has to stand, asked of every route of the document.
+// Hostile requests to every route of the document.
 
 // eachRoute runs a test for every route that it is for, and checks that nothing
 // was changed.
@@ -226,8 +226,8 @@ func testNoWayAroundTheRoutes(t *testing.T, on Host) {
 	})
 }
 
-// testEveryRouteRefusesInProblems: whatever becomes of a request, its answer has
-// the form and the headers of all others.
+// testEveryRouteRefusesInProblems: each refusal has the form and the headers of all
+// others.
 func testEveryRouteRefusesInProblems(t *testing.T, on Host) {
 	s := newScene(t, on.newServer(t, func(o *httpapi.Options) {
 		tokens := o.Authenticator

@@ -109,8 +109,8 @@ func testEmailInAnotherCaseIsFound(t *testing.T, on Host) {
 	})
 }
 
-// testEmailOfAnotherIsNotFound: what only a table of Unicode takes for another
-// case of a letter is another's address to whoever logs people in.
+// testEmailOfAnotherIsNotFound: letters that are one letter in two cases by Unicode's
+// tables alone are different addresses to the login.
 func testEmailOfAnotherIsNotFound(t *testing.T, on Host) {
 	on.each(t, func(t *testing.T, s *Server) {
 		for _, name := range []string{"karim", "ilker", "ömer"} {
@@ -235,7 +235,7 @@ func testBodyThatNeverArrivesIsNotWaitedFor(t *testing.T, on Host) {
 }
 
 // testWhoIsTurnedAwayIsNotWaitedFor: neither the answer nor the connection waits
-// for the body of somebody who may not come in.
+// for the body of a client that is refused.
 func testWhoIsTurnedAwayIsNotWaitedFor(t *testing.T, on Host) {
 	if on.WaitsForBodies {
 		t.Skip("the router waits for the body before it asks anybody")
@@ -264,8 +264,8 @@ func testWhoIsTurnedAwayIsNotWaitedFor(t *testing.T, on Host) {
 	}
 }
 
-// testRestOfABodyIsNotWaitedForWithoutEnd: who may come in is refused on a
-// connection that serves on, if the rest of the body comes in time.
+// testRestOfABodyIsNotWaitedForWithoutEnd: a known client is refused on a connection
+// that serves on, if the rest of the body comes in time.
 func testRestOfABodyIsNotWaitedForWithoutEnd(t *testing.T, on Host) {
 	if on.WaitsForBodies {
 		t.Skip("the router waits for the body before it asks anybody")

@@ -119,7 +119,7 @@ func (s *scene) namesEntry(t *testing.T, route string) bool {
 	return strings.Contains(route, "{")
 }
 
-// entry makes what a parameter of a path names.
+// entry creates an entry for a parameter of a path and returns its id.
 func (s *scene) entry(t *testing.T, parameter string) int64 {
 	t.Helper()
 	name := fmt.Sprintf("entry%d", s.n)
@@ -161,7 +161,7 @@ func (s *Server) state(t *testing.T) string {
 	return all.String()
 }
 
-// asker is somebody who asks, and has a lead.
+// asker is a client that makes requests, and has a lead.
 type asker struct {
 	name    string
 	holds   []cims.Permission
@@ -179,8 +179,8 @@ func (a asker) ask(t *testing.T, c *call) answer {
 	return c.as(t, a.sub).do(t)
 }
 
-// askers are: nobody, whoever holds one permission alone, a user of each role that
-// there is from the start, and those who have lost what they had.
+// askers returns nobody, a holder of each permission alone, a user of each default
+// role, and users who have lost their rights.
 func (s *scene) askers(t *testing.T) []asker {
 	t.Helper()
 	reader := []cims.Permission{"statuses:read", "roles:read", "leads:read", "analytics:read"}
@@ -222,9 +222,9 @@ func (s *scene) askers(t *testing.T) []asker {
 }
 
 // testEveryRouteForEveryRole asks every route of the document in the name of each
-// role, for a lead of one's own, of another and of nobody. Whoever may not gets the
-// same refusal whatever was sent, and changes nothing; another's lead is, under
-// :own, refused byte for byte as one that is not there.
+// role, for the asker's lead, another's and an absent one. A refusal is the same for
+// any request and changes nothing. Under :own another's lead is refused byte for
+// byte as an absent one.
 func testEveryRouteForEveryRole(t *testing.T, on Host) {
 	on.each(t, func(t *testing.T, server *Server) {
 		s := newScene(t, server)
@@ -253,7 +253,7 @@ func testEveryRouteForEveryRole(t *testing.T, on Host) {
 	})
 }
 
-// refused is what an asker is refused with at the door, or 0.
+// refused returns the status that refuses an asker before its request is read, or 0.
 func (a asker) refused(needs []cims.Permission) int {
 	may := len(needs) == 0 || slices.ContainsFunc(needs, func(p cims.Permission) bool { return slices.Contains(a.holds, p) })
 	if a.refusal == 0 && !may {

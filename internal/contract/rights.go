@@ -13,10 +13,9 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// What one person could do to another's rights, or to win some.
+// Attempts to win rights or to take them from others.
 
-// rounds is how often a race is run: as often as the design demands where
-// scripts/faults says so, which runs everything in full.
+// rounds returns how often a race is run: in full where scripts/faults asks for it.
 func rounds(short, full int) int {
 	if os.Getenv("CIMS_FAULTS") == "full" {
 		return full
@@ -49,8 +48,7 @@ func testRightsHangOnNoName(t *testing.T, on Host) {
 	})
 }
 
-// testNobodyHandsOutWhatHeLacks: whatever the way, it is refused and changes
-// nothing.
+// testNobodyHandsOutWhatHeLacks: each way to do so is refused and changes nothing.
 func testNobodyHandsOutWhatHeLacks(t *testing.T, on Host) {
 	on.each(t, func(t *testing.T, s *Server) {
 		low := s.role(t, "low", cims.StatusesRead)
@@ -150,7 +148,7 @@ func testNobodyHandsOutWhatHeLacks(t *testing.T, on Host) {
 		}
 		require.Equal(t, before, s.state(t))
 
-		// What they hold, they may give.
+		// They may give the permissions that they hold.
 		for _, c := range []struct {
 			who                cims.User
 			method, path, body string
@@ -231,8 +229,8 @@ func together(t *testing.T, calls []*call) []answer {
 	return answers
 }
 
-// testNothingIsAssignedAfterTheDeactivation, by hand, by whoever does so
-// meanwhile.
+// testNothingIsAssignedAfterTheDeactivation: not by hand either, by callers that are
+// under way.
 func testNothingIsAssignedAfterTheDeactivation(t *testing.T, on Host) {
 	on.each(t, func(t *testing.T, s *Server) {
 		const hands = 3

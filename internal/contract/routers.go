@@ -16,7 +16,7 @@ import (
 	"github.com/cimskit/cims/httpapi"
 )
 
-// What a router or its adapter could get wrong.
+// Mistakes that a router or its adapter could make.
 
 func testHeadIsGetWithoutABody(t *testing.T, on Host) {
 	s := on.newServer(t)
@@ -50,8 +50,8 @@ func testWhoHangsUpIsNotWorkedFor(t *testing.T, on Host) {
 	require.ErrorIs(t, <-ended, want)
 }
 
-// testManyAtOnceAreKeptApart: nothing that a router uses again for its next
-// request is still in use, whoever asks and whatever is stored or logged.
+// testManyAtOnceAreKeptApart: nothing that a router uses again for its next request
+// is still in use, be it to know the client, to store or to log.
 func testManyAtOnceAreKeptApart(t *testing.T, on Host) {
 	s := on.newServer(t)
 	const users, each = 8, 25

@@ -34,7 +34,7 @@ var (
 // CEOEmail is the email of the CEO that every server has.
 const CEOEmail = "ceo@example.com"
 
-// Server is an API under test, over real HTTP, on a database of its own.
+// Server is an API under test, over real HTTP, on a new database.
 type Server struct {
 	URL string // below which the routes are
 	CRM *cims.Manager
@@ -67,7 +67,7 @@ func NewServer(t *testing.T, on Host) *Server {
 	return on.newServer(t)
 }
 
-// newServer is for what has nothing to do with the database.
+// newServer starts a server for tests that don't depend on the database.
 func (h Host) newServer(t *testing.T, options ...option) *Server {
 	t.Helper()
 	return h.newServerOn(t, newStorage(t), options...)
@@ -125,7 +125,7 @@ func (h Host) newServerOn(t *testing.T, store cims.Storage, options ...option) *
 	return s
 }
 
-// dial opens a connection to the server, for what no HTTP client would send.
+// dial opens a connection to the server, for bytes that no HTTP client would send.
 func (s *Server) dial(t *testing.T) net.Conn {
 	t.Helper()
 	address, err := url.Parse(s.URL)
@@ -137,7 +137,7 @@ func (s *Server) dial(t *testing.T) net.Conn {
 	return conn
 }
 
-// LogBuffer keeps what was logged.
+// LogBuffer keeps the log of a server.
 type LogBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -165,7 +165,7 @@ func Token(t *testing.T, sub string) string {
 	return text
 }
 
-// user makes a user whose email is role@example.com, or name@example.com.
+// user creates a user with the email name@example.com.
 func (s *Server) user(t *testing.T, role, name string) cims.User {
 	t.Helper()
 	user, err := s.CRM.CreateUser(t.Context(), system, cims.NewUser{
@@ -214,7 +214,7 @@ func (c *call) with(name string, values ...string) *call {
 	return c
 }
 
-// answer is what came back.
+// answer is the answer to a call.
 type answer struct {
 	status int
 	header http.Header
@@ -260,7 +260,7 @@ func (c *call) isCutOff(t *testing.T, status int) {
 	}
 }
 
-// checkHeaders checks what every answer has to have.
+// checkHeaders checks the headers and the form that every answer has.
 func (a answer) checkHeaders(t *testing.T) {
 	t.Helper()
 	for name, value := range map[string]string{
@@ -319,7 +319,7 @@ func (a answer) problem(t *testing.T) problem {
 	return p
 }
 
-// at is where the problem document says that the errors are.
+// at returns the locations of the errors in a problem document.
 func (a answer) at(t *testing.T) []string {
 	t.Helper()
 	var locations []string

@@ -5,8 +5,8 @@ package legacy
 import _ "embed"
 
 var (
-	// EnumOnly is the older program's database before its own migration:
-	// statuses and roles are enums, and the enum knows no sales manager.
+	// EnumOnly is the older program's database before that program's migration:
+	// statuses and roles are enums, and the enum has no sales manager.
 	//go:embed enum_only.sql
 	EnumOnly string
 

@@ -38,7 +38,7 @@ func (s *server) request(r *rapid.T) request {
 	made.method, made.path, _ = strings.Cut(route, " ")
 	how := one(r, "how", good, good, good, oneOff, oneOff, wild)
 	made.good = how == good
-	// off says whether this part is the wrong one.
+	// off reports whether this part is the wrong one.
 	wrong := rapid.IntRange(0, 4).Draw(r, "wrong")
 	off := func(part int) bool { return how == wild && chance(r, "off", 2) || how == oneOff && part == wrong }
 
@@ -79,7 +79,7 @@ func (s *server) request(r *rapid.T) request {
 	return made
 }
 
-// actor signs the request in somebody's name, mostly in that of whoever may.
+// actor signs the request in a user's name, mostly of one who may make it.
 func (s *server) actor(r *rapid.T, how care, off bool, header http.Header) string {
 	switch {
 	case off && chance(r, "nobody", 3):

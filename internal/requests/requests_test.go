@@ -1,8 +1,8 @@
 // Package requests makes requests up from the OpenAPI document: good ones, ones with
-// one thing wrong, and wild ones, as anybody. Whatever comes, the answer is one that
-// the document has, and never the server's fault.
+// one thing wrong, and wild ones, by any user. Each answer is one that the document
+// has, and never the server's fault.
 //
-// It is a module of its own, so that nobody gets the validator who wants the library.
+// It is a separate module, so that users of the library don't get the validator.
 package requests
 
 import (
@@ -129,7 +129,7 @@ func run(t *testing.T, store cims.Storage, total int) {
 	}
 	t.Logf("%d requests, %d answers by the validator too; by status: %v; heap at each tenth in MB: %v; goroutines: %v",
 		s.asked.Load(), s.validated, statuses, s.heap, s.routines)
-	// Flat: what the second half needs is what the first half needed.
+	// Flat: the second half needs no more than the first.
 	require.LessOrEqual(t, slices.Max(s.heap[len(s.heap)/2:]), slices.Max(s.heap[:len(s.heap)/2+1])+10)
 	require.LessOrEqual(t, slices.Max(s.routines[len(s.routines)/2:]), slices.Max(s.routines[:len(s.routines)/2+1])+20)
 }
@@ -150,7 +150,7 @@ func newServer(t *testing.T, store cims.Storage) *server {
 		require.NoError(t, err)
 		return user
 	}
-	for i := range 40 { // whose ids come up: what is done to them takes no actor away
+	for i := range 40 { // the ids that come up: changing these users takes no actor away
 		hire([]string{"member", "customer", cims.RoleSalesManager}[i%3], fmt.Sprintf("user%d@example.com", i))
 	}
 	for _, role := range cims.SystemRoles() {
@@ -181,7 +181,7 @@ func newServer(t *testing.T, store cims.Storage) *server {
 	return s
 }
 
-// tidy takes away what lists without pages would fill up with.
+// tidy deletes entries that would fill up the lists without pages.
 func (s *server) tidy(t *testing.T) {
 	s.tidying.Lock()
 	defer s.tidying.Unlock()
@@ -266,7 +266,7 @@ func (m request) shown() string {
 	return fmt.Sprintf("%s %s as %s %v %q", m.method, m.path, m.actor, m.header, m.body)
 }
 
-// judge says what is wrong with an answer.
+// judge returns a description of the fault of an answer, or "".
 func (s *server) judge(made request, sent *http.Request, response *http.Response, text []byte) string {
 	if response.StatusCode >= 500 {
 		return "the server's own fault"
@@ -277,7 +277,7 @@ func (s *server) judge(made request, sent *http.Request, response *http.Response
 	}
 	documented := op.Responses[strconv.Itoa(response.StatusCode)]
 	if documented == nil {
-		// What the router itself refuses is not of an operation.
+		// The router refuses these itself; they belong to no operation.
 		if response.StatusCode == http.StatusNotFound || response.StatusCode == http.StatusMethodNotAllowed || response.StatusCode == http.StatusRequestHeaderFieldsTooLarge {
 			return ""
 		}
@@ -286,7 +286,7 @@ func (s *server) judge(made request, sent *http.Request, response *http.Response
 	s.mu.Lock()
 	key := fmt.Sprintf("%s → %d", made.route, response.StatusCode)
 	s.seen[key]++
-	often := s.seen[key]
+	count := s.seen[key]
 	s.mu.Unlock()
 	if made.good && made.actor == cims.RoleCEO {
 		switch response.StatusCode {
@@ -324,7 +324,7 @@ func (s *server) judge(made request, sent *http.Request, response *http.Response
 	}
 	// The other validator takes a millisecond: it sees the first ones of each kind,
 	// and then one in a hundred.
-	if often > 10 && often%100 > 0 {
+	if count > 10 && count%100 > 0 {
 		return ""
 	}
 	response.Body = io.NopCloser(bytes.NewReader(text))
@@ -341,5 +341,5 @@ func (s *server) judge(made request, sent *http.Request, response *http.Response
 	return said
 }
 
-// sorted are a map's keys, so that what is drawn can be drawn again.
+// sorted returns a map's keys in order, so that draws can be repeated.
 func sorted[T any](m map[string]T) []string { return slices.Sorted(maps.Keys(m)) }

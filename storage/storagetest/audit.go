@@ -45,7 +45,7 @@ func (d *database) requireAudit(t *testing.T, want ...string) []cims.AuditEntry 
 	return entries
 }
 
-// fields reads what an entry says of one state.
+// fields reads one state of an entry.
 func fields(t *testing.T, state json.RawMessage) map[string]any {
 	t.Helper()
 	var read map[string]any
@@ -177,10 +177,10 @@ func auditIsOfTheTransaction(t *testing.T, d *database) {
 func auditNamesTheRequest(t *testing.T, d *database) {
 	ctx := t.Context()
 	ceo := d.actor(t, cims.RoleCEO, "Cyrus")
-	var told []string
+	var requestIDs []string
 	crm := d.manager(t, d.Storage, &cims.Config{Hooks: []cims.Hook{
 		func(_ context.Context, _ cims.Executor, change cims.Change) error {
-			told = append(told, change.RequestID)
+			requestIDs = append(requestIDs, change.RequestID)
 			return nil
 		},
 	}})
@@ -192,7 +192,7 @@ func auditNamesTheRequest(t *testing.T, d *database) {
 	id := d.insert(t, cims.Customer{})[0]
 	_, err = crm.AutoAssign(cims.WithRequestID(ctx, "third.3"), ceo, id)
 	require.NoError(t, err)
-	require.Equal(t, []string{"first-1", "second_2", "third.3"}, told)
+	require.Equal(t, []string{"first-1", "second_2", "third.3"}, requestIDs)
 	require.Equal(t, "third.3", d.requireAudit(t, "customer assigned")[0].RequestID)
 	require.Equal(t, "trial", fields(t, d.audit(t, cims.AuditFilter{RequestID: "first-1"})[0].After)["name"])
 	_, err = crm.CreateStatus(cims.WithRequestID(ctx, "no id\n"), ceo, cims.NewStatus{Name: "other", DisplayName: "Other"})

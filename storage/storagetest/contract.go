@@ -84,7 +84,7 @@ func takeIn(ctx context.Context, tx cims.Tx, customers []cims.Customer) ([]int64
 	return ids, nil
 }
 
-// insert stores customers as they are, with defaults for what has to be there.
+// insert stores customers as they are, with defaults for required fields.
 func (d *database) insert(t *testing.T, customers ...cims.Customer) []int64 {
 	t.Helper()
 	var inserted []int64

@@ -88,7 +88,7 @@ func contractCustomerPages(t *testing.T, d *database) {
 		}
 		require.Equal(t, ids(customers, customerID), ids(got, customerID), "pages of %d", limit)
 	}
-	// A place need not be that of a customer who exists.
+	// The customer at a position need not exist.
 	part, err := d.Customers(t.Context(), cims.CustomerQuery{
 		Limit: 100, After: &cims.CustomerPosition{CreatedAt: noon.Add(-time.Microsecond), ID: math.MaxInt64},
 	})

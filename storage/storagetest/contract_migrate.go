@@ -58,7 +58,7 @@ func migrateAtOnce(t *testing.T, open Open) {
 		if err := stores[i].Migrate(t.Context()); err != nil {
 			return err
 		}
-		return stores[i].Ready(t.Context()) // whoever returns finds it complete
+		return stores[i].Ready(t.Context()) // complete on return
 	}))
 	for _, store := range stores {
 		statuses, err := store.Statuses(t.Context())

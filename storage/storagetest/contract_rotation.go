@@ -43,7 +43,7 @@ func contractRotation(t *testing.T, d *database) {
 	})
 	require.Equal(t, expected, locked)
 
-	// It is read from the users, whoever changed them.
+	// Changes of users show at once.
 	d.update(t, func(ctx context.Context, tx cims.Tx) error {
 		renamed := sellers[0]
 		renamed.Surname, renamed.Email = "Renamed", "renamed@example.com"
@@ -61,7 +61,7 @@ func contractRotation(t *testing.T, d *database) {
 	require.NoError(t, err)
 	require.Equal(t, expected, state)
 
-	// Nobody is in it whose role is inactive.
+	// An inactive role has no members.
 	role := d.roleNamed(t, cims.RoleSalesManager)
 	role.Active = false
 	d.update(t, func(ctx context.Context, tx cims.Tx) error {
@@ -234,7 +234,7 @@ func contractOwners(t *testing.T, d *database) {
 	}
 	require.Len(t, d.history(t, leads[2]), 2, "no event where the owner stays")
 
-	// Who had nobody for a while can get somebody again.
+	// A lead without an owner can get one again.
 	fourth := d.changeOwners(t, change(0, nil, &a, cims.CauseAutomatic, nil, 4))
 	require.Equal(t, &fourth[0], d.customer(t, leads[0]).Assignment)
 	require.Nil(t, fourth[0].AssignedBy)
@@ -243,7 +243,7 @@ func contractOwners(t *testing.T, d *database) {
 	require.NoError(t, err)
 	require.Equal(t, leads[:1], ids(list, customerID))
 
-	// The number of leads stays with who leaves the rotation.
+	// A member that leaves the rotation keeps its number of leads.
 	_, err = d.crm.UpdateUser(t.Context(), system, b, cims.UserUpdate{Active: new(false)})
 	require.NoError(t, err)
 	d.changeOwners(t, change(1, &b, &a, cims.CauseManual, nil, 5))

@@ -185,7 +185,7 @@ func canceledContext(t *testing.T, d *database) {
 		return err
 	}))
 
-	// In the middle: whatever is answered is true, and the lock is free after.
+	// In the middle: the answer is true, and the lock is free after.
 	ctx, cancel := context.WithCancel(t.Context())
 	err := d.Update(ctx, func(ctx context.Context, tx cims.Tx) error {
 		if _, err := tx.LockRotation(ctx); err != nil {
@@ -212,7 +212,7 @@ func canceledContext(t *testing.T, d *database) {
 	}))
 }
 
-// callersOwn: who scribbles on what was read or written changes nothing.
+// callersOwn: values that were read or written are the caller's to change.
 func callersOwn(t *testing.T, d *database) {
 	d.sellers(t, "Anvar")
 	lead := d.lead(t, "Aziza")
@@ -348,8 +348,8 @@ func orMissing(err error) error {
 	return errors.New("does not see what its transaction has written")
 }
 
-// onlyCommitted: somebody reads while a transaction is open. Whether the read
-// waits for the end or not, it must not see what is not committed.
+// onlyCommitted: a read during a transaction may wait for its end or not. It must not
+// see uncommitted changes.
 func onlyCommitted(t *testing.T, d *database) {
 	other := d.open(t)
 	for _, failure := range []error{nil, errors.New("no")} {

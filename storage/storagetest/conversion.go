@@ -89,7 +89,7 @@ func conversionOfSome(t *testing.T, d *database) {
 	require.Equal(t, cims.Conversion{Total: 2, Count: 1}, d.rate(t, cims.ConversionQuery{SalesManagerID: &a}))
 	require.Equal(t, cims.Conversion{Total: 4, Count: 2}, d.rate(t, cims.ConversionQuery{SalesManagerID: &b}))
 	require.Equal(t, cims.Conversion{Total: 2, Count: 0}, d.rate(t, cims.ConversionQuery{SalesManagerID: &b, Last: 2}), "by creation, not by assignment")
-	// Also one who has left, or a user who has none.
+	// Also of one that has left, and of a user without leads.
 	_, err := d.crm.UpdateUser(t.Context(), system, b, cims.UserUpdate{Active: new(false)})
 	require.NoError(t, err)
 	require.Equal(t, cims.Conversion{Total: 4, Count: 2}, d.rate(t, cims.ConversionQuery{SalesManagerID: &b}))

@@ -180,7 +180,7 @@ func setStatus(t *testing.T, d *database) {
 	require.Equal(t, sellers[1].ID, value(events[4].Owner), "the owner of that moment")
 	require.Nil(t, events[4].By)
 
-	// Who is in an inactive status can leave it.
+	// A customer can leave an inactive status.
 	closed := d.status(t, "closed")
 	change(system, "closed", "")
 	_, err := d.crm.UpdateStatus(t.Context(), system, closed.ID, cims.StatusUpdate{Active: new(false)})
@@ -362,8 +362,7 @@ func listCustomersRefusals(t *testing.T, d *database) {
 	require.NoError(t, err)
 }
 
-// pagesUnderWay: what is added while somebody pages neither shifts nor repeats
-// what comes.
+// pagesUnderWay: customers added between two pages neither shift nor repeat the rest.
 func pagesUnderWay(t *testing.T, d *database) {
 	old := d.bulk(t, 10, "contacted")
 	var found []int64

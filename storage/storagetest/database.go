@@ -16,14 +16,13 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// patience is how long a test waits for what has to happen. It is far longer
-// than anything takes, so that only what never happens fails.
+// patience is how long a test waits for an event. It is far longer than anything
+// takes: a test fails only where the event never happens.
 const patience = 30 * time.Second
 
 var system = cims.System("storagetest")
 
-// database is what a test works on: a Storage on a database of its own, and a
-// Manager over it.
+// database is the database of one test, with a Storage on it and a Manager over that.
 type database struct {
 	cims.Storage
 	crm   *cims.Manager
@@ -31,8 +30,8 @@ type database struct {
 	open  func(t *testing.T) cims.Storage
 }
 
-// newDatabase migrates a fresh database. Its Manager does nothing by itself if
-// quiet is asked for: what is written stays as it is, waiting leads too.
+// newDatabase migrates a fresh database. If quiet, its Manager does nothing by
+// itself: waiting leads keep waiting.
 func newDatabase(t *testing.T, factory Factory, quiet bool) *database {
 	t.Helper()
 	open := factory(t)
@@ -121,7 +120,7 @@ func (d *database) actorOf(t *testing.T, userID int64) cims.Actor {
 	return actor
 }
 
-// holder is somebody whose role, made for it, has these permissions.
+// holder returns an Actor with these permissions, in a role of this name.
 func (d *database) holder(t *testing.T, name string, permissions ...cims.Permission) cims.Actor {
 	t.Helper()
 	role, err := d.crm.CreateRole(t.Context(), system, cims.NewRole{
@@ -243,7 +242,7 @@ func all[T any](t *testing.T, list func(cims.PageRequest) (cims.Page[T], error))
 	}
 }
 
-// leadsOf counts each sales manager's leads as SalesManagers tells them.
+// leadsOf returns the number of leads of each sales manager, as SalesManagers has it.
 func (d *database) leadsOf(t *testing.T) map[int64]int {
 	t.Helper()
 	managers, err := d.crm.SalesManagers(t.Context(), system)

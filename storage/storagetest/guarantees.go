@@ -29,7 +29,7 @@ var guaranteeTests = []test{
 	{"Guarantee9_RightsTakenFromEachOther", rightsTakenAtOnce},
 }
 
-// processes opens n more Managers, each over a Storage of its own.
+// processes opens n more Managers, each over a new Storage.
 func (d *database) processes(t *testing.T, n int) []*cims.Manager {
 	t.Helper()
 	managers := []*cims.Manager{d.crm}
@@ -39,8 +39,8 @@ func (d *database) processes(t *testing.T, n int) []*cims.Manager {
 	return managers
 }
 
-// requireConsistent checks what has to be true at any quiet moment: what the
-// lists, the numbers and the history say of the same customers is the same.
+// requireConsistent checks that the lists, the numbers and the history of the
+// customers agree, as they must at any quiet moment.
 func (d *database) requireConsistent(t *testing.T) {
 	t.Helper()
 	d.requireConsistentEach(t, 1)
@@ -80,7 +80,7 @@ func (d *database) requireConsistentEach(t *testing.T, nth int) {
 				require.NotEqual(t, owner, value(event.ToManager))
 				owner = value(event.ToManager)
 			}
-			if event.Cause != cims.CauseCreated { // whose owner comes with the next event
+			if event.Cause != cims.CauseCreated { // its owner comes with the next event
 				require.Equal(t, owner, value(event.Owner), "customer %d: the owner of event %d", customer.ID, i)
 			}
 		}

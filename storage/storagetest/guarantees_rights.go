@@ -101,8 +101,8 @@ func (tx meetingTx) UpdateUser(ctx context.Context, user cims.User) error {
 	return tx.Tx.UpdateUser(ctx, user)
 }
 
-// rightsTakenAtOnce: two who take each other's rights at the same moment can't
-// both succeed: one of them no longer had the right to.
+// rightsTakenAtOnce: two users who take each other's rights at the same moment can't
+// both succeed, since one of them no longer had the right to.
 func rightsTakenAtOnce(t *testing.T, d *database) {
 	arrived := make(chan struct{})
 	managers := []*cims.Manager{

@@ -32,8 +32,8 @@ func nineLeads(t *testing.T, d *database) {
 	d.requireConsistent(t)
 }
 
-// watch reads the numbers of leads until it is told to stop, and holds those of
-// some managers against each other, at every moment that it sees.
+// watch reads the numbers of leads until stop is called, and checks that those of
+// some managers never differ by more than one.
 func (d *database) watch(t *testing.T, of []int64) (stop func()) {
 	t.Helper()
 	store := d.open(t)
@@ -101,8 +101,8 @@ func manyLeads(t *testing.T, d *database) {
 	d.requireConsistentEach(t, 10)
 }
 
-// managersComeAndGo: two are there all the time, and differ by one lead at most
-// at every moment, whatever the others do.
+// managersComeAndGo: two managers stay while others change. They differ by one lead
+// at most at every moment.
 func managersComeAndGo(t *testing.T, d *database) {
 	s := ids(d.sellers(t, "Stays", "Stays too", "Pauses", "Leaves", "Weighs"), userID)
 	processes := d.processes(t, 1)

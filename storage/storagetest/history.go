@@ -86,8 +86,8 @@ func historyOwners(t *testing.T, d *database) {
 	}
 }
 
-// historyOrder: what happened later is listed later, also on a clock that is
-// coarse or was set back.
+// historyOrder: later events are listed later, also by a clock that is coarse or was
+// set back.
 func historyOrder(t *testing.T, d *database) {
 	sellers := d.sellers(t, "Anvar", "Botir")
 	doomed := d.status(t, "doomed")

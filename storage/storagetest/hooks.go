@@ -28,21 +28,21 @@ var hookTests = []test{
 	{"Hooks_GetNobodyElsesContext", hookContexts},
 }
 
-// told collects what a hook is told.
-type told struct {
+// recorder collects the changes that a hook gets.
+type recorder struct {
 	mu      sync.Mutex
 	changes []cims.Change
 }
 
-func (h *told) hook(_ context.Context, _ cims.Executor, change cims.Change) error {
+func (h *recorder) hook(_ context.Context, _ cims.Executor, change cims.Change) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.changes = append(h.changes, change)
 	return nil
 }
 
-// take returns what was told since the last time, which is what it must be.
-func (h *told) take(t *testing.T, want ...string) []cims.Change {
+// take returns the changes since the last time, and checks that they are as wanted.
+func (h *recorder) take(t *testing.T, want ...string) []cims.Change {
 	t.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -61,7 +61,7 @@ func (h *told) take(t *testing.T, want ...string) []cims.Change {
 }
 
 func hooksAreTold(t *testing.T, d *database) {
-	ctx, h := t.Context(), &told{}
+	ctx, h := t.Context(), &recorder{}
 	crm := d.manager(t, d.Storage, &cims.Config{Hooks: []cims.Hook{h.hook}})
 	ceo := d.actor(t, cims.RoleCEO, "Cyrus")
 
@@ -100,7 +100,7 @@ func hooksAreTold(t *testing.T, d *database) {
 	require.NoError(t, crm.DeleteStatus(ctx, ceo, status.ID, cims.Deletion{MoveTo: "finished"}))
 	require.Equal(t, cims.CauseMoved, h.take(t, "customer status", "status deleted")[0].Cause)
 	require.ErrorIs(t, crm.DeleteStatus(ctx, ceo, d.statusNamed(t, "finished").ID, cims.Deletion{}), cims.ErrForbidden)
-	h.take(t) // what was refused
+	h.take(t) // the refused changes
 
 	botir, err := crm.CreateUser(ctx, ceo, newUser(cims.RoleSalesManager, "Botir"))
 	require.NoError(t, err)
@@ -144,8 +144,8 @@ func hooksAreTold(t *testing.T, d *database) {
 	h.take(t, "customer created", "customer created")
 }
 
-// hookFails has it fail, and panic, for some of many that arrive at once. Its own
-// error may look like one of the database's.
+// hookFails has a hook fail, and panic, for some of many leads that arrive at once.
+// Its error may look like one of the database.
 func hookFails(t *testing.T, d *database) {
 	bad := map[string]error{
 		"Bad": errors.New("not this one"), "EOF": io.EOF, "Late": context.DeadlineExceeded, "Network": &net.OpError{Op: "dial", Err: net.ErrClosed},
@@ -206,7 +206,7 @@ func hookFails(t *testing.T, d *database) {
 	d.requireConsistent(t)
 }
 
-// hooksWrite looks for a row of the hook's own, which is there if the change is.
+// hooksWrite: a row that a hook writes is there if the change is.
 func hooksWrite(t *testing.T, d *database) {
 	ctx := t.Context()
 	exec := func(statement string) (err error) {
@@ -282,8 +282,8 @@ func hookPanicsInBackground(t *testing.T, d *database) {
 	d.requireConsistent(t)
 }
 
-// hookRefusesAWaitingLead has it refuse some of those who wait, also by a statement
-// that fails, which the others don't have to wait for.
+// hookRefusesAWaitingLead has a hook refuse some waiting leads, also by a statement
+// that fails. The others don't wait for them.
 func hookRefusesAWaitingLead(t *testing.T, d *database) {
 	require.NoError(t, d.crm.Close(t.Context())) // it has no hooks
 	var refuse atomic.Bool

@@ -29,7 +29,7 @@ func sameAgain(t *testing.T, d *database) {
 	in := cims.NewCustomer{FullName: "Aziza 😀", Notes: "a\n\"b\"", StatusName: "finished", IdempotencyKey: "!~key"}
 	first, err := d.crm.AddCustomer(t.Context(), system, in)
 	require.NoError(t, err)
-	// What has happened since is not in the first answer.
+	// Later changes are not in the first answer.
 	_, err = d.crm.SetStatus(t.Context(), system, first.ID, "rejected", "")
 	require.NoError(t, err)
 	d.clock.add(23 * time.Hour)

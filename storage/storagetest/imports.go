@@ -52,19 +52,19 @@ func (d *database) addMany(t *testing.T, n int) []cims.Customer {
 	return customers
 }
 
-// importInOrder: an import is what as many single leads would have been.
+// importInOrder: an import assigns as many single leads would be assigned.
 func importInOrder(t *testing.T, d *database) {
 	s := ids(d.sellers(t, "A", "B", "C"), userID)
 	require.Equal(t, s[:1], d.turns(t, 1))
 	leads := batchOf(1204)
 	leads[7] = cims.NewCustomer{FullName: " Aziza ", PhoneNumber: "+998 90 123 45 67", Platform: "x", Username: "y", Notes: "z", StatusName: "Need to Call"}
 	boss := d.actor(t, cims.RoleCEO, "Boss")
-	var told []int
-	customers, err := d.crm.AddCustomers(t.Context(), boss, leads, func(stored int) { told = append(told, stored) })
+	var progress []int
+	customers, err := d.crm.AddCustomers(t.Context(), boss, leads, func(stored int) { progress = append(progress, stored) })
 	require.NoError(t, err)
-	require.IsIncreasing(t, told)
-	require.Greater(t, len(told), 1)
-	require.Equal(t, len(leads), told[len(told)-1])
+	require.IsIncreasing(t, progress)
+	require.Greater(t, len(progress), 1)
+	require.Equal(t, len(leads), progress[len(progress)-1])
 	for i, customer := range customers {
 		require.Equal(t, s[(i+1)%3], ownerID(customer), i)
 		if i > 0 {
@@ -85,7 +85,7 @@ func importInOrder(t *testing.T, d *database) {
 	d.requireConsistentEach(t, 100)
 }
 
-// importUneven: those whose turn it is are served first.
+// importUneven: managers get leads in the order of their turns.
 func importUneven(t *testing.T, d *database) {
 	s := ids(d.sellers(t, "A", "B"), userID)
 	d.turns(t, 11)

@@ -51,7 +51,7 @@ func failure[T any](t *testing.T, list iter.Seq2[T, error]) (before int, failed 
 	return before, failed
 }
 
-// watched counts what is read of lists, and fails from a reading on, if told to.
+// watched counts the readings of lists and can fail from one of them on.
 type watched struct {
 	cims.Storage
 	reads  int // of pages
@@ -155,7 +155,7 @@ func iterateAll(t *testing.T, d *database) {
 	require.Equal(t, []int64{lead.ID}, ids(collect(t, d.crm.AllCustomers(t.Context(), me, cims.CustomerFilter{})), customerID), "one's own")
 }
 
-// iterateRefusals: what the list refuses, its iterator refuses, once.
+// iterateRefusals: an iterator yields the refusal of its list, once.
 func iterateRefusals(t *testing.T, d *database) {
 	lead := d.lead(t, "Aziza")
 	seller := d.actor(t, cims.RoleSalesManager, "Anvar")
@@ -204,8 +204,8 @@ func iterateBreak(t *testing.T, d *database) {
 	stop()
 }
 
-// iterateUnderWay: while a list is ranged over, others add to it and take from
-// it, also that at which a page ended. What stays comes exactly once.
+// iterateUnderWay: while a list is ranged over, others add to it and take from it,
+// also the entry at which a page ended. Entries that stay come exactly once.
 func iterateUnderWay(t *testing.T, d *database) {
 	all := d.bulk(t, 2*pageSize+50, "finished")
 	newest := func(place int) int64 { return all[len(all)-1-place] } // of the list, counted from 0
@@ -229,7 +229,7 @@ func iterateUnderWay(t *testing.T, d *database) {
 	}
 	require.Equal(t, expected, came)
 
-	// What is added where the list goes on comes at its end.
+	// Entries added behind the present page come at the end.
 	d.staff(t, pageSize+1)
 	users := 0
 	for user, err := range d.crm.AllUsers(t.Context(), system, cims.UserFilter{}) {
@@ -253,8 +253,7 @@ func iterateUnderWay(t *testing.T, d *database) {
 	require.Equal(t, pageSize+12, events)
 }
 
-// iterateError: what came before a failure has come, then the failure, then
-// nothing more.
+// iterateError: the entries before a failure come, then the failure, then nothing.
 func iterateError(t *testing.T, d *database) {
 	d.bulk(t, 2*pageSize+1, "finished")
 	d.staff(t, pageSize+1)
@@ -291,8 +290,8 @@ func iterateError(t *testing.T, d *database) {
 	require.ErrorIs(t, err, cims.ErrNotFound)
 }
 
-// iterateContext: when the context ends, the loop does, in the middle of a page
-// too, and says why.
+// iterateContext: when the context ends, the loop ends with its error, also in the
+// middle of a page.
 func iterateContext(t *testing.T, d *database) {
 	d.bulk(t, pageSize+1, "finished")
 	for _, stop := range []int{0, 1, 3, pageSize} {

@@ -16,20 +16,20 @@ import (
 // HostTx is a transaction that a host has begun on the database of one test.
 type HostTx struct {
 	// Join returns a Manager that works inside the transaction, by
-	// cims.Manager.WithTx or a package's own.
+	// cims.Manager.WithTx or a function of the storage's package.
 	Join             func(*cims.Manager) *cims.Manager
 	Exec             func(statement string) error
 	Commit, Rollback func() error
 }
 
-// Host is a host's own connections to the database of one test.
+// Host begins transactions on a host's connections to the database of one test.
 type Host func(t *testing.T) HostTx
 
-// RunJoins proves a cims.Joiner: that what a Manager does inside a host's
-// transaction happens with the host's own rows or not at all, that a refusal leaves
-// the transaction usable, and that the rotation is as fair as ever. open is called
-// as Run calls its Factory's; begin begins a transaction that a test ends. Both
-// share a database that is new for each test.
+// RunJoins proves a cims.Joiner: that changes of a Manager inside a host's transaction
+// happen with the host's rows or not at all, that a refusal leaves the transaction
+// usable, and that the rotation is as fair as ever. open is called as Run calls its
+// Factory's; begin begins a transaction that a test ends. Both share a database that
+// is new for each test.
 func RunJoins(t *testing.T, factory func(t *testing.T) (open Open, begin Host)) {
 	t.Helper()
 	for _, test := range []struct {
@@ -82,8 +82,8 @@ func (h *hosting) do(t *testing.T, run func(tx HostTx) error) {
 	require.NoError(t, tx.Commit())
 }
 
-// requireOrder tells whether a row of the host's is there: then there can't be
-// another.
+// requireOrder checks whether a row of the host is there: if so, inserting it again
+// fails.
 func (h *hosting) requireOrder(t *testing.T, id int, there bool) {
 	t.Helper()
 	tx := h.begin(t)

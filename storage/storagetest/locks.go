@@ -13,7 +13,7 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// lockTests let two transactions meet, each through a Storage of its own.
+// lockTests let two transactions meet, each through its Storage.
 var lockTests = []test{
 	{"Locks_RotationOneAtATime", rotationLock},
 	{"Locks_RotationStateIsReadAfterTheLock", rotationReadAfterLock},

@@ -31,8 +31,8 @@ func seeded(t *testing.T) *rand.Rand {
 
 func choose[T any](random *rand.Rand, from []T) T { return from[random.IntN(len(from))] }
 
-// model is what a company that uses the library has to look like, kept by much
-// simpler means: maps, and no rule but those of status, owner and history.
+// model holds the expected state of a company that uses the library. It has maps, and
+// no rules but those of status, owner and history.
 type model struct {
 	customers map[int64]*modelCustomer
 	leads     []int64 // their ids
@@ -74,8 +74,8 @@ func (m *model) anyEligible() bool {
 	return false
 }
 
-// againstModel does random things, and looks after each whether the library says
-// the same as the model, to the last line of everybody's history.
+// againstModel does random things and checks after each that the library agrees with
+// the model, to the last line of every history.
 func againstModel(t *testing.T, d *database) {
 	random := seeded(t)
 	ctx := t.Context()
@@ -92,8 +92,8 @@ func againstModel(t *testing.T, d *database) {
 	}
 	crm := d.crm
 	names := func() []string { return slices.Sorted(maps.Keys(m.statuses)) }
-	// take says what the rotation has to do with a customer: give it to somebody
-	// who is eligible, or let it wait.
+	// take gives a customer to an eligible manager, as the rotation must, or lets it
+	// wait.
 	take := func(id int64, cause cims.Cause, by int64) {
 		owner := ownerID(d.customer(t, id))
 		require.Equal(t, m.anyEligible(), owner != 0, "customer %d", id)
@@ -101,7 +101,7 @@ func againstModel(t *testing.T, d *database) {
 		m.customers[id].setOwner(cause, owner, by)
 		m.waiting[id] = owner == 0
 	}
-	// settle waits until nobody waits who needn't.
+	// settle waits until no customer waits that could be assigned.
 	settle := func() {
 		if !m.anyEligible() {
 			return
@@ -285,8 +285,8 @@ func (d *database) requireAsModel(t *testing.T, m model) {
 	require.Len(t, waiting, counts[0])
 }
 
-// historyUnderConcurrency: the same random things from several sides at once.
-// Nobody can say what has to come out, only that it all fits together.
+// historyUnderConcurrency does the same random things from several sides at once. The
+// outcome can't be foretold, but it has to be consistent.
 func historyUnderConcurrency(t *testing.T, d *database) {
 	random := seeded(t)
 	processes := d.processes(t, 1)

@@ -104,7 +104,7 @@ func requireMay(t *testing.T, d *database, op reflect.Method, actor cims.Actor, 
 	require.True(t, mayCall(op, refusal.Permission), "%s, %s: %s", op.Name, who, refusal.Permission)
 }
 
-// everyOperation: with each single permission, exactly what it opens.
+// everyOperation: each permission alone opens its operations and no others.
 func everyOperation(t *testing.T, d *database) {
 	var methods []string
 	for _, op := range operations() {
@@ -136,7 +136,7 @@ func defaultRoleOperations(t *testing.T, d *database) {
 	}
 }
 
-// secondPermissions: what an option asks for beyond the permission of the call.
+// secondPermissions: some options need a permission beyond that of the call.
 func secondPermissions(t *testing.T, d *database) {
 	status := d.status(t, "used")
 	role, err := d.crm.CreateRole(t.Context(), system, cims.NewRole{Name: "used", DisplayName: "Used"})
@@ -167,7 +167,8 @@ func secondPermissions(t *testing.T, d *database) {
 	require.NoError(t, err)
 }
 
-// handOut: nobody gives, or touches in others, what it doesn't hold.
+// handOut: an actor can't give permissions that it lacks, nor change roles and users
+// that have them.
 func handOut(t *testing.T, d *database) {
 	held := []cims.Permission{cims.RolesRead, cims.RolesWrite, cims.UsersRead, cims.UsersWrite, cims.LeadsRead}
 	actor := d.holder(t, "hr", held...)
@@ -218,7 +219,7 @@ func handOut(t *testing.T, d *database) {
 	forbidden(d.crm.UpdateUser(ctx, actor, highUser.ID, cims.UserUpdate{Active: new(false)}))
 	forbidden(d.crm.UpdateUser(ctx, actor, actor.User().ID, cims.UserUpdate{RoleName: new("high")}))
 
-	// Nothing of what was refused is done.
+	// The refused calls have changed nothing.
 	roles, err := d.Roles(ctx)
 	require.NoError(t, err)
 	require.Len(t, roles, 5+4)
@@ -319,8 +320,8 @@ func takenAwayMeanwhile(t *testing.T, d *database) {
 	require.Equal(t, member, account.User)
 }
 
-// ownLeads: an actor with :own reaches the leads that are its own now, and those
-// of others are as if they were not there.
+// ownLeads: an actor with :own reaches the leads that it owns now. Others' leads are
+// as if they were not there.
 func ownLeads(t *testing.T, d *database) {
 	ctx := t.Context()
 	sellers := d.sellers(t, "Anvar", "Botir")
@@ -352,7 +353,7 @@ func ownLeads(t *testing.T, d *database) {
 		}
 	}
 	require.Equal(t, "contacted", d.customer(t, theirs.ID).StatusName)
-	// Neither does a refusal for the input tell that the lead is there.
+	// Nor does a refusal of the input show that the lead is there.
 	_, err := d.crm.SetStatus(ctx, me, theirs.ID, "nowhere", "")
 	require.ErrorIs(t, err, cims.ErrNotFound)
 
@@ -375,11 +376,11 @@ func ownLeads(t *testing.T, d *database) {
 	requireAll(t, reach(theirs.ID))
 	require.Equal(t, []int64{theirs.ID}, list(cims.CustomerFilter{}))
 
-	// To read one's own is not to write them.
+	// Reading own leads does not include writing them.
 	reader := d.holder(t, "reader", cims.LeadsReadOwn)
 	_, err = d.crm.SetStatus(ctx, reader, theirs.ID, "finished", "")
 	requireForbidden(t, err, cims.ReasonPermission)
-	// Whoever adds a lead, the rotation says whose it is.
+	// The rotation chooses the owner, also of leads that a sales manager adds.
 	added, err := d.crm.AddCustomer(ctx, me, cims.NewCustomer{FullName: "New"})
 	require.NoError(t, err)
 	require.Equal(t, sellers[0].ID, ownerID(added))

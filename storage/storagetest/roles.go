@@ -216,7 +216,7 @@ func inactiveRole(t *testing.T, d *database) {
 	requireForbidden(t, err, cims.ReasonInactiveRole)
 	_, err = d.crm.CreateUser(t.Context(), system, newUser("clerk", "New"))
 	requireInvalid(t, err, "role_name:unknown")
-	// Who has it keeps it, and can be edited.
+	// Users in it keep it and can be edited.
 	_, err = d.crm.UpdateUser(t.Context(), system, actor.User().ID, cims.UserUpdate{Name: new("Renamed")})
 	require.NoError(t, err)
 	_, err = d.crm.UpdateRole(t.Context(), system, role.ID, cims.RoleUpdate{Active: new(true)})

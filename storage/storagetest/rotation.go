@@ -27,7 +27,7 @@ var rotationTests = []test{
 	{"Rotation_GoesOnAfterRestart", afterRestart},
 }
 
-// turns adds n leads and says whose they became.
+// turns adds n leads and returns their owners.
 func (d *database) turns(t *testing.T, n int) []int64 {
 	t.Helper()
 	owners := make([]int64, n)
@@ -116,7 +116,7 @@ func shifts(t *testing.T, d *database) {
 	require.LessOrEqual(t, abs(total[s[2]]-total[s[3]]), 1, "who works together shares alike: %v", total)
 }
 
-// spread is the most that two of some differ by in what they got.
+// spread returns the largest difference between the leads of two managers.
 func spread(owners, of []int64) int {
 	var counts []int
 	for _, id := range of {
@@ -160,7 +160,7 @@ func weights(t *testing.T, d *database) {
 		a, b, c := float64(count(owners[:n], s[0]))/2, float64(count(owners[:n], s[1])), float64(count(owners[:n], s[2]))/3
 		require.LessOrEqual(t, max(a, b, c)-min(a, b, c), 1.0, "after %d: %v", n, owners[:n])
 	}
-	// Back to equal: from now on alike, whatever was.
+	// Equal again: alike from now on.
 	d.setManager(t, s[0], cims.SalesManagerUpdate{Weight: new(1)})
 	d.setManager(t, s[2], cims.SalesManagerUpdate{Weight: new(1)})
 	owners = d.turns(t, 30)
@@ -229,7 +229,7 @@ func salesManagers(t *testing.T, d *database) {
 		zafar, entry(s[2], 1), entry(twin, 1), entry(s[3], 1), entry(s[0], 2),
 	}, list, "by name in code points, then id")
 
-	// What is not sent stays.
+	// Fields that are not sent stay.
 	changed, err = d.crm.SetSalesManager(t.Context(), system, s[1].ID, cims.SalesManagerUpdate{Paused: new(false)})
 	require.NoError(t, err)
 	zafar.Paused = false
@@ -295,12 +295,12 @@ func manualAssignment(t *testing.T, d *database) {
 	require.Len(t, d.history(t, lead.ID), 3)
 	require.Equal(t, map[int64]int{s[0]: 0, s[1]: 1}, d.leadsOf(t))
 
-	// It took no turn: the next is whose turn it was.
+	// It took no turn: the next lead goes to the same manager.
 	require.Equal(t, []int64{s[1], s[0]}, d.turns(t, 2))
 	d.own(t, s[1], d.bulk(t, 5, "contacted")...)
 	require.Equal(t, []int64{s[1], s[0]}, d.turns(t, 2))
 
-	// A paused one can be given leads by hand; and so can who waits for one.
+	// A paused manager can get leads by hand, waiting ones too.
 	d.setManager(t, s[0], cims.SalesManagerUpdate{Paused: new(true)})
 	d.setManager(t, s[1], cims.SalesManagerUpdate{Paused: new(true)})
 	waits := d.lead(t, "Waits")
@@ -348,7 +348,7 @@ func manualTakesTurn(t *testing.T, d *database) {
 	d.turns(t, 2)
 	assign(s[0])
 	require.Equal(t, []int64{s[1], s[0], s[1]}, d.turns(t, 3))
-	// Also for who has just joined: it starts where the others are.
+	// Also of a manager that has just joined: it starts where the others are.
 	d.turns(t, 21)
 	c := d.sellers(t, "Vali")[0].ID
 	assign(c)
@@ -381,7 +381,7 @@ func autoAssign(t *testing.T, d *database) {
 	require.Len(t, events, 2)
 	require.Equal(t, cims.CauseAutomatic, events[1].Cause)
 
-	// Who has one keeps it.
+	// A lead that has an owner keeps it.
 	again, err := d.crm.AutoAssign(t.Context(), boss, left[1])
 	require.NoError(t, err)
 	require.Equal(t, assignment, again)

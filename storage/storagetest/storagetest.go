@@ -1,7 +1,7 @@
-// Package storagetest proves a [cims.Storage]: that each of its methods does
-// what the interface says, that every rule of [cims.Manager] holds over it, and
-// that the library's guarantees hold under concurrency. The library's own
-// storages are tested by it; so can be anybody's:
+// Package storagetest proves a [cims.Storage]: that each of its methods keeps the
+// promises of the interface, that every rule of [cims.Manager] holds over it, and
+// that the library's guarantees hold under concurrency. The library's storages are
+// tested by it, and so can be any other:
 //
 //	func TestStorage(t *testing.T) {
 //		storagetest.Run(t, func(t *testing.T) storagetest.Open {
@@ -14,7 +14,7 @@
 //		})
 //	}
 //
-// A Storage that is nothing but memory returns itself each time:
+// For a Storage in memory, Open returns the same one each time:
 //
 //	storagetest.Run(t, func(*testing.T) storagetest.Open {
 //		store := memory.New()
@@ -32,9 +32,9 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// Factory makes a fresh, empty database, without tables, that no other test
-// uses, and returns what opens a Storage on it. It is called once for each test;
-// what it has to clean up it gives to t.Cleanup.
+// Factory makes a fresh, empty database, without tables, that no other test uses.
+// It returns a function that opens a Storage on it. It is called once for each test
+// and cleans up by t.Cleanup.
 type Factory func(t *testing.T) Open
 
 // Open opens a Storage on the database of one test. It may be called several
@@ -70,7 +70,7 @@ func Run(t *testing.T, factory Factory) {
 	})
 }
 
-// test is one subtest, on a migrated database of its own.
+// test is one subtest, on a new, migrated database.
 type test struct {
 	name string
 	run  func(t *testing.T, d *database)

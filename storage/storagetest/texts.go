@@ -158,7 +158,7 @@ func textsAreFound(t *testing.T, d *database) {
 	}
 }
 
-// longTexts: what the rules allow fits, in letters that take four bytes.
+// longTexts: the longest allowed texts fit, in letters that take four bytes.
 func longTexts(t *testing.T, d *database) {
 	long := func(n int) string { return strings.Repeat("𐐀", n) }
 	status, err := d.crm.CreateStatus(t.Context(), system, cims.NewStatus{

@@ -91,7 +91,7 @@ func userEmails(t *testing.T, d *database) {
 	}
 	_, err = d.crm.UpdateUser(t.Context(), system, second.ID, cims.UserUpdate{Email: new("AZIZA@example.com")})
 	require.ErrorIs(t, err, cims.ErrExists)
-	// Its own may change its case.
+	// The case of its email may change.
 	got, err := d.crm.UpdateUser(t.Context(), system, first.ID, cims.UserUpdate{Email: new("aziza@example.COM")})
 	require.NoError(t, err)
 	require.Equal(t, "aziza@example.COM", got.Email)

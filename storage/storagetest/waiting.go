@@ -105,8 +105,8 @@ func waitingHostsChange(t *testing.T, d *database) {
 	require.Equal(t, times(2, seller.ID), d.assigned(t, leads))
 }
 
-// newLeadsDoNotWait: nobody has looked for waiting leads yet, and a new lead is
-// assigned in its own answer all the same.
+// newLeadsDoNotWait: a new lead is assigned in the answer to its creation, before
+// waiting leads have been looked for.
 func newLeadsDoNotWait(t *testing.T, d *database) {
 	require.NoError(t, d.crm.Close(t.Context()))
 	d.crm = d.manager(t, d.Storage, &cims.Config{WaitingInterval: 24 * time.Hour})
