@@ -20,7 +20,7 @@ type Customer struct {
 	UpdatedAt   time.Time `json:"updated_at"`
 
 	SalesManager *Person     `json:"sales_manager"` // nil while it waits for one
-	Assignment   *Assignment `json:"-"`             // nil likewise
+	Assignment   *Assignment `json:"-"`             // nil likewise; left out of the JSON form
 }
 
 func (c Customer) owner() *int64 {
