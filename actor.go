@@ -98,7 +98,7 @@ func unknown(err error, id int64) error {
 // User is the acting user; the zero User for System.
 func (a Actor) User() User { return a.user }
 
-// System is what the function of this name was told; empty for a user.
+// SystemName returns the name given to System; it is empty for users.
 func (a Actor) SystemName() string { return a.system }
 
 // Permissions lists what the actor may do, in the order of AllPermissions.

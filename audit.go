@@ -11,27 +11,27 @@ import (
 	"github.com/google/uuid"
 )
 
-// AuditEntry says what somebody did to a status, a role, a user, a sales manager's
-// place in the rotation, or the assignment of a customer. It is written in the
-// transaction of the change, and stays: the databases refuse to change or delete
-// it. It holds ids and names as they were, whatever has become of them since.
+// AuditEntry records a change of a status, a role, a user, a sales manager's place
+// in the rotation, or the assignment of a customer. It is written in the transaction
+// of the change, and the databases refuse to change or delete it. It holds the ids
+// and names of that moment.
 //
-// A customer's arrival and its way through the statuses are in its History, and so
-// are the assignments that the rotation makes by itself.
+// A customer's History, and not the audit log, has its arrival, its way through the
+// statuses and the assignments that the rotation makes by itself.
 type AuditEntry struct {
 	ID        int64     // entries ascend by it, also when the clock is set back
-	ChangeID  uuid.UUID // Change.ID, as Config.Hooks were told
+	ChangeID  uuid.UUID // the Change.ID that Config.Hooks received
 	At        time.Time
 	RequestID string // of WithRequestID; empty for none
 
-	By     *Person // who did it; nil for System
-	System string  // what the function System was told; empty for a user
+	By     *Person // the user who did it; nil for System
+	System string  // the name given to System; empty for a user
 
 	Action   Action
 	Entity   Entity
 	EntityID int64
 	Cause    Cause  // of a customer's assignment
-	MoveTo   string // where those went who had the deleted status or role
+	MoveTo   string // the status or role that replaced a deleted one
 
 	// Before and After are the entity in its JSON form; nil where there was none
 	// before, or is none after. Of a customer they hold the sales manager alone,
@@ -39,7 +39,7 @@ type AuditEntry struct {
 	Before, After json.RawMessage
 }
 
-// AuditFilter selects entries of the audit log; zero fields select nothing away.
+// AuditFilter selects entries of the audit log. A zero field selects all.
 type AuditFilter struct {
 	Entity    Entity
 	EntityID  *int64
@@ -55,8 +55,8 @@ var (
 	auditedActions  = []Action{ActionCreated, ActionUpdated, ActionDeleted, ActionAssigned}
 )
 
-// Audit lists what was done, newest first. It needs audit:read. It returns
-// ErrInvalid for a malformed page request or filter.
+// Audit lists the entries of the audit log, newest first. It needs audit:read. It
+// returns ErrInvalid for a malformed page request or filter.
 func (m *Manager) Audit(ctx context.Context, actor Actor, filter AuditFilter, page PageRequest) (Page[AuditEntry], error) {
 	if err := actor.need(AuditRead); err != nil {
 		return Page[AuditEntry]{}, err
@@ -91,7 +91,8 @@ func (m *Manager) AllAudit(ctx context.Context, actor Actor, filter AuditFilter)
 	return allPages(ctx, func(page PageRequest) (Page[AuditEntry], error) { return m.Audit(ctx, actor, filter, page) })
 }
 
-// audited tells whether a change is for the audit log: all that somebody decides.
+// audited reports whether the audit log records a change: it does if somebody
+// decided it.
 func (c Change) audited(by Actor) bool {
 	switch {
 	case c.Entity != EntityCustomer:
@@ -103,7 +104,7 @@ func (c Change) audited(by Actor) bool {
 	}
 }
 
-// entry is a change as the audit log keeps it.
+// entry returns a change as the audit log keeps it.
 func (c Change) entry() AuditEntry {
 	entry := AuditEntry{
 		ChangeID: c.ID, At: c.At, RequestID: c.RequestID, System: c.Actor.system,
@@ -132,10 +133,9 @@ func auditJSON(entity any) json.RawMessage {
 
 type requestIDKey struct{}
 
-// WithRequestID names the request that what is done with this context belongs to:
-// the audit log and Config.Hooks get it. httpapi does it for its routes. An id has
-// 1 to 128 letters, digits and ".", "_", "-"; another one is not taken, and the
-// context is returned as it is.
+// WithRequestID returns a context that carries the id of a request, for the audit
+// log and Config.Hooks. httpapi calls it for its routes. An id has 1 to 128 letters,
+// digits and ".", "_", "-". For any other id WithRequestID returns ctx itself.
 func WithRequestID(ctx context.Context, id string) context.Context {
 	if !validRequestID(id) {
 		return ctx
@@ -143,7 +143,7 @@ func WithRequestID(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, requestIDKey{}, id)
 }
 
-// RequestID is what WithRequestID was told; empty for nothing.
+// RequestID returns the id that ctx carries by WithRequestID, or "".
 func RequestID(ctx context.Context) string {
 	id, _ := ctx.Value(requestIDKey{}).(string)
 	return id

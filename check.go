@@ -171,6 +171,7 @@ func valueOr[T any](update *T, present T) T {
 	return present
 }
 
+// textOr is valueOr for a Text.
 func textOr(update *string, present Text) Text { return Text(valueOr(update, string(present))) }
 
 // zeroOnError returns the zero value beside an error.

@@ -20,7 +20,7 @@ type Customer struct {
 	UpdatedAt   time.Time `json:"updated_at"`
 
 	SalesManager *Person     `json:"sales_manager"` // nil while it waits for one
-	Assignment   *Assignment `json:"-"`             // nil likewise
+	Assignment   *Assignment `json:"-"`             // nil likewise; left out of the JSON form
 }
 
 func (c Customer) owner() *int64 {
@@ -188,7 +188,7 @@ func (m *Manager) SetStatus(ctx context.Context, actor Actor, customerID int64, 
 	return zeroOnError(customer, err)
 }
 
-// change is what to tell of it.
+// asChange returns the change of a status as the audit log and hooks receive it.
 func (c StatusChange) asChange(before Customer) Change {
 	after := before
 	after.StatusName, after.UpdatedAt = c.To, c.At

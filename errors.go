@@ -138,7 +138,7 @@ const (
 
 // FieldError says what is wrong with one field of the input.
 type FieldError struct {
-	Field    string    // as the HTTP contract spells it: "display_name"
+	Field    string    // its name in JSON, as in "display_name"
 	Rule     FieldRule // which rule it breaks
 	Min, Max int       // the bounds, for RuleLength and RuleRange
 }

@@ -41,7 +41,8 @@ type Change struct {
 	EntityID int64
 
 	// Before and After are a Status, Role, User, Customer or SalesManager, as Entity
-	// says: nil where there was none before, or is none after.
+	// says: nil where there was none before, or is none after. json.Marshal writes
+	// them in the form that the HTTP API and the audit log have.
 	Before, After any
 
 	Cause  Cause  // of a change of a customer

@@ -27,8 +27,8 @@ type NewCustomer struct {
 	IdempotencyKey string `json:"-"`
 }
 
-// Validate checks what can be checked without a database: everything but
-// whether the status exists. It returns ErrInvalid.
+// Validate checks the input without a database: all but the existence of the status.
+// It returns ErrInvalid.
 func (in NewCustomer) Validate() error {
 	_, err := newLeadRequest(Actor{}, in)
 	return err
@@ -54,7 +54,7 @@ func (m *Manager) AddCustomer(ctx context.Context, actor Actor, in NewCustomer) 
 	return request.customer, nil
 }
 
-// intake is one new lead on its way in.
+// leadRequest is a call of AddCustomer.
 type leadRequest struct {
 	in    Customer // what is to be stored
 	actor Actor
@@ -91,8 +91,8 @@ func newLeadRequest(actor Actor, in NewCustomer) (*leadRequest, error) {
 	return request, check.err()
 }
 
-// takeIn takes new leads in, in one transaction and in their order: each with
-// its first history row and its sales manager.
+// addLeads stores new leads in one transaction and in their order, each with its
+// first history row and its sales manager.
 func (m *Manager) addLeads(ctx context.Context, requests []*leadRequest) error {
 	done, err := m.addLeadsFast(ctx, requests)
 	if done || err != nil {
@@ -103,7 +103,7 @@ func (m *Manager) addLeads(ctx context.Context, requests []*leadRequest) error {
 	})
 }
 
-// takeInFast leaves everything that may be refused to takeInCarefully.
+// addLeadsFast declines, for addLeadsTx, every request that may be refused.
 func (m *Manager) addLeadsFast(ctx context.Context, requests []*leadRequest) (bool, error) {
 	fast, ok := m.storage.(Intaker)
 	if !ok || len(m.config.Hooks) > 0 {
@@ -145,8 +145,8 @@ func (m *Manager) decide(pool Rotation, leads []*Lead) Rotation {
 }
 
 func (m *Manager) addLeadsTx(ctx context.Context, tx Tx, requests []*leadRequest) error {
-	// Keys are claimed before the lock is taken: who waits for a key must not
-	// keep the rotation from the one that is about to store it.
+	// Keys are claimed before the lock: a caller that waits for a key must not hold
+	// the rotation, which the key's owner needs.
 	fresh, err := m.claimKeys(ctx, tx, requests)
 	if err != nil || len(fresh) == 0 {
 		return err
@@ -182,7 +182,7 @@ func (m *Manager) addLeadsTx(ctx context.Context, tx Tx, requests []*leadRequest
 	return saveKeys(ctx, tx, fresh)
 }
 
-// statusOf is the status of a new customer, looked up once in a batch.
+// statusOf returns the status of a new customer. A batch looks each up once.
 func (m *Manager) statusOf(ctx context.Context, tx Tx, known map[string]string, name string) (string, error) {
 	if status, ok := known[name]; ok {
 		return status, nil
@@ -198,8 +198,8 @@ func (m *Manager) statusOf(ctx context.Context, tx Tx, known map[string]string, 
 
 const keyLifetime = 24 * time.Hour
 
-// fingerprint tells inputs apart without keeping them. An input's JSON leaves out
-// its empty fields, so that a field added later changes no fingerprint made before.
+// fingerprint returns a hash of an input's JSON. That leaves out empty fields, so
+// that a field added later changes no fingerprint made before.
 func fingerprint(input any) string {
 	sum := sha256.Sum256(mustMarshal(input))
 	return hex.EncodeToString(sum[:])
@@ -265,7 +265,7 @@ func saveTurns(ctx context.Context, tx Tx, before, after Rotation, gained map[in
 	return tx.CountLeads(ctx, gained)
 }
 
-// gained counts how many leads each sales manager has got.
+// gained returns the number of leads for each sales manager.
 func gained(leads []*Lead) map[int64]int {
 	counts := map[int64]int{}
 	for _, lead := range leads {

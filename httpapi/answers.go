@@ -10,19 +10,19 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// orNull is an object or null, documented as both.
+// orNull is an optional object: null in JSON where there is none.
 type orNull[T any] struct{ value *T }
 
-// MarshalJSON is the object's, or null.
+// MarshalJSON returns the object, or null.
 func (o orNull[T]) MarshalJSON() ([]byte, error) { return json.Marshal(o.value) }
 
-// Schema documents it.
+// Schema documents an object or null.
 func (orNull[T]) Schema(registry huma.Registry) *huma.Schema {
 	return &huma.Schema{AnyOf: []*huma.Schema{registry.Schema(reflect.TypeFor[T](), true, ""), {Type: "null"}}}
 }
 
-// named puts a schema among the document's own, so that a generated client has
-// one type for it, whose name is no accident.
+// named adds a schema to the document's own and returns a reference to it.
+// A generated client then has one type for it, under this name.
 func named(registry huma.Registry, name string, schema *huma.Schema) *huma.Schema {
 	registry.Map()[name] = schema
 	return &huma.Schema{Ref: "#/components/schemas/" + name}
@@ -60,5 +60,5 @@ func convertAll[From, To any](items []From, convert func(From) To) []To {
 	return converted
 }
 
-// exampleTime is when everything in the document's examples happened.
+// exampleTime is the time of everything in the document's examples.
 var exampleTime = time.Date(2025, 12, 15, 10, 30, 0, 0, time.UTC)

@@ -7,24 +7,23 @@
 //	…
 //	server.Handler = httpapi.Problems(mux, nil)
 //
-// Who asks is the host's to say, by an [Authenticator]: package jwtauth has
-// one for Bearer tokens. What the user may do is read from the database for
-// each request. There are no rules here: they are the Manager's, and hold for
-// whoever calls it in Go.
+// The host identifies the user of a request by an [Authenticator]; package jwtauth
+// has one for Bearer tokens. Each request reads the user's permissions from the
+// database. The rules are the Manager's, so that they hold for calls in Go too.
 //
 // examples/routers has a function to copy for each of net/http, chi, gin, echo and
-// fiber, and says what each of them does in its own way.
+// fiber, and explains how they differ.
 //
-// To mount the routes below a path, hand over a group: huma.NewGroup(api,
-// "/v1"). [Register] changes nothing of huma's that is shared, and refusals
-// are made with huma.NewError, so that a host's own error model applies.
+// To mount the routes below a path, pass a group: huma.NewGroup(api, "/v1").
+// [Register] leaves huma's shared state alone. It makes refusals with
+// huma.NewError, so that an error model set by the host applies.
 //
 // Refusals are problem documents (RFC 9457) in the language of
-// Accept-Language: Uzbek, Russian or English. [Problems], around the whole
-// router, makes its own 404 and 405, and panics, into such documents too.
-// Package docs serves a page on which the API can be read and tried out.
+// Accept-Language: Uzbek, Russian or English. [Problems], wrapped around the whole
+// router, turns the router's 404 and 405 and panics into such documents too.
+// Package docs serves a page for reading and trying out the API.
 //
-// Login, TLS, rate limits and CORS are the host's, in front of the router.
+// Login, TLS, rate limits and CORS belong to the host, in front of the router.
 package httpapi
 
 import (
@@ -42,40 +41,40 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// Authenticator says who makes a request.
+// Authenticator identifies the user who makes a request.
 type Authenticator interface {
-	// Authenticate finds out whose request it is: from a header, a cookie
-	// (huma.ReadCookie) or what a middleware left in ctx.Context(). It is
-	// called once for each request and may be called concurrently. An error is
-	// answered with 401, whatever it says, but one that wraps
-	// cims.ErrUnavailable with 503. Browsers send cookies unasked: whoever
-	// trusts them wraps the server in http.CrossOriginProtection.
+	// Authenticate returns the user of a request, found in a header, a cookie
+	// (huma.ReadCookie) or a value that a middleware left in ctx.Context(). It is
+	// called once for each request and must be safe for concurrent use. An error
+	// is answered with 401, or with 503 if it wraps cims.ErrUnavailable. Browsers
+	// send cookies unasked: a host that trusts them should wrap the server in
+	// http.CrossOriginProtection.
 	Authenticate(ctx huma.Context) (Identity, error)
 }
 
-// AuthenticatorFunc is a function that is an Authenticator.
+// AuthenticatorFunc is a function used as an Authenticator.
 type AuthenticatorFunc func(ctx huma.Context) (Identity, error)
 
 // Authenticate calls f.
 func (f AuthenticatorFunc) Authenticate(ctx huma.Context) (Identity, error) { return f(ctx) }
 
-// Identity names a user by the id or, where that is 0, by the email.
+// Identity names a user by its id or, where that is 0, by its email.
 type Identity struct {
 	UserID int64
 	Email  string
 }
 
-// Options has what can be different from one host to the next. The zero value
-// of each field but Authenticator stands for its default.
+// Options configures Register. The zero value of each field but Authenticator
+// stands for its default.
 type Options struct {
-	// Authenticator says who makes a request. Required.
+	// Authenticator identifies the user of a request. Required.
 	Authenticator Authenticator
 
-	// Security is what the OpenAPI document says of how to authenticate.
+	// Security tells readers of the OpenAPI document how to authenticate.
 	// Default: bearerAuth, a JWT in the Authorization header.
 	Security []map[string][]string
 
-	// OperationIDPrefix keeps the operation ids apart from the host's.
+	// OperationIDPrefix keeps operation ids apart from those of the host.
 	// Default: "cims-".
 	OperationIDPrefix string
 
@@ -84,20 +83,20 @@ type Options struct {
 	// value. Default: "uz".
 	DefaultLanguage string
 
-	// MaxBodyBytes is how large a request's body may be. Default: 1 MiB.
+	// MaxBodyBytes limits the size of a request's body. Default: 1 MiB.
 	MaxBodyBytes int64
 
-	// Timeout is how long a request may take before it is answered with 503, and
-	// its body with 408; of an import, how long nothing of the file may come.
-	// Default: 10 seconds.
+	// Timeout limits a request, which is then answered with 503, and the arrival
+	// of its body, which is then answered with 408. In an import it limits a
+	// silence within the file. Default: 10 seconds.
 	Timeout time.Duration
 
-	// ImportTimeout is how long POST /crm/customers/import may take, from the
-	// first byte of the file to the answer. Default: 15 minutes. A server's own
-	// read and write timeouts have to allow for it.
+	// ImportTimeout limits POST /crm/customers/import, from the first byte of the
+	// file to the answer. The server's read and write timeouts have to allow for
+	// it. Default: 15 minutes.
 	ImportTimeout time.Duration
 
-	// Logger gets the causes of answers with status 500 and 503. Default:
+	// Logger receives the causes of answers with status 500 and 503. Default:
 	// slog.Default().
 	Logger *slog.Logger
 }
@@ -129,9 +128,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Register mounts every route on api. It returns an error where something is
-// missing or a name is taken; the API is not to be served then. Without an
-// Authenticator it mounts nothing: there is no API that lets everybody in.
+// Register mounts every route on api. It returns an error where an argument is
+// missing or a name is taken: do not serve the API then. Without an Authenticator
+// it mounts nothing.
 func Register(api huma.API, manager *cims.Manager, opts Options) (err error) {
 	switch {
 	case api == nil:
@@ -168,8 +167,8 @@ func Register(api huma.API, manager *cims.Manager, opts Options) (err error) {
 	return nil
 }
 
-// isNil also finds what a host is left with that overlooked an error: a nil
-// function or pointer, which would panic at the first request only.
+// isNil reports whether an Authenticator is nil or holds a nil function or pointer.
+// Such a value, left by an overlooked error, would panic at the first request only.
 func isNil(authenticator Authenticator) bool {
 	switch v := reflect.ValueOf(authenticator); v.Kind() {
 	case reflect.Invalid:
@@ -181,20 +180,20 @@ func isNil(authenticator Authenticator) bool {
 	}
 }
 
-// server is what all routes share.
+// server holds the state that all routes share.
 type server struct {
 	api      huma.API
 	manager  *cims.Manager
 	opts     Options
 	language language      // of answers to requests that name none
-	imports  chan struct{} // those under way
+	imports  chan struct{} // holds one value for each import under way
 }
 
-// maxImports is how many imports may be under way at once: each has a temporary
+// maxImports limits how many imports are under way at once: each has a temporary
 // file that may be large.
 const maxImports = 4
 
-// authenticate finds the actor behind a request.
+// authenticate returns the actor who makes a request.
 func (s *server) authenticate(ctx huma.Context) (cims.Actor, error) {
 	identity, err := s.opts.Authenticator.Authenticate(ctx)
 	switch {
@@ -207,11 +206,11 @@ func (s *server) authenticate(ctx huma.Context) (cims.Actor, error) {
 	case identity.Email == "" || !plainText(identity.Email):
 		return cims.Actor{}, cims.ErrUnauthenticated
 	default:
-		return s.manager.ActorByEmail(ctx.Context(), strings.Clone(identity.Email)) // fiber uses a header's memory again
+		return s.manager.ActorByEmail(ctx.Context(), strings.Clone(identity.Email)) // fiber reuses the memory of headers
 	}
 }
 
-// mayOpen checks that the actor holds one of the permissions that open a route.
+// mayOpen returns ErrForbidden unless the actor holds one of the permissions.
 func mayOpen(actor cims.Actor, permissions []cims.Permission) error {
 	if len(permissions) == 0 || slices.ContainsFunc(permissions, actor.Can) {
 		return nil

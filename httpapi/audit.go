@@ -26,10 +26,10 @@ type cimsAuditEntry struct {
 	After     auditState          `json:"after"`
 }
 
-// auditState is an entry as it was, in JSON as it was written.
+// auditState is an entity in the JSON that the audit log keeps.
 type auditState json.RawMessage
 
-// MarshalJSON is the object, or null.
+// MarshalJSON returns the object, or null.
 func (s auditState) MarshalJSON() ([]byte, error) {
 	if len(s) == 0 {
 		return []byte("null"), nil
@@ -37,7 +37,7 @@ func (s auditState) MarshalJSON() ([]byte, error) {
 	return s, nil
 }
 
-// Schema documents it.
+// Schema documents an object with any fields, or null.
 func (auditState) Schema(registry huma.Registry) *huma.Schema {
 	return named(registry, "CimsAuditState", &huma.Schema{
 		Type: huma.TypeObject, Nullable: true, AdditionalProperties: true,

@@ -17,17 +17,17 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// body is what a route takes as its body: a JSON object with exactly these
-// fields.
+// body describes the body that a route takes: a JSON object with these fields and
+// no others.
 type body struct {
-	field  int // of the input that holds it
+	field  int // its index in the input
 	typ    reflect.Type
 	fields map[string]bodyField
 }
 
 type bodyField struct {
 	index    int
-	required bool // has no omitempty
+	required bool // without omitempty
 	nullable bool // null stands for the zero value
 }
 
@@ -44,7 +44,7 @@ func bodyOf(field int, t reflect.Type, registry huma.Registry) *body {
 		}
 	}
 	if len(schema.Required) == 0 {
-		schema.MinProperties = new(1) // a change of nothing is a mistake
+		schema.MinProperties = new(1) // an update of nothing is a mistake
 	}
 	return b
 }
@@ -54,17 +54,17 @@ func fieldName(f reflect.StructField) string {
 	return name
 }
 
-// alwaysFalse is a field that only the library sets; a client may send what it
-// could not change anyway.
+// alwaysFalse is a field that only the library sets. A client may send false.
 type alwaysFalse bool
 
-// Schema documents it.
+// Schema documents the only value that is taken.
 func (alwaysFalse) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeBoolean, Enum: []any{false}, Description: "Read-only: `false` is accepted and ignored."}
 }
 
-// decode is as strict as json.Unmarshal is lenient: every key once, spelled
-// exactly, known, with a value of its type, and nothing replaced silently.
+// decode reads an object more strictly than json.Unmarshal does. Each key is known,
+// spelled exactly and given once, has a value of its type, and no text is replaced
+// silently.
 func (b *body) decode(text []byte, to reflect.Value) error {
 	if !utf8.Valid(text) || !json.Valid(text) {
 		return httpError{status: http.StatusBadRequest}
@@ -98,7 +98,7 @@ func (b *body) decode(text []byte, to reflect.Value) error {
 	return faults.err()
 }
 
-// set stores a value and returns the rule that it breaks, or none.
+// set stores a value and returns the rule that it breaks, or "".
 func (b *body) set(name string, value json.RawMessage, again bool, to reflect.Value) cims.FieldRule {
 	field, known := b.fields[name]
 	switch {
@@ -132,8 +132,8 @@ func (b *body) set(name string, value json.RawMessage, again bool, to reflect.Va
 	return ""
 }
 
-// nearest sets the integer that comes nearest to one that is too large: it is an
-// integer, and the Manager says what is wrong with it, as with any other.
+// nearest sets the integer nearest to one that is out of range, so that the Manager
+// refuses it as any other. It reports whether the value is such an integer.
 func nearest(value json.RawMessage, target reflect.Value) bool {
 	if !target.CanInt() {
 		return false
@@ -143,8 +143,8 @@ func nearest(value json.RawMessage, target reflect.Value) bool {
 	return errors.Is(err, strconv.ErrRange)
 }
 
-// loneSurrogate finds an escape such as \ud800 that is half of a character;
-// encoding/json would replace it silently.
+// loneSurrogate reports whether a value has an escape, such as \ud800, that is half
+// of a character. encoding/json would replace it silently.
 func loneSurrogate(value []byte) bool {
 	for i := 0; i < len(value); i++ {
 		if value[i] != '\\' {
@@ -169,7 +169,7 @@ func loneSurrogate(value []byte) bool {
 
 func utf16Half(r rune) bool { return r >= 0xD800 && r <= 0xDFFF }
 
-// escaped reads \uXXXX at the start of text, or returns -1.
+// escaped returns the code of the \uXXXX at the start of text, or -1.
 func escaped(text []byte) rune {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
 		return -1
@@ -181,12 +181,12 @@ func escaped(text []byte) rune {
 	return rune(n)
 }
 
-// plainText tells whether a text can be handed on at all.
+// plainText reports whether a text is valid UTF-8 without a NUL.
 func plainText(text string) bool {
 	return utf8.ValidString(text) && !strings.ContainsRune(text, 0)
 }
 
-// harmless makes a client's key fit to be named in an answer.
+// harmless returns a client's key in a form that is safe to repeat in an answer.
 func harmless(key string) string {
 	const longest = 40
 	key = strings.Map(func(r rune) rune {

@@ -35,7 +35,7 @@ type cimsCustomerAssignment struct {
 	AssignedBy *int64    `json:"assigned_by" doc:"null after automatic assignment."`
 }
 
-// newCreatedCimsCustomer also says how the customer was assigned.
+// newCreatedCimsCustomer returns a new customer with its assignment.
 func newCreatedCimsCustomer(c cims.Customer) cimsCustomer {
 	created := cimsCustomer{Customer: c, Assignment: &orNull[cimsCustomerAssignment]{}}
 	if a := c.Assignment; a != nil {
@@ -85,13 +85,13 @@ type cimsEvent struct {
 	Owner  *int64    `json:"owner" doc:"The id of the sales manager at that moment."`
 }
 
-// eventEnd is what an event leads from or to.
+// eventEnd is the status or the sales manager that an event leads from or to.
 type eventEnd struct {
 	status  string
 	manager *int64
 }
 
-// MarshalJSON is a status's name, a manager's id, or null.
+// MarshalJSON returns the status's name, the manager's id, or null.
 func (e eventEnd) MarshalJSON() ([]byte, error) {
 	if e.status != "" {
 		return json.Marshal(e.status)
@@ -99,7 +99,7 @@ func (e eventEnd) MarshalJSON() ([]byte, error) {
 	return json.Marshal(e.manager)
 }
 
-// Schema documents it.
+// Schema documents a name, an id or null.
 func (eventEnd) Schema(registry huma.Registry) *huma.Schema {
 	return named(registry, "CimsEventEnd", &huma.Schema{
 		Description: "A status's name or a sales manager's id, as the kind says; null for none.",

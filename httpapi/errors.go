@@ -13,11 +13,10 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// httpError is a refusal that needs nothing but its status to be worded, or which
-// of its reasons.
+// httpError is a refusal whose text depends on its status and reason alone.
 type httpError struct {
 	status int
-	reason string // the end of a text's key, such as 415.encoding; may be empty
+	reason string // the end of the text's key, as in 415.encoding; may be empty
 }
 
 func (e httpError) Error() string { return english.say(e.keys()) }
@@ -27,17 +26,17 @@ func (e httpError) keys() []string {
 	return []string{status + "." + e.reason, status}
 }
 
-// fault is a rule that one part of a request breaks.
+// fault names a part of a request and the rule that it breaks.
 type fault struct {
 	location string // such as "body.name" or "query.limit"
 	rule     cims.FieldRule
 	min, max int
 }
 
-// invalid is everything that is wrong with a request.
+// invalid lists the faults of a request.
 type invalid []fault
 
-// Error words it in English, for logs and developers.
+// Error returns an English text for logs and developers.
 func (f invalid) Error() string {
 	var all []string
 	for _, detail := range english.details(f) {
@@ -53,7 +52,7 @@ func (f invalid) err() error {
 	return f
 }
 
-// unavailable tells whether the cause of an error is likely to pass.
+// unavailable reports whether the cause of an error is likely to pass.
 func unavailable(err error) bool {
 	return is(err, cims.ErrUnavailable, cims.ErrOutcomeUnknown, cims.ErrClosed, context.DeadlineExceeded, context.Canceled)
 }
@@ -67,7 +66,7 @@ func is(err error, kinds ...error) bool {
 	return false
 }
 
-// problem is a refusal in words.
+// problem is a refusal as the client reads it.
 type problem struct {
 	status         int
 	detail         string
@@ -76,8 +75,8 @@ type problem struct {
 	countIsMinimum bool
 }
 
-// problem words an error. What is not known to be fit for a client's eyes
-// becomes a 500 that says nothing.
+// problem returns the refusal that answers an error. An unknown error becomes a 500
+// that reveals nothing.
 func (r *route) problem(lang language, err error) problem {
 	var (
 		refused cims.Error
@@ -146,10 +145,10 @@ func (r *route) problem(lang language, err error) problem {
 	}
 }
 
-// rule is the Manager's, or what it means where the request says it.
+// rule returns the Manager's rule, or the one that it stands for in this route.
 func (r *route) rule(f cims.FieldError) cims.FieldRule {
 	switch {
-	case f.Rule == cims.RuleUnknown && r.method == http.MethodGet: // who looks may ask for what is inactive
+	case f.Rule == cims.RuleUnknown && r.method == http.MethodGet: // a filter may name an inactive entry
 		return ruleUnknownEntry
 	case f.Rule == cims.RuleText && f.Field == "idempotency_key":
 		return ruleVisible
@@ -158,7 +157,7 @@ func (r *route) rule(f cims.FieldError) cims.FieldRule {
 	}
 }
 
-// line words what is wrong with a line of a file.
+// line returns the refusal of a file for one of its lines.
 func (l language) line(refused *LineError) problem {
 	var faults, located invalid
 	var known *cims.Error
@@ -168,13 +167,13 @@ func (l language) line(refused *LineError) problem {
 		for _, f := range known.Fields {
 			faults = append(faults, fault{location: f.Field, rule: f.Rule, min: f.Min, max: f.Max})
 		}
-	default: // no JSON
+	default: // not JSON
 		faults = invalid{{rule: cims.RuleFormat}}
 	}
 	location := fmt.Sprintf("line[%d]", refused.Line)
 	first := ""
 	for i, f := range faults {
-		field := strings.TrimPrefix(strings.TrimPrefix(f.location, "body"), ".") // none: of the line as a whole
+		field := strings.TrimPrefix(strings.TrimPrefix(f.location, "body"), ".") // "" for the line as a whole
 		if i == 0 {
 			first = field
 		}
@@ -183,7 +182,7 @@ func (l language) line(refused *LineError) problem {
 	}
 	p := problem{status: http.StatusUnprocessableEntity, details: l.details(located)}
 	switch {
-	case len(p.details) == 0: // too much to be named
+	case len(p.details) == 0: // too long to be named
 		p.detail = l["422"]
 	case first == "":
 		p.detail = l.format("line.whole", refused.Line, p.details[0].Message)
@@ -197,7 +196,7 @@ func inUse(lang language, refused cims.Error) problem {
 	p := problem{status: http.StatusConflict, count: refused.Count, countIsMinimum: refused.CountIsMinimum}
 	key := "in_use." + string(refused.Entity)
 	switch {
-	case p.count == 0: // the database knows that it is, not by how many
+	case p.count == 0: // the database reports no count
 		p.detail = lang.say([]string{"in_use"})
 	case p.countIsMinimum:
 		p.detail = lang.format(key+".at_least", p.count)
@@ -207,8 +206,8 @@ func inUse(lang language, refused cims.Error) problem {
 	return p
 }
 
-// An answer names at most so many faults, in at most so many bytes: a hostile
-// request must not be answered with much more than it took to send.
+// These bound the faults that an answer names, so that a hostile request does not
+// get an answer much longer than itself.
 const (
 	maxFaults     = 10
 	maxFaultBytes = 1500
@@ -237,8 +236,8 @@ func (p problem) errors() []error {
 	return errs
 }
 
-// document puts a problem into the error model that huma was told to use: ours,
-// unless the host has its own.
+// document returns a problem in the error model that huma uses: this package's,
+// unless the host has set another.
 func (p problem) document(model huma.StatusError) huma.StatusError {
 	if standard, ok := model.(*huma.ErrorModel); ok {
 		return &cimsProblem{ErrorModel: *standard, Count: p.count, CountIsMinimum: p.countIsMinimum}
@@ -246,15 +245,15 @@ func (p problem) document(model huma.StatusError) huma.StatusError {
 	return model
 }
 
-// cimsProblem is huma's error model and what ours adds. As all that is in the
-// document it has a prefix: huma names schemas after types without packages.
+// cimsProblem adds to huma's error model. As all types in the document it has a
+// prefix, since huma names schemas after types without their packages.
 type cimsProblem struct { //nolint:errname // it names the schema, which clients see
 	huma.ErrorModel
 	Count          int  `json:"count,omitempty" doc:"Of an entry in use: how many customers or users have it; exact up to 1,000." example:"12"`
 	CountIsMinimum bool `json:"count_is_minimum,omitempty" doc:"There are more than count says."`
 }
 
-// TransformSchema documents what huma's model leaves open.
+// TransformSchema states which fields of huma's model are always there.
 func (cimsProblem) TransformSchema(_ huma.Registry, schema *huma.Schema) *huma.Schema {
 	schema.Required = []string{"title", "status", "detail"}
 	schema.Properties["errors"].Nullable = false

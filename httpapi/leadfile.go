@@ -24,46 +24,45 @@ import (
 // The content types of a file of leads.
 const (
 	NDJSON = "application/x-ndjson" // one JSON object on each line
-	CSV    = "text/csv"             // comma separated, the first row names the fields
+	CSV    = "text/csv"             // comma separated; the first row names the fields
 )
 
-// What a file of leads may hold at most.
+// The limits of a file of leads.
 const (
 	maxLeadBytes = 256 << 20
 	maxLeads     = 1_000_000
 	maxLeadLine  = 1 << 20
 )
 
-// LineError says which line of a file is refused, and why.
+// LineError names the refused line of a file, and the reason.
 type LineError struct {
 	Line int // counted from 1
 	Err  error
 }
 
-// Error words it in English, for logs and developers.
+// Error returns an English text for logs and developers.
 func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
 
-// Unwrap gives errors.Is and errors.As the reason.
+// Unwrap returns the reason.
 func (e *LineError) Unwrap() error { return e.Err }
 
-// LeadFile is a file of leads that was received and checked, in a temporary file
-// of its own.
+// LeadFile is a file of leads, received, checked and kept in a temporary file.
 type LeadFile struct {
-	Leads int // how many there are
+	Leads int // the number of leads
 
 	file *os.File
 }
 
-// lead is one of them, with where it came from.
+// lead is a new customer and the line that it comes from.
 type lead struct {
 	Line     int
 	Customer cims.NewCustomer
 }
 
-// ReadLeads receives a file of leads and checks all of it that can be checked
-// without a database: so nothing waits for a slow sender. The fields are those
-// that POST /crm/customers takes. It returns a *LineError for a bad line. Close
-// the LeadFile in the end.
+// ReadLeads receives a file of leads and checks it as far as that needs no
+// database, so that a slow sender holds no transaction open. Its fields are those
+// of POST /crm/customers. ReadLeads returns a *LineError for a bad line. The caller
+// closes the LeadFile.
 func ReadLeads(r io.Reader, contentType string) (*LeadFile, error) {
 	parse := parseNDJSON
 	switch contentType {
@@ -92,7 +91,7 @@ func (f *LeadFile) receive(leads iter.Seq2[lead, error]) error {
 			err = lead.Customer.Validate()
 		}
 		switch {
-		case err != nil && lead.Line == 0: // of the sending, not of a line
+		case err != nil && lead.Line == 0: // of the transfer, not of a line
 			return err
 		case err != nil:
 			return &LineError{Line: lead.Line, Err: err}
@@ -107,9 +106,8 @@ func (f *LeadFile) receive(leads iter.Seq2[lead, error]) error {
 	return buffer.Flush()
 }
 
-// AddTo stores the leads, all or none, as cims.Manager.ImportCustomers does, and
-// returns how many there were. Progress, if not nil, is told how many are stored
-// so far.
+// AddTo stores the leads, all or none, by cims.Manager.ImportCustomers and returns
+// their number. It calls progress, if not nil, with the number stored so far.
 func (f *LeadFile) AddTo(ctx context.Context, crm *cims.Manager, actor cims.Actor, progress func(stored int)) (int, error) {
 	leads := func(yield func(cims.NewCustomer, error) bool) {
 		for lead, err := range f.all() {
@@ -125,7 +123,7 @@ func (f *LeadFile) AddTo(ctx context.Context, crm *cims.Manager, actor cims.Acto
 	return n, err
 }
 
-// locate says on which line a refused lead is.
+// locate returns the error of a refused lead as one of its line.
 func (f *LeadFile) locate(refused *cims.LeadError) error {
 	i := 0
 	for lead, err := range f.all() {
@@ -163,11 +161,11 @@ func (f *LeadFile) all() iter.Seq2[lead, error] {
 // Close removes the temporary file.
 func (f *LeadFile) Close() error { return errors.Join(f.file.Close(), os.Remove(f.file.Name())) }
 
-// bounded is a reader of limited size whose records have a limited size too.
+// bounded is a reader that limits the bytes of a file and of each record in it.
 type bounded struct {
 	r      io.Reader
-	left   int64 // of all
-	record int64 // of this record; 0: without a limit
+	left   int64 // of the file
+	record int64 // left of this record; 0 for no limit
 }
 
 var errLongLine = errors.New("httpapi: a line is too long")
@@ -189,7 +187,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// leadBody is what a line of NDJSON is: the body of POST /crm/customers.
+// leadBody describes a line of NDJSON: the body of POST /crm/customers.
 var leadBody = bodyOf(0, reflect.TypeFor[cimsNewCustomer](), huma.NewMapRegistry("#/", huma.DefaultSchemaNamer))
 
 func parseNDJSON(from *bounded) iter.Seq2[lead, error] {
@@ -199,7 +197,7 @@ func parseNDJSON(from *bounded) iter.Seq2[lead, error] {
 		n := 0
 		for lines.Scan() {
 			n++
-			text := bytes.Trim(lines.Bytes(), " \t\r") // what is white space in JSON
+			text := bytes.Trim(lines.Bytes(), " \t\r") // white space in JSON
 			if len(text) == 0 {
 				continue
 			}
@@ -218,12 +216,12 @@ func parseNDJSON(from *bounded) iter.Seq2[lead, error] {
 	}
 }
 
-// parseCSV reads what spreadsheets write: they begin with a byte order mark.
+// parseCSV accepts the byte order mark that spreadsheets begin a file with.
 func parseCSV(from *bounded) iter.Seq2[lead, error] {
 	return func(yield func(lead, error) bool) {
 		text := bufio.NewReader(from)
 		if mark, _ := text.Peek(3); string(mark) == "\ufeff" {
-			_, _ = text.Discard(3) // they are there
+			_, _ = text.Discard(3) // Peek has read them
 		}
 		rows := csv.NewReader(text)
 		rows.ReuseRecord = true
@@ -241,7 +239,7 @@ func parseCSV(from *bounded) iter.Seq2[lead, error] {
 				return nil, line + 1, invalid{{rule: ruleLongLine}}
 			}
 			if err != nil {
-				return nil, 0, err // of the sending, or the end
+				return nil, 0, err // of the transfer, or the end
 			}
 			return row, line, nil
 		}
@@ -270,7 +268,7 @@ func parseCSV(from *bounded) iter.Seq2[lead, error] {
 	}
 }
 
-// csvFields are the columns that a file may have.
+// csvFields holds the columns that a file may have.
 var csvFields = map[string]func(*cims.NewCustomer) *string{
 	"full_name":    func(c *cims.NewCustomer) *string { return &c.FullName },
 	"phone_number": func(c *cims.NewCustomer) *string { return &c.PhoneNumber },
@@ -301,5 +299,5 @@ func checkHeader(header []string) error {
 	return faults.err()
 }
 
-// csvColumns lists them for the document.
+// csvColumns lists the columns for the document.
 func csvColumns() string { return strings.Join(slices.Sorted(maps.Keys(csvFields)), ", ") }

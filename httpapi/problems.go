@@ -13,12 +13,12 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Problems makes problem documents, in the client's language, of what a router
-// answers by itself in plain text or without a word (404 and 405), of what a
-// limiter in front of it does (429, by http.Error) and of panics, and sets the
-// headers that every answer should have; next may set others. A path that a router
-// would clean up, such as one with "..", does not exist. A nil logger stands for
-// slog.Default(). For a router that is no http.Handler there is [Problem].
+// Problems wraps a router and turns its plain or empty 404 and 405 answers into
+// problem documents in the client's language. It does the same for the 429 that a
+// limiter writes by http.Error, and for panics. It sets the headers that every
+// answer should have; next may change them. A path that a router would clean up,
+// such as one with "..", is answered with 404. A nil logger stands for
+// slog.Default(). [Problem] serves routers that are no http.Handler.
 func Problems(next http.Handler, logger *slog.Logger) http.Handler {
 	return Options{Logger: logger}.Problems(next)
 }
@@ -56,9 +56,9 @@ func (o Options) Problems(next http.Handler) http.Handler {
 	})
 }
 
-// Problem is what a router that is no http.Handler can answer by itself: it sets
-// the headers that every answer should have and returns the body. The request's
-// own X-Request-ID and Accept-Language may be empty.
+// Problem makes the answer of a router that is no http.Handler: it sets the headers
+// that every answer should have and returns the body. The request's X-Request-ID
+// and Accept-Language may be empty.
 func Problem(status int, requestID, acceptLanguage string, set func(name, value string)) []byte {
 	_, id := withRequestID(context.Background(), requestID)
 	setHeaders(id, set)
@@ -77,7 +77,7 @@ func problemText(status int, lang language) []byte {
 
 func cleanPath(p string) bool {
 	clean := path.Clean(p)
-	return (clean == p || clean+"/" == p) && p != "*" // which net/http's router refuses without a word
+	return (clean == p || clean+"/" == p) && p != "*" // refused by net/http's router with an empty body
 }
 
 // problemWriter replaces a plain-text 404, 405 and 429.
@@ -85,15 +85,15 @@ type problemWriter struct {
 	http.ResponseWriter
 	request  *http.Request
 	language language // of answers to requests that name none
-	status   int      // of a refusal whose kind of text is not known yet
+	status   int      // of a refusal whose content type is not known yet
 	wrote    bool
 	replaced bool
 }
 
-// Unwrap serves http.ResponseController.
+// Unwrap returns the wrapped writer, for http.ResponseController.
 func (w *problemWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// FlushError sends what there is, as http.ResponseController asks.
+// FlushError sends the answer so far, for http.ResponseController.
 func (w *problemWriter) FlushError() error {
 	w.decide(nil)
 	return http.NewResponseController(w.ResponseWriter).Flush()
@@ -112,8 +112,8 @@ func (w *problemWriter) WriteHeader(status int) {
 	}
 }
 
-// decide sends the status that was held back, or a problem instead: what has no
-// declared type is what its text looks like.
+// decide sends the status that was held back, or a problem in place of plain text.
+// It detects the content type of a text that declares none.
 func (w *problemWriter) decide(text []byte) {
 	status := w.status
 	if status == 0 {

@@ -20,7 +20,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// The rules of HTTP itself, beside the Manager's.
+// The rules that this package adds to the Manager's.
 const (
 	ruleUnknownField     cims.FieldRule = "unknown_field"
 	ruleUnknownParameter cims.FieldRule = "unknown_parameter"
@@ -38,7 +38,7 @@ const (
 	ruleNoKey            cims.FieldRule = "no_key"
 )
 
-// typeRule is the rule that a value of a field breaks when its type is another.
+// typeRule returns the rule that a value of another type breaks.
 func typeRule(t reflect.Type) cims.FieldRule {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -55,25 +55,24 @@ func typeRule(t reflect.Type) cims.FieldRule {
 	}
 }
 
-// input is what a route takes. It is read off a struct whose fields carry the
-// same tags as huma's own: path, query or header with the bounds for
-// parameters, and Body for the body. The one declaration serves the document,
-// the reading and the checks. huma's own reading is not used: it repeats values
-// in its errors, knows one language, and reads the body before it is known who
-// sends it.
+// input describes the request of a route. It is derived from a struct with the tags
+// that huma reads: path, query or header, with bounds, for parameters, and the
+// field Body for the body. One declaration serves the document, the reading and the
+// checks. huma's reading is not used: it repeats values in its errors, has one
+// language, and reads the body before the sender is authenticated.
 type input struct {
 	parameters []parameter
 	body       *body
-	upload     bool // its field Upload is a file
+	upload     bool // the field Upload is a file
 }
 
-// upload is a file as a body: what follows reads it as it comes.
+// upload is a file sent as a body, to be read as it arrives.
 type upload struct {
 	body        io.Reader
 	contentType string
 }
 
-// parameter is one of a path, a query or a header.
+// parameter describes a parameter in the path, the query or a header.
 type parameter struct {
 	name, in string
 	field    int
@@ -105,7 +104,7 @@ func inputOf(t reflect.Type, registry huma.Registry) input {
 	return in
 }
 
-// location says where a request has the field that the Manager speaks of.
+// location returns the place in the request of a field that the Manager names.
 func (in input) location(field string) string {
 	for _, p := range in.parameters {
 		if strings.ReplaceAll(strings.ToLower(p.name), "-", "_") == field {
@@ -118,7 +117,7 @@ func (in input) location(field string) string {
 	return "body." + field
 }
 
-// read fills the struct that the input was read off.
+// read fills the struct that the input was derived from.
 func (in input) read(hc huma.Context, to reflect.Value, s *server) error {
 	contentType := ""
 	if in.body != nil || in.upload {
@@ -134,7 +133,7 @@ func (in input) read(hc huma.Context, to reflect.Value, s *server) error {
 		return err
 	}
 	if in.upload {
-		if len(headers(hc, idempotencyKey)) > 0 { // whoever sends one would believe that a repetition is harmless
+		if len(headers(hc, idempotencyKey)) > 0 { // its sender would rely on a safe repetition
 			return invalid{{location: "header." + idempotencyKey, rule: ruleNoKey}}
 		}
 		body := &flowing{Reader: hc.BodyReader(), hc: hc, silence: s.opts.Timeout, end: time.Now().Add(s.opts.ImportTimeout)}
@@ -180,7 +179,7 @@ func (in input) readParameters(hc huma.Context, to reflect.Value) error {
 	return faults.err()
 }
 
-// set parses a parameter and checks its bounds.
+// set parses a parameter, stores it and checks its bounds.
 func (p parameter) set(values []string, to reflect.Value) fault {
 	switch len(values) {
 	case 0:
@@ -204,7 +203,7 @@ func (p parameter) set(values []string, to reflect.Value) fault {
 		n, err := strconv.ParseInt(text, 10, 64)
 		switch {
 		case p.in == "path" && errors.Is(err, strconv.ErrRange):
-			n = 0 // an integer, but no id that exists: the same as for any other
+			n = 0 // as any other id that does not exist
 		case errors.Is(err, strconv.ErrRange):
 			f := p.outOfRange()
 			f.max = cmp.Or(f.max, math.MaxInt64)
@@ -216,7 +215,7 @@ func (p parameter) set(values []string, to reflect.Value) fault {
 		return p.between(n)
 	case reflect.Struct:
 		at, err := time.Parse(time.RFC3339, text)
-		if err != nil || at.IsZero() { // which would mean any time
+		if err != nil || at.IsZero() { // the zero time means no bound
 			return fault{rule: cims.RuleFormat}
 		}
 		to.Set(reflect.ValueOf(at))
@@ -254,12 +253,13 @@ func (p parameter) text(text string) fault {
 	case len(p.schema.Enum) > 0 && !slices.Contains(p.schema.Enum, any(text)):
 		return fault{rule: cims.RuleChoice}
 	case p.schema.MinLength != nil && len(text) < *p.schema.MinLength:
-		return fault{rule: ruleEmpty} // it may be left out
+		return fault{rule: ruleEmpty} // it may be omitted
 	}
 	return fault{}
 }
 
-// bodyType is what a body claims to be; it has to be UTF-8, and as it is.
+// bodyType returns the content type of a body. It refuses a Content-Encoding and any
+// charset but UTF-8.
 func bodyType(hc huma.Context) (string, error) {
 	contentType, parameters, err := mime.ParseMediaType(header(hc, "Content-Type"))
 	if err != nil {
@@ -277,7 +277,7 @@ func bodyType(hc huma.Context) (string, error) {
 	return contentType, nil
 }
 
-// readBody reads a body of bounded size in bounded time.
+// readBody reads a body within the limits of size and time.
 func readBody(hc huma.Context, s *server) ([]byte, error) {
 	done := readDeadline(hc, s.opts.Timeout)
 	text, err := io.ReadAll(io.LimitReader(hc.BodyReader(), s.opts.MaxBodyBytes+1))
@@ -291,7 +291,7 @@ func readBody(hc huma.Context, s *server) ([]byte, error) {
 	return text, nil
 }
 
-// flowing is a body that may take its time, until the end, but not be silent.
+// flowing is a body that may arrive slowly until end, but with no long silence.
 type flowing struct {
 	io.Reader
 	hc      huma.Context
@@ -299,7 +299,7 @@ type flowing struct {
 	end     time.Time
 }
 
-// Read waits for a piece of it.
+// Read waits for the next part.
 func (f *flowing) Read(p []byte) (int, error) {
 	deadline := time.Now().Add(f.silence)
 	if f.end.Before(deadline) {
@@ -307,13 +307,13 @@ func (f *flowing) Read(p []byte) (int, error) {
 	}
 	_ = f.hc.SetReadDeadline(deadline)
 	n, err := f.Reader.Read(p)
-	if errors.Is(err, io.EOF) { // net/http reads on, to see a client hang up: a deadline that passes looks like one
+	if errors.Is(err, io.EOF) { // or net/http, which reads on, takes a passed deadline for a client that hung up
 		_ = f.hc.SetReadDeadline(time.Time{})
 	}
 	return n, err
 }
 
-// bodyFault says what a broken body is answered with.
+// bodyFault returns the refusal that answers an error of reading a body.
 func bodyFault(err error) error {
 	var tooLarge *http.MaxBytesError
 	switch {

@@ -14,17 +14,17 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// route declares one route: all that the document says of it, and what opens it.
+// route declares a route for the document, with the permissions that open it.
 type route struct {
 	id           string
 	method, path string
 	summary      string
 	description  string
 	tag          string
-	permissions  []cims.Permission // any of these opens it; none: whoever is known
-	entity       cims.Entity       // what it may not find; none: it has no 404
+	permissions  []cims.Permission // any of these opens it; none: any known user
+	entity       cims.Entity       // of its 404; none: it has no 404
 	conflict     error             // the kind of its 409, if it has one
-	status       int               // of its success; 200 unless set
+	status       int               // of a success; 200 unless set
 	request      any               // an example of its body
 	answer       any               // an example of its answer
 	uploads      map[string]any    // an example for each content type, of a file instead of a body
@@ -33,11 +33,11 @@ type route struct {
 	input input
 }
 
-// none is the answer of a route that has nothing to say.
+// none is an empty answer.
 type none struct{}
 
-// add mounts a route. do is called once it is known who asks, that it may, and
-// that all of In is as the tags of In's fields say.
+// add mounts a route. It calls do with an actor who holds a permission of the route
+// and with a request that fits the tags of In.
 func add[In, Out any](s *server, r route, do func(ctx context.Context, actor cims.Actor, in *In) (Out, error)) {
 	registry := s.api.OpenAPI().Components.Schemas
 	r.input = inputOf(reflect.TypeFor[In](), registry)
@@ -51,7 +51,7 @@ func add[In, Out any](s *server, r route, do func(ctx context.Context, actor cim
 		}
 		return do(hc.Context(), actor, in)
 	})
-	// What huma.Register does, but for reading the request.
+	// As huma.Register does, except for reading the request.
 	if group, ok := s.api.(huma.OperationDocumenter); ok {
 		group.DocumentOperation(op)
 	} else {
@@ -62,7 +62,7 @@ func add[In, Out any](s *server, r route, do func(ctx context.Context, actor cim
 	s.documentBodies(op, &r, reflect.TypeFor[Out]())
 }
 
-// operation documents a route.
+// operation returns the documentation of a route.
 func (s *server) operation(r *route) *huma.Operation {
 	op := &huma.Operation{
 		OperationID: s.opts.OperationIDPrefix + r.id,
@@ -97,9 +97,9 @@ func (s *server) operation(r *route) *huma.Operation {
 	return op
 }
 
-// documentBodies adds what goes over the wire, with an example of each. It
-// comes after the host's OnAddOperation hooks: huma's default one would have
-// every body carry a $schema, which mirrors the Host header.
+// documentBodies adds the bodies to the documentation, with an example of each. It
+// runs after the API's OnAddOperation hooks: huma's default hook would add a $schema
+// to every body, which mirrors the Host header.
 func (s *server) documentBodies(op *huma.Operation, r *route, answer reflect.Type) {
 	registry := s.api.OpenAPI().Components.Schemas
 	if in := r.input.body; in != nil {
@@ -115,14 +115,14 @@ func (s *server) documentBodies(op *huma.Operation, r *route, answer reflect.Typ
 	}
 	for _, err := range r.errors() {
 		p := r.problem(s.language, err)
-		body := p.document(huma.NewError(p.status, p.detail, p.errors()...)) // what it is really answered with
+		body := p.document(huma.NewError(p.status, p.detail, p.errors()...)) // as refuse writes it
 		op.Responses[strconv.Itoa(p.status)].Content[contentType(body)] = &huma.MediaType{
 			Schema: registry.Schema(reflect.TypeOf(body), true, "CimsError"), Example: body,
 		}
 	}
 }
 
-// contentType is what an answer is declared as.
+// contentType returns the declared content type of an answer.
 func contentType(body any) string {
 	if filter, ok := body.(huma.ContentTypeFilter); ok {
 		return filter.ContentType(jsonType)
@@ -151,7 +151,7 @@ func quoted(permissions []cims.Permission) []string {
 	return names
 }
 
-// errors has one error for each status that a route may refuse with.
+// errors returns one error for each status that a route may refuse with.
 func (r *route) errors() []error {
 	errs := []error{
 		cims.ErrUnauthenticated,
@@ -180,7 +180,7 @@ func (r *route) errors() []error {
 		}
 		return append(errs, invalid{{location: "body." + fieldName(b.typ.Field(0)), rule: typeRule(b.typ.Field(0).Type)}})
 	}
-	// Whoever takes no parameter refuses those that are sent.
+	// A route without parameters refuses any that is sent.
 	example := fault{location: "query.unknown", rule: ruleUnknownParameter}
 	if len(r.input.parameters) > 0 {
 		p := r.input.parameters[len(r.input.parameters)-1]
@@ -248,8 +248,8 @@ const (
 	tagAudit     = "Audit"
 )
 
-// documentCommons adds what all routes refer to, and leaves alone what the host
-// has under the same name.
+// documentCommons adds the parts that all routes refer to. It keeps those that the
+// host has under the same name.
 func (s *server) documentCommons() {
 	document := s.api.OpenAPI()
 	documentEntities(document.Components.Schemas)

@@ -26,13 +26,13 @@ const (
 	retryAfter      = "1" // second
 )
 
-// serve makes a handler of a route: who asks, may they, what do they want, in
-// this order, so that who has no business here learns nothing of the rest.
+// serve returns the handler of a route. It authenticates, then authorizes, then
+// reads the request, so that a stranger learns nothing of the later steps.
 func (s *server) serve(r *route, call func(huma.Context, cims.Actor) (any, error)) func(huma.Context) {
 	return func(hc huma.Context) {
 		ctx, cancel := context.WithTimeout(hc.Context(), cmp.Or(r.timeout, s.opts.Timeout))
 		defer cancel()
-		ctx, id := withRequestID(ctx, strings.Clone(hc.Header(requestIDHeader))) // fiber uses its memory again
+		ctx, id := withRequestID(ctx, strings.Clone(hc.Header(requestIDHeader))) // fiber reuses its memory
 		hc = huma.WithContext(hc, context.WithValue(ctx, languageKey{}, languageOf(header(hc, "Accept-Language"), s.language)))
 		setHeaders(id, hc.SetHeader)
 		body := &trackedBody{Reader: hc.BodyReader()}
@@ -64,7 +64,7 @@ func (s *server) serve(r *route, call func(huma.Context, cims.Actor) (any, error
 	}
 }
 
-// protect turns a panic into an error.
+// protect calls do and returns a panic as an error.
 func protect(do func() (any, error)) (answer any, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -77,7 +77,7 @@ func protect(do func() (any, error)) (answer any, err error) {
 	return do()
 }
 
-// aborts tells whether a panic is the way to have net/http cut the connection.
+// aborts reports whether a panic asks net/http to cut the connection.
 func aborts(fault any) bool {
 	err, ok := fault.(error)
 	return ok && errors.Is(err, http.ErrAbortHandler)
@@ -103,7 +103,7 @@ func (s *server) refuse(hc huma.Context, r *route, err error) {
 	case http.StatusServiceUnavailable:
 		hc.SetHeader("Retry-After", retryAfter)
 		level := slog.LevelWarn
-		if errors.Is(err, context.Canceled) { // the client has gone: nobody's fault
+		if errors.Is(err, context.Canceled) { // the client has hung up
 			level = slog.LevelDebug
 		}
 		log.Log(hc.Context(), level, "httpapi: unavailable")
@@ -118,7 +118,7 @@ func (s *server) refuse(hc huma.Context, r *route, err error) {
 	}
 }
 
-// write sends an answer, or nothing at all when it can't be put into words.
+// write sends an answer. It sends nothing where it returns an error.
 func (s *server) write(hc huma.Context, status int, body any) error {
 	if status == http.StatusNoContent {
 		hc.SetStatus(status)
@@ -135,11 +135,12 @@ func (s *server) write(hc huma.Context, status int, body any) error {
 	}
 	hc.SetHeader("Content-Type", declared)
 	hc.SetStatus(status)
-	_, _ = text.WriteTo(hc.BodyWriter()) // who has hung up needs no answer
+	_, _ = text.WriteTo(hc.BodyWriter()) // an error means that the client has hung up
 	return nil
 }
 
-// withRequestID takes over the client's id of the request if it is harmless.
+// withRequestID keeps the id that ctx has, or takes the valid one that was sent, or
+// makes a new one.
 func withRequestID(ctx context.Context, sent string) (context.Context, string) {
 	if cims.RequestID(ctx) == "" {
 		ctx = cims.WithRequestID(ctx, sent)
@@ -150,7 +151,7 @@ func withRequestID(ctx context.Context, sent string) (context.Context, string) {
 	return ctx, cims.RequestID(ctx)
 }
 
-// setHeaders sets what every answer carries.
+// setHeaders sets the headers that every answer has.
 func setHeaders(requestID string, set func(name, value string)) {
 	set(requestIDHeader, requestID)
 	set("X-Content-Type-Options", "nosniff")
@@ -159,7 +160,7 @@ func setHeaders(requestID string, set func(name, value string)) {
 	set("Content-Security-Policy", "default-src 'none'")
 }
 
-// header is all that a request says under a name, as one list.
+// header returns the values of a header as one list.
 func header(hc huma.Context, name string) string {
 	return strings.Join(headers(hc, name), ",")
 }
@@ -174,8 +175,8 @@ func headers(hc huma.Context, name string) []string {
 	return values
 }
 
-// acceptsJSON reads an Accept header: the most specific range that covers JSON
-// decides, and who says nothing accepts everything.
+// acceptsJSON reports whether an Accept header allows JSON. The most specific range
+// that covers JSON decides; an empty header accepts everything.
 func acceptsJSON(accept string) bool {
 	if strings.TrimSpace(accept) == "" {
 		return true
@@ -192,8 +193,8 @@ func acceptsJSON(accept string) bool {
 	return accepted
 }
 
-// preferences reads a header such as "ru, en;q=0.5" and leaves out what is
-// malformed.
+// preferences ranges over the items and qualities of a header such as
+// "ru, en;q=0.5". It skips malformed items.
 func preferences(list string) func(yield func(string, float64) bool) {
 	return func(yield func(string, float64) bool) {
 		for item := range strings.SplitSeq(list, ",") {
@@ -223,16 +224,16 @@ type bodyContext struct {
 	body *trackedBody
 }
 
-type humaContext huma.Context // by another name than that of its method Context
+type humaContext huma.Context // renamed, since it has a method Context
 
-// BodyReader is the tracked body.
+// BodyReader returns the tracked body.
 func (c bodyContext) BodyReader() io.Reader { return c.body }
 
-// Unwrap serves the adapters' own Unwrap.
+// Unwrap returns the wrapped context, for the Unwrap functions of huma's adapters.
 func (c bodyContext) Unwrap() huma.Context { return c.humaContext }
 
-// trackedBody knows whether all of a body was read. fiber's has no reader at all
-// where it is empty, and none that may be asked again after its end.
+// trackedBody records whether a body was read to its end. With fiber an empty body
+// has no reader, and a reader must not be used after its end.
 type trackedBody struct {
 	io.Reader
 	ended bool
@@ -247,27 +248,27 @@ func (b *trackedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// maxUnread is how much of a body is read for nothing, so that its sender comes
-// to read the answer.
+// maxUnread limits how much of an unwanted body is read, so that its sender gets to
+// read the answer.
 const maxUnread = 4 << 20
 
-// finish takes away what is left of a body, in bounded time, so that the connection
-// can serve on. net/http, which closes its bodies, does so by itself before it
-// answers: who was not let in would be answered when the body has come, and so gets
-// a connection that closes instead. fiber, where it streams them, would take the
-// rest for the next request, whatever somebody has smuggled into it.
+// finish discards the rest of a body in bounded time, so that the connection stays
+// usable. net/http does that itself before it answers; a refused sender gets a
+// connection that closes instead, so that the answer does not wait for the body.
+// fiber, when it streams bodies, would take the rest for the next request, and with
+// it any request smuggled into the body.
 func (b *trackedBody) finish(hc huma.Context, timeout time.Duration, letIn bool) {
 	if b.ended || b.Reader == nil || b.Reader == http.NoBody {
 		return
 	}
 	_, closes := b.Reader.(io.Closer)
-	if closes && !letIn && hc.Version().ProtoMajor == 1 { // HTTP/2 ends the one request
+	if closes && !letIn && hc.Version().ProtoMajor == 1 { // HTTP/2 ends this request alone
 		hc.SetHeader("Connection", "close")
 		return
 	}
 	done := readDeadline(hc, timeout)
 	if closes {
-		return // net/http takes the deadline back
+		return // net/http resets the deadline
 	}
 	if n, err := io.CopyN(io.Discard, b, maxUnread); n == maxUnread || !errors.Is(err, io.EOF) {
 		hc.SetHeader("Connection", "close")
@@ -275,8 +276,8 @@ func (b *trackedBody) finish(hc huma.Context, timeout time.Duration, letIn bool)
 	done()
 }
 
-// readDeadline bounds how long a body may take to arrive; where the adapter
-// can't, the server's own timeouts have to.
+// readDeadline limits the time of a body's arrival and returns a function that lifts
+// the limit. Where the adapter has no deadlines, the server's timeouts apply.
 func readDeadline(hc huma.Context, timeout time.Duration) func() {
 	_ = hc.SetReadDeadline(time.Now().Add(timeout))
 	return func() { _ = hc.SetReadDeadline(time.Time{}) }

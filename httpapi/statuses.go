@@ -105,5 +105,5 @@ func (s *server) statuses() {
 	})
 }
 
-// isFalse tells whether a field that is true by default was sent as false.
+// isFalse reports whether a field that is true by default was sent as false.
 func isFalse(sent *bool) bool { return sent != nil && !*sent }

@@ -1,7 +1,6 @@
-// Package docs serves a page on which people read and try out an API. All that
-// the page needs is embedded: it works with no internet access, and under a
-// Content-Security-Policy that lets in nothing from elsewhere and no inline
-// script.
+// Package docs serves a page for reading and trying out an API. The page and its
+// files are embedded: it works without internet access, and under a
+// Content-Security-Policy that allows no other origin and no inline script.
 //
 //	config := huma.DefaultConfig("CRM", "1.0.0")
 //	config.DocsPath = "" // huma's own page loads its scripts from another host
@@ -36,10 +35,9 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 
 // Register serves the page at /docs, with its files below it, and the OpenAPI
 // document at /openapi.json, unless huma serves that already (the API's
-// Config.OpenAPIPath). Like all routes of an API they need no authentication
-// unless a middleware asks for it. The document is made at the first request,
-// so it has what is registered until then. It returns an error where one of
-// the paths is taken.
+// Config.OpenAPIPath). They need no authentication unless a middleware asks for
+// it. The first request makes the document, with the routes registered by then.
+// Register returns an error where one of the paths is taken.
 func Register(api huma.API) (err error) {
 	if api == nil {
 		return errors.New("docs: Register needs an API")
@@ -88,15 +86,15 @@ func serve(api huma.API, path, contentType string, content func() ([]byte, error
 	handle(api, path, func(ctx huma.Context) {
 		text, err := content()
 		if err != nil {
-			_ = huma.WriteErr(api, ctx, http.StatusInternalServerError, "") // it logs what goes wrong itself
+			_ = huma.WriteErr(api, ctx, http.StatusInternalServerError, "") // it logs its own failure
 			return
 		}
 		write(ctx, contentType, text)
 	})
 }
 
-// serveCompressed serves a gzipped file as it is to those who take it so, which
-// is every browser.
+// serveCompressed serves a gzipped file as it is to clients that accept gzip, as
+// every browser does.
 func serveCompressed(api huma.API, path, contentType string, compressed []byte) {
 	handle(api, path, func(ctx huma.Context) {
 		ctx.SetHeader("Vary", "Accept-Encoding")
@@ -122,7 +120,7 @@ func decompress(compressed []byte) ([]byte, error) {
 	return io.ReadAll(reader)
 }
 
-// handle mounts a route that the OpenAPI document does not speak of.
+// handle mounts a route that the OpenAPI document leaves out.
 func handle(api huma.API, path string, handler func(huma.Context)) {
 	op := &huma.Operation{Method: http.MethodGet, Path: path, Hidden: true}
 	api.Adapter().Handle(op, api.Middlewares().Handler(handler))
@@ -135,5 +133,5 @@ func write(ctx huma.Context, contentType string, text []byte) {
 	ctx.SetHeader("Referrer-Policy", "no-referrer")
 	ctx.SetHeader("Cache-Control", "no-store")
 	ctx.SetStatus(http.StatusOK)
-	_, _ = ctx.BodyWriter().Write(text) // who has hung up needs no answer
+	_, _ = ctx.BodyWriter().Write(text) // an error means that the client has hung up
 }

@@ -1,15 +1,14 @@
-// Package jwtauth knows users by a Bearer JWT: the Authorization header of a
-// request has a token whose sub is the user's email, when it holds an @, or
-// else the user's id.
+// Package jwtauth identifies users by a Bearer JWT in the Authorization header. The
+// token's sub is the user's email if it holds an @, and the user's id otherwise.
 //
 //	auth, err := jwtauth.New(jwtauth.Config{Secret: secret})
 //
-// That is HS256, where the login and this program share a secret. Where only the
-// login can make tokens (RS256, ES256, EdDSA) this program has its public keys, as
-// [Config.PublicKeys] or, where it publishes them, by package jwks.
+// That is HS256: the login and this program share a secret. With RS256, ES256 and
+// EdDSA only the login can make tokens, and this program has its public keys: in
+// [Config.PublicKeys] or, where the login publishes them, by package jwks.
 //
-// Who gets a token is the login's business, which is the host's; [Token] makes
-// one for tests and tools. What a user may do is never read from the token.
+// The host's login issues the tokens; [Token] makes one for tests and tools. A
+// user's permissions are never read from the token.
 package jwtauth
 
 import (
@@ -34,35 +33,34 @@ const (
 	maxToken      = 8 << 10
 )
 
-// Config says which tokens are good. There has to be a key of some kind; with
-// several kinds each is for its own algorithms, which is how to move from one to
-// another.
+// Config defines the valid tokens. It needs a key of at least one kind. Each kind
+// serves its own algorithms, so that a login can move from one kind to another.
 type Config struct {
 	// Secret is the key of HS256, at least 32 bytes.
 	Secret []byte
-	// MoreSecrets are as good as Secret. To change it, add the new one here, have
-	// the login use it, and take the old one away when its tokens have expired.
+	// MoreSecrets are accepted like Secret. To change the secret, add the new one
+	// here, let the login use it, and remove the old one once its tokens expired.
 	MoreSecrets [][]byte
-	// PublicKeys are those of the login: *rsa.PublicKey of at least 2048 bits for
-	// RS256, *ecdsa.PublicKey on P-256 for ES256, ed25519.PublicKey for EdDSA. Each
-	// is under the kid that its tokens have, or under "" for tokens that have none.
-	// To change a key, add the new one beside it first.
+	// PublicKeys holds the login's keys: *rsa.PublicKey of at least 2048 bits for
+	// RS256, *ecdsa.PublicKey on P-256 for ES256, ed25519.PublicKey for EdDSA. The
+	// map's keys are the kids of the tokens, "" for tokens without one. To change a
+	// key, add the new one beside it first.
 	PublicKeys map[string]crypto.PublicKey
-	// KeySource has more of them, that change while the program runs: see package
-	// jwks. It is asked for what is not in PublicKeys, by kid.
+	// KeySource has further public keys, which may change while the program runs:
+	// see package jwks. It serves the kids that are not in PublicKeys.
 	KeySource KeySource
-	// Issuer is what iss must be; empty for anything, or nothing.
+	// Issuer is the required iss. Empty accepts any, and none.
 	Issuer string
-	// Audience is what aud must have; empty for anything, or nothing. A login that
-	// makes tokens for other programs too needs it, or theirs are good here.
+	// Audience is a required entry of aud. Empty accepts any, and none. Set it if
+	// the login makes tokens for other programs too: they are valid here otherwise.
 	Audience string
-	// Leeway is how far the clocks of who issues tokens and who verifies them
-	// may be apart: exp, nbf and iat are taken that much less strictly. At most
-	// a minute. Default: 30 seconds.
+	// Leeway is the allowed difference between the clocks of the login and of this
+	// program, when exp, nbf and iat are checked. At most a minute. Default: 30
+	// seconds.
 	Leeway time.Duration
 }
 
-// Authenticator is an httpapi.Authenticator for tokens. It is safe for
+// Authenticator is an httpapi.Authenticator that verifies tokens. It is safe for
 // concurrent use.
 type Authenticator struct {
 	keys   keyring
@@ -71,8 +69,8 @@ type Authenticator struct {
 
 var _ httpapi.Authenticator = (*Authenticator)(nil)
 
-// New makes an Authenticator. It returns an error where there is no key at all or
-// one that is too weak or of the wrong kind, and for a leeway out of bounds.
+// New returns an Authenticator. It returns an error if there is no key, if a key is
+// too weak or of the wrong kind, and for a leeway out of bounds.
 func New(config Config) (*Authenticator, error) {
 	known, err := newKeyring(config)
 	if err != nil {
@@ -100,8 +98,8 @@ func New(config Config) (*Authenticator, error) {
 	return &Authenticator{keys: known, parser: jwt.NewParser(options...)}, nil
 }
 
-// checkSecret refuses what somebody could guess or has published. A public key
-// in PEM as the secret is how RS256 tokens are forged as HS256.
+// checkSecret refuses secrets that are easy to guess, and public keys in PEM: with
+// such a key as the secret, anybody could forge RS256 tokens as HS256 ones.
 func checkSecret(secret []byte) error {
 	switch {
 	case len(secret) < minSecret:
@@ -116,7 +114,7 @@ func checkSecret(secret []byte) error {
 	return nil
 }
 
-// Authenticate reads the Authorization header.
+// Authenticate returns the user of the token in the Authorization header.
 func (a *Authenticator) Authenticate(ctx huma.Context) (httpapi.Identity, error) {
 	var sent []string
 	ctx.EachHeader(func(name, value string) {
@@ -134,7 +132,7 @@ func (a *Authenticator) Authenticate(ctx huma.Context) (httpapi.Identity, error)
 	return a.identify(token)
 }
 
-// identify checks a token and says whose it is.
+// identify verifies a token and returns its user.
 func (a *Authenticator) identify(text string) (httpapi.Identity, error) {
 	if len(text) > maxToken {
 		return httpapi.Identity{}, errors.New("jwtauth: the token is too large")
@@ -156,7 +154,7 @@ func (a *Authenticator) identify(text string) (httpapi.Identity, error) {
 	return httpapi.Identity{UserID: id}, nil
 }
 
-// Token makes a token for sub, a user's email or id, that is good for ttl.
+// Token returns a token for sub, a user's email or id, that expires after ttl.
 func Token(secret []byte, sub string, ttl time.Duration) (string, error) {
 	if err := checkSecret(secret); err != nil {
 		return "", err

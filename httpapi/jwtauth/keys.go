@@ -15,13 +15,13 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// KeySource has public keys that change while the program runs; package jwks has
-// one. It is asked for each token, before the signature is checked and by whoever
-// sends one, and has to be safe for concurrent use.
+// KeySource returns public keys that may change while the program runs; package
+// jwks has one. It is called for each token, before its signature is verified, so
+// anybody can cause calls. It must be safe for concurrent use.
 type KeySource interface {
-	// PublicKey returns the key of that id from what is at hand, without waiting
-	// for anything. Where there are no keys yet, the error wraps
-	// cims.ErrUnavailable, and the request is answered with 503 instead of 401.
+	// PublicKey returns the key with this id from those at hand, without waiting.
+	// Where there are no keys yet, its error wraps cims.ErrUnavailable, and the
+	// request is answered with 503 instead of 401.
 	PublicKey(kid string) (crypto.PublicKey, error)
 }
 
@@ -34,9 +34,8 @@ var (
 
 const minRSA, maxRSA = 2048, 8192 // bits
 
-// Algorithm names the one algorithm that a public key is for: RS256, ES256 or
-// EdDSA. It returns an error for a key that is too weak, malformed, or no public
-// key of these kinds.
+// Algorithm returns the one algorithm of a public key: RS256, ES256 or EdDSA. It
+// returns an error for a key that is weak, malformed, or of another kind.
 func Algorithm(key crypto.PublicKey) (string, error) {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
@@ -58,7 +57,7 @@ func Algorithm(key crypto.PublicKey) (string, error) {
 		}
 		return es256, nil
 	case ed25519.PublicKey:
-		// All zeros is a point on the curve, for which anybody can sign.
+		// All zeros is a point on the curve, and anybody can sign for it.
 		if len(key) != ed25519.PublicKeySize || bytes.Count(key, []byte{0}) == len(key) {
 			return "", errors.New("jwtauth: the Ed25519 key is malformed")
 		}
@@ -68,8 +67,8 @@ func Algorithm(key crypto.PublicKey) (string, error) {
 	}
 }
 
-// keyring has all keys that tokens may be signed with. Secrets are for HS256 alone,
-// and a public key for the one algorithm of its kind: so no key can be taken for
+// keyring holds all keys that tokens may be signed with. Secrets serve HS256 alone
+// and a public key serves the one algorithm of its kind, so that no key is taken for
 // another's.
 type keyring struct {
 	secrets jwt.VerificationKeySet
@@ -102,7 +101,7 @@ func newKeyring(config Config) (keyring, error) {
 	return k, nil
 }
 
-// algorithms lists what there may be keys for; no other is accepted.
+// algorithms lists the algorithms with a possible key; no other is accepted.
 func (k keyring) algorithms() []string {
 	var names []string
 	if len(k.secrets.Keys) > 0 {
@@ -114,8 +113,7 @@ func (k keyring) algorithms() []string {
 	return names
 }
 
-// find returns the key, or the secrets, for a token whose signature has yet to be
-// checked.
+// find returns the key or the secrets that verify a token.
 func (k keyring) find(token *jwt.Token) (any, error) {
 	if token.Method.Alg() == hs256 {
 		return k.secrets, nil

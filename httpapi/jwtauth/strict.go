@@ -13,9 +13,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// object reads a JSON object whose keys come once each, and those that are
-// known in their exact spelling: where two readers of a token could understand
-// it differently, it is refused.
+// object reads a JSON object. It refuses a repeated key, and a known key in another
+// case, since two readers of such a token could understand it differently.
 func object(text []byte, known []string) (map[string]json.RawMessage, error) {
 	if !json.Valid(text) {
 		return nil, errors.New("no JSON")
@@ -46,14 +45,14 @@ func object(text []byte, known []string) (map[string]json.RawMessage, error) {
 	return fields, nil
 }
 
-// headerFields are those that a token may have. Others (crit, b64, jku, jwk,
-// x5u …) change how it is to be read or where its key comes from. The thumbprints
-// of certificates, which some logins add, say nothing that counts here.
+// headerFields lists the header fields that a token may have. Others (crit, b64,
+// jku, jwk, x5u …) change how it is read or where its key comes from. Some logins
+// add thumbprints of certificates, which are ignored.
 var headerFields = []string{"alg", "typ", "kid", "cty", "x5t", "x5t#S256"}
 
 const maxKeyID = 128
 
-// checkHeader refuses a token by its header, before anything else is looked at.
+// checkHeader refuses a token by its header, before the rest is read.
 func checkHeader(token string) error {
 	header, _, _ := strings.Cut(token, ".")
 	text, err := base64.RawURLEncoding.Strict().DecodeString(header)
@@ -76,8 +75,8 @@ func checkHeader(token string) error {
 	return nil
 }
 
-// validKeyID lets pass what logins make of hashes and names, and what can be neither
-// a way up in a path nor a query.
+// validKeyID reports whether a key id has only the characters of hashes and names,
+// and can be neither a way up in a path nor a query.
 func validKeyID(id string) bool {
 	return id != "" && len(id) <= maxKeyID && !strings.Contains(id, "..") && !strings.ContainsFunc(id, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-+/=:", r))
@@ -87,8 +86,7 @@ func validKeyID(id string) bool {
 // claims are the registered claims, read strictly.
 type claims struct{ jwt.RegisteredClaims }
 
-// UnmarshalJSON reads the claims by their exact names; others are the login's
-// own and mean nothing here.
+// UnmarshalJSON reads the registered claims by their exact names and ignores others.
 func (c *claims) UnmarshalJSON(text []byte) error {
 	fields, err := object(text, []string{"sub", "iss", "aud", "exp", "nbf", "iat", "jti"})
 	if err != nil {
@@ -125,7 +123,7 @@ func readText(value json.RawMessage, to *string) error {
 	return json.Unmarshal(value, to)
 }
 
-// audience is a text or a list of texts.
+// audience reads a text or a list of texts.
 func audience(value json.RawMessage) (jwt.ClaimStrings, error) {
 	var one string
 	if readText(value, &one) == nil {
@@ -139,8 +137,7 @@ func audience(value json.RawMessage) (jwt.ClaimStrings, error) {
 	return many, err
 }
 
-// date is a number of seconds that a calendar has: 1e300 would overflow into
-// anything.
+// date reads a number of seconds before the year 10000: a larger one would overflow.
 func date(value json.RawMessage) (*jwt.NumericDate, error) {
 	const year10000 = 253_402_300_800
 	var seconds float64

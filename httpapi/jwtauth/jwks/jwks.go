@@ -1,21 +1,18 @@
 // Package jwks keeps the public keys that a login publishes as a JSON Web Key Set,
-// so that jwtauth verifies its tokens and the login changes its keys while the
-// program runs:
+// so that the login can change its keys while the program runs:
 //
 //	keys, err := jwks.Open(ctx, jwks.Config{URL: "https://login.example.com/.well-known/jwks.json"})
 //	…
 //	defer keys.Close()
 //	auth, err := jwtauth.New(jwtauth.Config{KeySource: keys, Issuer: "https://login.example.com", Audience: "crm"})
 //
-// No request ever waits for the login: the keys are fetched in the background, every
-// few minutes, and sooner when a token names a key that is not among them. That
-// token is refused meanwhile; a login that publishes a key some minutes before it
-// signs with it has none refused. Whatever tokens are sent, from one fetch to the
-// next it takes [Config.Pause].
+// No request waits for the login. The keys are fetched in the background: every few
+// minutes, and sooner when a token names an unknown key. That token is refused
+// meanwhile, so a login should publish a key some minutes before it signs with it.
+// At least [Config.Pause] lies between two fetches, whatever tokens are sent.
 //
-// As long as the login can't be reached, or answers with something else than a key
-// set, the keys that it published last stay good. Before there were any, nobody gets
-// in: requests are answered with 503.
+// While the login can't be reached, or answers without a key set, the keys that it
+// published last stay valid. Before the first ones, requests are answered with 503.
 package jwks
 
 import (
@@ -37,27 +34,25 @@ import (
 	"github.com/cimskit/cims/httpapi/jwtauth"
 )
 
-// Config says where the keys are. The zero value of each field but URL stands for
-// its default.
+// Config configures Open. The zero value of each field but URL stands for its
+// default.
 type Config struct {
-	// URL is where the login publishes its keys: https, or http on this machine
-	// itself. No redirect is followed. Required.
+	// URL is the address of the login's keys: https, or http on this machine. No
+	// redirect is followed. Required.
 	URL string
-	// Refresh is how often they are fetched. A key that the login withdraws is good
-	// for that much longer. Default: 5 minutes.
+	// Refresh is the time from one fetch to the next. A key that the login withdraws
+	// stays valid for up to that long. Default: 5 minutes.
 	Refresh time.Duration
-	// Pause is how long it takes at least from the end of a fetch to the next,
-	// whether tokens name unknown keys or the login doesn't answer. A key that the
-	// login signs with at once is known after at most that and Timeout. At most
-	// Refresh. Default: 10 seconds.
+	// Pause is the least time from the end of a fetch to the next, even if tokens
+	// name unknown keys or the login doesn't answer. A new key is known after Pause
+	// and Timeout at most. At most Refresh. Default: 10 seconds.
 	Pause time.Duration
-	// Timeout is how long a fetch may take. Default: 5 seconds.
+	// Timeout limits a fetch. Default: 5 seconds.
 	Timeout time.Duration
-	// Transport makes the requests, where they need a proxy or a certificate
-	// authority of their own. Default: a plain one that keeps no connection open.
+	// Transport makes the requests. Set it for a proxy or a certificate authority.
+	// Default: a plain one that keeps no connection open.
 	Transport http.RoundTripper
-	// Logger is told of fetches that fail and of keys that don't count. Default:
-	// slog.Default().
+	// Logger receives failed fetches and unusable keys. Default: slog.Default().
 	Logger *slog.Logger
 }
 
@@ -94,23 +89,23 @@ func loopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// Keys are a login's public keys, as it published them last. They are safe for
-// concurrent use.
+// Keys holds the public keys that a login published last. It is safe for concurrent
+// use.
 type Keys struct {
 	config  Config
 	client  http.Client
-	text    []byte                                      // that they were read from
+	text    []byte                                      // the key set of the last fetch
 	current atomic.Pointer[map[string]crypto.PublicKey] // nil before the first
-	unknown chan struct{}                               // has one where a token named a key that isn't there
+	unknown chan struct{}                               // holds a value once a token named an unknown key
 	stop    context.CancelFunc
 	stopped chan struct{}
 }
 
 var _ jwtauth.KeySource = (*Keys)(nil)
 
-// Open fetches the keys, and keeps them fresh until Close. A login that is down is
-// no error: it is logged and tried again, each Pause. ctx is for the first fetch
-// alone.
+// Open fetches the keys and keeps them fresh until Close. A login that is down is no
+// error: Open logs it, and the fetch is repeated after each Pause. ctx limits the
+// first fetch alone.
 func Open(ctx context.Context, config Config) (*Keys, error) {
 	config = config.withDefaults()
 	if err := config.check(); err != nil {
@@ -132,14 +127,14 @@ func Open(ctx context.Context, config Config) (*Keys, error) {
 	return k, nil
 }
 
-// Close ends the fetching, and returns when it has ended. The keys stay.
+// Close stops the fetching and waits for its end. The keys stay valid.
 func (k *Keys) Close() {
 	k.stop()
 	<-k.stopped
 }
 
-// PublicKey returns the key that the login published under that id. For an unknown
-// one it asks for a fetch, and doesn't wait for it.
+// PublicKey returns the key that the login published under this id. For an unknown
+// id it requests a fetch, without waiting for it.
 func (k *Keys) PublicKey(kid string) (crypto.PublicKey, error) {
 	keys := k.current.Load()
 	if keys == nil {
@@ -149,21 +144,22 @@ func (k *Keys) PublicKey(kid string) (crypto.PublicKey, error) {
 	if !ok {
 		select {
 		case k.unknown <- struct{}{}:
-		default: // somebody has asked already
+		default: // a fetch is requested already
 		}
 		return nil, errors.New("jwks: unknown kid")
 	}
 	return key, nil
 }
 
-// noKeysYet is a cims.ErrUnavailable, whose own words are of the database.
-type noKeysYet struct{} //nolint:errname // it reads as what it says
+// noKeysYet is a cims.ErrUnavailable with another text, since that speaks of the
+// database.
+type noKeysYet struct{} //nolint:errname // named as its text reads
 
 func (noKeysYet) Error() string { return "jwks: there are no keys yet" }
 
 func (noKeysYet) Is(target error) bool { return target == cims.ErrUnavailable }
 
-// keepFresh fetches until ctx ends, with a pause in between that nothing shortens.
+// keepFresh fetches until ctx ends. Nothing shortens the pause between two fetches.
 func (k *Keys) keepFresh(ctx context.Context, fetched bool) {
 	defer close(k.stopped)
 	for ctx.Err() == nil {
@@ -175,7 +171,7 @@ func (k *Keys) keepFresh(ctx context.Context, fetched bool) {
 	}
 }
 
-// wait is over when the time is, ctx ends or there is something in sooner.
+// wait returns after the time, at the end of ctx, or once sooner has a value.
 func wait(ctx context.Context, long time.Duration, sooner <-chan struct{}) {
 	timer := time.NewTimer(long)
 	defer timer.Stop()
@@ -186,7 +182,7 @@ func wait(ctx context.Context, long time.Duration, sooner <-chan struct{}) {
 	}
 }
 
-// refresh fetches what the login publishes now, and tells whether it could.
+// refresh fetches the published keys and reports whether it could.
 func (k *Keys) refresh(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, k.config.Timeout)
 	defer cancel()
@@ -202,7 +198,7 @@ func (k *Keys) refresh(ctx context.Context) bool {
 
 func (k *Keys) takeOver(text []byte) error {
 	if k.text != nil && bytes.Equal(text, k.text) {
-		return nil // and what is wrong with a key has been logged
+		return nil // unusable keys have been logged
 	}
 	keys, err := readSet(text, k.config.Logger)
 	if err != nil {
@@ -213,7 +209,7 @@ func (k *Keys) takeOver(text []byte) error {
 	return nil
 }
 
-// maxAnswer is many times what the largest logins publish.
+// maxAnswer is many times the size of the largest published key sets.
 const maxAnswer = 1 << 20
 
 func (k *Keys) fetch(ctx context.Context) ([]byte, error) {
