@@ -59,6 +59,27 @@ func TestBatchDecidesAsOneByOne(t *testing.T) {
 	}
 }
 
+// TestDecisionsStayAsTheyWere while the batch goes on and members reach limits.
+func TestDecisionsStayAsTheyWere(t *testing.T) {
+	t.Parallel()
+	state := atRest(1, 1, 1, 1)
+	for i := range state.Members {
+		state.Members[i].LastTurn = int64(4 - i) // the last one begins
+	}
+	batch := rotation.Policy{Presence: []rotation.Gate{below(1, now)}, Lead: []rotation.LeadGate{rotation.NotExcluded}}.Batch(&state, now)
+	var decisions []rotation.Decision
+	for range 5 {
+		decisions = append(decisions, batch.Decide(rotation.Lead{Excluded: []int64{1}}))
+	}
+	for i, d := range decisions {
+		var skipped []int64
+		for _, s := range d.Skipped {
+			skipped = append(skipped, s.Member)
+		}
+		require.Equal(t, [][]int64{{1}, {4, 1}, {3, 4, 1}, {2, 3, 4, 1}, {2, 3, 4, 1}}[i], skipped)
+	}
+}
+
 func TestNobody(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -19,7 +19,12 @@ func less(a, b, c, d int64) bool {
 }
 
 // product returns a×b in 128 bits, for a b that isn't negative.
+//
+//nolint:gosec // the conversions keep all bits
 func product(a, b int64) (high int64, low uint64) {
 	h, low := bits.Mul64(uint64(a), uint64(b))
-	return int64(h) - a>>63&b, low // of a below zero, Mul64 took 2^64 too many
+	if a < 0 { // Mul64 took it for 2^64 more
+		h -= uint64(b)
+	}
+	return int64(h), low
 }

@@ -95,7 +95,7 @@ func anyState(t *rapid.T) rotation.State {
 // evenly draws a number between two, each as likely; rapid's own ranges prefer
 // small ones.
 func evenly(low, high int64) *rapid.Generator[int64] {
-	return rapid.Map(rapid.Uint64(), func(bits uint64) int64 { return low + int64(bits%uint64(high-low+1)) })
+	return rapid.Map(rapid.Int64Min(0), func(n int64) int64 { return low + n%(high-low+1) })
 }
 
 // anyLead draws a lead that is open to everybody, or excludes some of ten ids.

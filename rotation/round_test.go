@@ -61,6 +61,14 @@ func TestSkipRoundsKeepsPlaces(t *testing.T) {
 		model := modelOf(state)
 		leads := n * int64(len(rotation.Default.Round(state, now)))
 		require.Equal(t, state.Turn+leads, dealt.Turn)
+		for i, m := range state.Members {
+			if !m.Paused {
+				m.LastTurn += leads
+				m.Leads += int(n) * m.Weight
+			}
+			require.Equal(t, m.LastTurn, dealt.Members[i].LastTurn)
+			require.Equal(t, m.Leads, dealt.Members[i].Leads)
+		}
 		for range 30 {
 			lead := anyLead(t)
 			require.Equal(t, model.decide(lead), rotation.Default.Decide(&dealt, lead, now).Member)
