@@ -4,7 +4,7 @@
 // real processes, real servers, real connections. What is left is judged by a
 // checker that reads the tables with plain SQL and knows nothing of the library.
 //
-// Within go test ./... this is a short version; ./scripts/faults runs the full
+// Within go test ./... this is a short version; ./scripts/test -long runs the full
 // one.
 package faults
 

@@ -15,8 +15,8 @@ import (
 
 // What one person could do to another's rights, or to win some.
 
-// rounds is how often a race is run: as often as the design demands where
-// scripts/faults says so, which runs everything in full.
+// rounds returns how often a race is run: as often as the guarantees demand in
+// scripts/test -long, which sets the variable.
 func rounds(short, full int) int {
 	if os.Getenv("CIMS_FAULTS") == "full" {
 		return full
