@@ -4,7 +4,7 @@
 // up disks under the library, all of them real. A checker then judges the tables: it
 // reads them with plain SQL and knows nothing of the library.
 //
-// Within go test ./... this is a short version; ./scripts/faults runs the full
+// Within go test ./... this is a short version; ./scripts/test -long runs the full
 // one.
 package faults
 

@@ -1,22 +1,23 @@
 # What scripts/test and scripts/bench share: a directory for all that they write,
 # which goes away however they end, and a PostgreSQL of their own in it. To be
-# sourced by bash, from the repository's root; gives $tmp, step, install and
-# start_postgres.
+# sourced by bash, from the repository's root; gives $tmp, group, step, install
+# and start_postgres.
 
 fail() { echo "scripts/${0##*/}: $*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# step TITLE COMMAND…: announce it, run it, stop the script where it fails.
-#
-# The command is a job in a process group of its own: bash runs a trap only
-# after the foreground command has ended, but leaves a wait at once, and a whole
+# group COMMAND…: runs it as a job in a process group of its own. bash runs a trap
+# only after the foreground command has ended, but leaves a wait at once, and a whole
 # group can be ended, with all that go test has started.
-job=
+group() {
+	set -m; "$@" & set +m
+	wait $!
+}
+
+# step TITLE COMMAND…: announces it, runs it, stops the script where it fails.
 step() {
 	echo "== $1"
-	set -m; "${@:2}" & job=$!; set +m
-	wait "$job" || fail "$1: failed"
-	job=
+	group "${@:2}" || fail "$1: failed"
 }
 
 # All that the script and what it starts write is in one directory, which goes
@@ -25,10 +26,11 @@ step() {
 tmp=$(mktemp -d "/tmp/cims-${0##*/}.XXXXXX")
 cleanup() {
 	trap '' INT TERM HUP # a second Ctrl-C must not leave half of it behind
-	if [ -n "$job" ]; then
+	local job
+	for job in $(jobs -p); do
 		kill -KILL -- "-$job" 2>/dev/null || true # nothing to lose: its files are in $tmp
 		wait "$job" 2>/dev/null || true
-	fi
+	done
 	if [ -f "$tmp/pg/postmaster.pid" ]; then
 		as_server "$pg/pg_ctl" -D "$tmp/pg" -m immediate stop >/dev/null 2>&1 || true
 	fi

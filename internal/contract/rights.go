@@ -15,7 +15,8 @@ import (
 
 // Attempts to win rights or to take them from others.
 
-// rounds returns how often a race is run: in full where scripts/faults asks for it.
+// rounds returns how often a race is run: as often as the guarantees demand in
+// scripts/test -long, which sets the variable.
 func rounds(short, full int) int {
 	if os.Getenv("CIMS_FAULTS") == "full" {
 		return full

@@ -163,7 +163,10 @@ func canceledContext(t *testing.T, d *database) {
 		"Customer":        func(r cims.Reader) error { _, err := r.Customer(canceled, 987654); return err },
 		"Customers":       func(r cims.Reader) error { _, err := r.Customers(canceled, cims.CustomerQuery{Limit: 1}); return err },
 		"CountCustomers":  func(r cims.Reader) error { _, err := r.CountCustomers(canceled, "no", 1); return err },
-		"Unassigned":      func(r cims.Reader) error { _, err := r.Unassigned(canceled, cims.UnassignedQuery{Waiting: true, Limit: 1}); return err },
+		"Unassigned": func(r cims.Reader) error {
+			_, err := r.Unassigned(canceled, cims.UnassignedQuery{Waiting: true, Limit: 1})
+			return err
+		},
 		"History": func(r cims.Reader) error {
 			_, err := r.History(canceled, cims.HistoryQuery{CustomerID: 987654, Limit: 1})
 			return err

@@ -54,7 +54,9 @@ func newDatabase(t *testing.T, factory Factory, quiet bool) *database {
 // nobodyWaits hides waiting leads from a Manager that looks for them.
 type nobodyWaits struct{ cims.Storage }
 
-func (nobodyWaits) Unassigned(context.Context, cims.UnassignedQuery) ([]int64, error) { return nil, nil }
+func (nobodyWaits) Unassigned(context.Context, cims.UnassignedQuery) ([]int64, error) {
+	return nil, nil
+}
 
 // manager makes another Manager, on the test's clock if config has none.
 func (d *database) manager(t *testing.T, store cims.Storage, config *cims.Config) *cims.Manager {

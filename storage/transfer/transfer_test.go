@@ -130,7 +130,9 @@ func (d database) manager(t *testing.T) *cims.Manager {
 
 type nobodyWaits struct{ cims.Storage }
 
-func (nobodyWaits) Unassigned(context.Context, cims.UnassignedQuery) ([]int64, error) { return nil, nil }
+func (nobodyWaits) Unassigned(context.Context, cims.UnassignedQuery) ([]int64, error) {
+	return nil, nil
+}
 
 const awkward = "O'Brien \"quoted\" \\ back\\slash ? 👩‍👩‍👧 %_ Ғўзал"
 
