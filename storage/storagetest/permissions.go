@@ -43,9 +43,7 @@ var opens = map[cims.Permission][]string{
 // operations returns the methods of a Manager that act for an Actor.
 func operations() []reflect.Method {
 	var found []reflect.Method
-	manager := reflect.TypeFor[*cims.Manager]()
-	for i := range manager.NumMethod() {
-		method := manager.Method(i)
+	for method := range reflect.TypeFor[*cims.Manager]().Methods() {
 		if method.Type.NumIn() > 2 && method.Type.In(2) == reflect.TypeFor[cims.Actor]() {
 			found = append(found, method)
 		}
@@ -68,10 +66,10 @@ func call(ctx context.Context, crm *cims.Manager, op reflect.Method, actor cims.
 	args := []reflect.Value{reflect.ValueOf(crm), reflect.ValueOf(ctx), reflect.ValueOf(actor)}
 	for i := len(args); i < op.Type.NumIn(); i++ {
 		arg := reflect.New(op.Type.In(i)).Elem()
-		switch arg.Kind() {
-		case reflect.Int64:
+		if arg.Kind() == reflect.Int64 {
 			arg.SetInt(absent)
-		case reflect.Func: // an iterator that yields nothing, or a callback
+		}
+		if arg.Kind() == reflect.Func { // an iterator that yields nothing, or a callback
 			arg.Set(reflect.MakeFunc(arg.Type(), func([]reflect.Value) []reflect.Value { return nil }))
 		}
 		args = append(args, arg)
@@ -84,7 +82,7 @@ func call(ctx context.Context, crm *cims.Manager, op reflect.Method, actor cims.
 			break
 		}
 	}
-	err, _ := last.Interface().(error)
+	err, _ := reflect.TypeAssert[error](last)
 	return err
 }
 
