@@ -219,11 +219,12 @@ func permissionsTable(t *testing.T) string {
 	return table.String()
 }
 
-// TestContributingNamesWhatExists: files, folders and tests.
-func TestContributingNamesWhatExists(t *testing.T) {
-	text := page(t, "CONTRIBUTING.md")
+// TestPagesNameWhatExists checks the paths and tests that CONTRIBUTING and the page on
+// the architecture name.
+func TestPagesNameWhatExists(t *testing.T) {
+	text := page(t, "CONTRIBUTING.md") + page(t, "docs/architecture.md")
 	paths := regexp.MustCompile("`((?:[\\w.-]+/)+[\\w.-]*|[\\w.-]+\\.(?:go|md|yml))`|(\\./[a-z/]+)").FindAllStringSubmatch(text, -1)
-	require.Greater(t, len(paths), 20)
+	require.Greater(t, len(paths), 60)
 	for _, path := range paths {
 		_, err := os.Stat(path[1] + path[2])
 		require.NoError(t, err)
