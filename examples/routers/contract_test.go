@@ -132,7 +132,7 @@ func TestContract(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			fiber := name == "fiber"
 			contract.Run(t, contract.Host{
-				Prefix: "/api/v1", SQLiteOnly: true,
+				Prefix: "/api/v1", RouterOnly: true,
 				AnswersHead: name == "net-http" || fiber, AnswersOptions: name == "echo",
 				MissesHangUps: fiber, JoinsTypes: fiber, WaitsForBodies: fiber, CutsLongBodies: fiber, OnlyStandard: fiber, MaxHeaderBytes: map[bool]int{true: 16 << 10}[fiber],
 				Serve: func(t *testing.T, register func(huma.API) error, _ *slog.Logger) string {

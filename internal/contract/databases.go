@@ -108,9 +108,6 @@ func (b *breakable) set(down bool) {
 }
 
 func testPostgreSQLInTrouble(t *testing.T, on Host) {
-	if on.SQLiteOnly { // the router is in question, not the database
-		return
-	}
 	target := pgtest.URL(t)
 	config, err := pgx.ParseConfig(target)
 	require.NoError(t, err)
@@ -167,9 +164,6 @@ func testPostgreSQLInTrouble(t *testing.T, on Host) {
 // testPostgreSQLWithFewRights: once another role has migrated, the program needs no
 // rights but those on rows.
 func testPostgreSQLWithFewRights(t *testing.T, on Host) {
-	if on.SQLiteOnly {
-		return
-	}
 	target := pgtest.URL(t)
 	owner, err := postgres.Open(t.Context(), target)
 	require.NoError(t, err)

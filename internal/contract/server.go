@@ -51,7 +51,7 @@ type option func(*httpapi.Options)
 func (h Host) each(t *testing.T, test func(t *testing.T, s *Server)) {
 	t.Helper()
 	t.Run("SQLite", func(t *testing.T) { test(t, h.newServer(t)) })
-	if h.SQLiteOnly {
+	if h.RouterOnly {
 		return
 	}
 	t.Run("PostgreSQL", func(t *testing.T) {
