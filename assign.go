@@ -187,7 +187,7 @@ func (m *Manager) autoAssign(ctx context.Context, requests []*autoAssignment) er
 				return err
 			}
 			for i := range leads { // each has an actor of its own
-				if err := m.recordAssignments(m.assignments.shared(ctx, askedBy[i].requestID), tx, askedBy[i].actor, before[i:i+1], leads[i:i+1], CauseAutomatic); err != nil {
+				if err := m.recordAssignments(m.assignments.hookContext(ctx, askedBy[i].requestID), tx, askedBy[i].actor, before[i:i+1], leads[i:i+1], CauseAutomatic); err != nil {
 					return err
 				}
 			}

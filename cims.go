@@ -68,10 +68,11 @@
 // which follows its weight. The member that gets the lead pays one. A paused
 // member gets no leads ([Manager.SetSalesManager]).
 //
-// In a team that starts from zero and doesn't change, every member stays within
-// one lead of its share. Two members of equal weight who are present throughout
-// never differ by more than one lead. That holds whoever else joins, leaves or
-// pauses, for any number of processes on one database, at any time.
+// In a team that starts without credits and doesn't change, every member stays
+// within one lead of its share. Two members of equal weight that are present
+// throughout never differ by more than one lead, even while others join, leave
+// or pause. Leads assigned by hand don't count. This holds at any time and for
+// any number of processes on one database.
 //
 // If no sales manager is present, the lead waits. It is assigned within a
 // second after one becomes present, by a goroutine that [New] starts.

@@ -53,10 +53,10 @@ var (
 
 // Error is an error with its details. Use errors.As to read them.
 type Error struct {
-	Kind       error  // one of the Err variables
-	Reason     Reason // tells errors of one Kind apart; may be empty
-	Entity     Entity // the kind of entity it concerns
-	Name       string // the name, email or id that was given
+	Kind       error      // one of the Err variables
+	Reason     Reason     // tells errors of one Kind apart; may be empty
+	Entity     Entity     // the kind of entity it concerns
+	Name       string     // the name, email or id that was given
 	Permission Permission // the missing permission, for ReasonPermission
 	// Count is the number of customers or users, for ErrInUse. It is exact up to
 	// 1,000. If CountIsMinimum is set, there are more.
