@@ -17,7 +17,7 @@ var (
 	// assignment. An actor limited to its own leads gets it for all others.
 	ErrNotFound = errors.New("cims: not found")
 	// ErrExists means that the name or email is taken.
-	ErrExists = errors.New("cims: exists already")
+	ErrExists = errors.New("cims: already exists")
 	// ErrInUse means that customers are in the status to be deleted, or that
 	// users have the role to be deleted. Error.Count is their number.
 	ErrInUse = errors.New("cims: in use")
@@ -29,9 +29,9 @@ var (
 	// ErrUnauthenticated means that the identity matches no user, or several.
 	ErrUnauthenticated = errors.New("cims: unauthenticated")
 	// ErrLastCEO means that the change would leave no active CEO.
-	ErrLastCEO = errors.New("cims: the last active CEO has to stay")
+	ErrLastCEO = errors.New("cims: no active CEO would remain")
 	// ErrKeyReused means that the idempotency key was used with other input.
-	ErrKeyReused = errors.New("cims: idempotency key used before with other input")
+	ErrKeyReused = errors.New("cims: idempotency key already used with other input")
 	// ErrUnavailable means that the database is down, too slow or out of
 	// connections, or that the context ended. Nothing was stored. A later
 	// attempt may succeed.
@@ -43,10 +43,10 @@ var (
 	ErrOutcomeUnknown = errors.New("cims: outcome unknown")
 	// ErrIsolation means that the transaction of the host is not read committed.
 	// See Manager.WithTx.
-	ErrIsolation = errors.New("cims: the transaction's isolation has to be read committed")
+	ErrIsolation = errors.New("cims: transaction is not read committed")
 	// ErrUnsupported means that the Storage doesn't implement a method. See
 	// UnimplementedStorage.
-	ErrUnsupported = errors.New("cims: the storage does not support this")
+	ErrUnsupported = errors.New("cims: not supported by the storage")
 	// ErrClosed means that the Manager is closed.
 	ErrClosed = errors.New("cims: manager is closed")
 )
