@@ -16,8 +16,8 @@ import (
 // the change, and the databases refuse to change or delete it. It holds the ids and
 // names as they were at that time.
 //
-// The arrival of a customer, its changes of status and the assignments that the
-// rotation makes on its own are in its History, not in the audit log.
+// The audit log doesn't record new customers, their changes of status, or the
+// assignments that the rotation makes on its own. Those are in their History.
 type AuditEntry struct {
 	ID        int64     // ascends from entry to entry, even when the clock is set back
 	ChangeID  uuid.UUID // the Change.ID that Config.Hooks received

@@ -79,8 +79,8 @@
 // [Manager.Assign] assigns a lead by hand and takes no turn.
 // [UserUpdate].Leads decides about the leads of a sales manager who leaves.
 //
-// The rotation and the rights of users have a lock each. A change of a role
-// never delays the intake of leads.
+// Two locks guard decisions: one the rights of users, one the rotation. Editing
+// a role takes only the first, so it never delays the intake of leads.
 //
 // [Manager.AddCustomers] and [Manager.ImportCustomers] store many leads, all of
 // them or none. With a [NewCustomer].IdempotencyKey, a call whose outcome is

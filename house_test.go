@@ -20,8 +20,8 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// dependencies lists what a program that imports these packages pulls in beyond
-// the standard library and this module.
+// dependencies returns the packages that these packages depend on, except those of
+// the standard library and of this module.
 func dependencies(t *testing.T, packages ...string) []string {
 	t.Helper()
 	args := append([]string{"list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}"}, packages...)

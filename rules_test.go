@@ -298,7 +298,7 @@ func TestActorThatIsNobody(t *testing.T) {
 	require.NotEqual(t, System("user:1").keyScope(), Actor{user: User{ID: 1}}.keyScope())
 }
 
-// noStorage returns what a failed opening of a Storage returns.
+// noStorage is the type of a nil pointer, as a failed opening returns it.
 type noStorage struct{ Storage }
 
 func TestNewTellsWhatIsMissing(t *testing.T) {
