@@ -9,39 +9,42 @@ import (
 	"unicode/utf8"
 )
 
-// Actor is who asks for something: a user with the permissions of its role, or
-// trusted code. The zero value may do nothing.
+// Actor is the party on whose behalf a method works: a user with the permissions
+// of its role, or trusted code. The zero value has no permissions.
 type Actor struct {
 	user   User
 	role   Role
 	system string
 }
 
-// System is an actor for trusted code, without a user behind it. It may do
-// everything; what it does is recorded with no user id. Why names the code in
-// up to 100 printable characters (others are left out), such as "web form", and
-// keeps its idempotency keys apart from others'.
-func System(why string) Actor {
+// System returns an actor for trusted code. It has every permission, and its
+// changes are recorded without a user id.
+//
+// The name, such as "web form", is recorded instead. Characters that can't be
+// printed and those after the first 100 are dropped. Each name has idempotency
+// keys of its own.
+func System(name string) Actor {
 	runes := []rune(strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
 		}
 		return -1
-	}, strings.ToValidUTF8(why, "")))
+	}, strings.ToValidUTF8(name, "")))
 	if len(runes) == 0 {
 		runes = []rune("system")
 	}
 	return Actor{system: string(runes[:min(len(runes), 100)])}
 }
 
-// ActorByEmail finds the active user with this email, as identified by a
-// token. An exact match wins over one in another case. It returns
-// ErrUnauthenticated for an unknown or ambiguous email, also where letters of
-// another script are the other case (the Kelvin sign that of k), and ErrForbidden
-// where the user or its role is inactive.
+// ActorByEmail returns the actor for the active user with this email. An exact
+// match takes precedence over a match in another case.
+//
+// It returns ErrUnauthenticated for an unknown or ambiguous email, and
+// ErrForbidden if the user or its role is inactive. A match that relies on
+// another script, such as the Kelvin sign for k, counts as unknown.
 func (m *Manager) ActorByEmail(ctx context.Context, email string) (Actor, error) {
 	var check checks
-	if check.email(email); check.err() != nil { // no user has such an email, and no database need be asked
+	if check.email(email); check.err() != nil { // spares the database a look-up that can find nobody
 		return Actor{}, &Error{Kind: ErrUnauthenticated, Entity: EntityUser, Err: check.err()}
 	}
 	accounts, err := m.storage.AccountsByEmail(ctx, email)
@@ -54,9 +57,9 @@ func (m *Manager) ActorByEmail(ctx context.Context, email string) (Actor, error)
 	return actor(accounts[0])
 }
 
-// sameScript tells whether two spellings have ASCII in the same places. To most
-// logins Kelvin's K and the dotted İ make another address than k and i do,
-// which somebody else may have.
+// sameScript reports whether two spellings have ASCII in the same places. Most
+// login services take an address with the Kelvin sign or a dotted İ for another
+// one than with k or i, so it may belong to another person.
 func sameScript(a, b string) bool {
 	ascii := func(r rune) rune {
 		if r < utf8.RuneSelf {
@@ -67,7 +70,9 @@ func sameScript(a, b string) bool {
 	return strings.Map(ascii, a) == strings.Map(ascii, b)
 }
 
-// ActorByID is ActorByEmail for a user's id.
+// ActorByID returns the actor for the active user with this id. It returns
+// ErrUnauthenticated for an unknown id, and ErrForbidden if the user or its role
+// is inactive.
 func (m *Manager) ActorByID(ctx context.Context, id int64) (Actor, error) {
 	account, err := m.storage.Account(ctx, id)
 	if err != nil {
@@ -87,7 +92,7 @@ func actor(account Account) (Actor, error) {
 	return Actor{user: user, role: role}, nil
 }
 
-// unknown makes an identity without a user out of a user that was not found.
+// unknown turns ErrNotFound for the acting user into ErrUnauthenticated.
 func unknown(err error, id int64) error {
 	if errors.Is(err, ErrNotFound) {
 		return &Error{Kind: ErrUnauthenticated, Entity: EntityUser, Name: fmt.Sprint(id)}
@@ -95,13 +100,13 @@ func unknown(err error, id int64) error {
 	return err
 }
 
-// User is the acting user; the zero User for System.
+// User returns the acting user. It is the zero User for System.
 func (a Actor) User() User { return a.user }
 
 // SystemName returns the name given to System; it is empty for users.
 func (a Actor) SystemName() string { return a.system }
 
-// Permissions lists what the actor may do, in the order of AllPermissions.
+// Permissions returns the actor's permissions, in the order of AllPermissions.
 func (a Actor) Permissions() []Permission {
 	if a.system != "" {
 		return AllPermissions()
@@ -109,7 +114,7 @@ func (a Actor) Permissions() []Permission {
 	return a.role.Permissions.list()
 }
 
-// Can tells whether the actor holds a permission. A plain permission includes
+// Can reports whether the actor holds a permission. A plain permission includes
 // its ":own" form.
 func (a Actor) Can(p Permission) bool {
 	return a.system != "" || a.role.Permissions.has(p)
@@ -117,7 +122,7 @@ func (a Actor) Can(p Permission) bool {
 
 func (a Actor) isCEO() bool { return a.system != "" || a.role.Name == RoleCEO }
 
-// id is what history records as "by whom": nil for System.
+// id returns the user id that histories record; nil for System.
 func (a Actor) id() *int64 {
 	if a.system != "" || a.user.ID == 0 {
 		return nil
@@ -125,7 +130,7 @@ func (a Actor) id() *int64 {
 	return new(a.user.ID)
 }
 
-// scope keeps idempotency keys of different actors apart.
+// keyScope keeps the idempotency keys of different actors apart.
 func (a Actor) keyScope() string {
 	if a.system != "" {
 		return "system:" + a.system
@@ -142,10 +147,11 @@ func (a Actor) need(permissions ...Permission) error {
 	return nil
 }
 
-// reach says which leads an actor may touch: all, or only those of one manager.
+// leadScope is the set of leads that an actor may access: all, or, if own is set,
+// those that this user owns.
 type leadScope struct{ own *int64 }
 
-// leads is the reach that a permission with an ":own" form gives.
+// leadScope returns the scope that a permission with an ":own" form gives.
 func (a Actor) leadScope(all, own Permission) (leadScope, error) {
 	switch {
 	case a.Can(all):
@@ -161,8 +167,8 @@ func (s leadScope) covers(c Customer) bool {
 	return s.own == nil || (c.SalesManager != nil && c.SalesManager.ID == *s.own)
 }
 
-// reload reads the actor again inside a transaction under the rotation's lock, so
-// that of two people who take each other's rights at the same moment one fails.
+// reload reads the actor again under the lock on rights. So if two users take
+// each other's rights at the same moment, one of them fails.
 func (a Actor) reload(ctx context.Context, tx Tx) (Actor, error) {
 	if a.system != "" {
 		return a, nil
@@ -174,8 +180,8 @@ func (a Actor) reload(ctx context.Context, tx Tx) (Actor, error) {
 	return actor(account)
 }
 
-// mayHandOut checks, on the actor's rights of this moment, that it has the
-// permission to act and all that the touched role or user has before and after.
+// mayHandOut checks the actor's present rights: it needs the permission to act,
+// and every permission that the changed role or user has before and after.
 func (a Actor) mayHandOut(ctx context.Context, tx Tx, act Permission, touched ...Permissions) (Actor, error) {
 	a, err := a.reload(ctx, tx)
 	if err != nil {

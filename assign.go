@@ -10,27 +10,27 @@ import (
 	"github.com/cimskit/cims/rotation"
 )
 
-// Assignment says who a customer's sales manager is. A customer has one or none.
+// Assignment records the owner of a customer: its sales manager, and since when.
+// A customer has at most one.
 type Assignment struct {
 	ID             int64     `json:"id"`
 	CustomerID     int64     `json:"customer_id"`
 	SalesManagerID int64     `json:"sales_manager_id"`
 	AssignedAt     time.Time `json:"assigned_at"`
-	AssignedBy     *int64    `json:"assigned_by"` // nil when the rotation did it
+	AssignedBy     *int64    `json:"assigned_by"` // id of a user; nil for the rotation and for System
 	Active         bool      `json:"is_active"`
 }
 
-// policy is the list of gates that a lead passes on its way to a sales manager. It
-// is all there is to know about who is eligible.
+// policy has the gates that decide which members are eligible. No other code does.
 var policy = rotation.Default
 
-// Rotation is the rotation's state, with the people behind its members.
+// Rotation is the state of the rotation, with the people behind its members.
 type Rotation struct {
 	rotation.State
 	People map[int64]Person // by id, of all members
 }
 
-// clone copies what decisions change.
+// clone returns a copy that decisions can change.
 func (r Rotation) clone() Rotation {
 	r.Members = slices.Clone(r.Members)
 	return r
@@ -45,7 +45,8 @@ func (r Rotation) member(id int64) *rotation.Member {
 	return &r.Members[i]
 }
 
-// person returns who a member is; nil for 0, which is nobody.
+// person returns the person behind a member. It returns nil for 0, which stands
+// for no member.
 func (r Rotation) person(id int64) *Person {
 	if id == 0 {
 		return nil
@@ -53,9 +54,10 @@ func (r Rotation) person(id int64) *Person {
 	return new(r.People[id])
 }
 
-// Assignment returns a customer's present assignment and its sales manager. It
-// needs leads:read or, for the actor's own, leads:read:own. It returns
-// ErrNotFound for the customer, or, with ReasonNoSalesManager, when it has none.
+// Assignment returns a customer's assignment and its sales manager. It needs
+// leads:read or, for the actor's own leads, leads:read:own. It returns ErrNotFound
+// for an unknown customer and, with ReasonNoSalesManager, for one without a sales
+// manager.
 func (m *Manager) Assignment(ctx context.Context, actor Actor, customerID int64) (Assignment, Person, error) {
 	customer, err := m.Customer(ctx, actor, customerID)
 	if err != nil {
@@ -69,18 +71,20 @@ func (m *Manager) Assignment(ctx context.Context, actor Actor, customerID int64)
 	return *customer.Assignment, *customer.SalesManager, nil
 }
 
-// Assign makes an active sales manager, paused or not, a customer's own, by
-// hand: also instead of another. It takes no turn in the rotation, unless
-// Config.ManualTakesTurn says so. Who has the customer already keeps it, and
-// nothing changes. It needs leads:assign. It returns ErrNotFound for the
-// customer or the sales manager.
+// Assign gives a customer to a sales manager by hand, replacing its present one
+// if there is one. The sales manager must be active but may be paused. Assigning
+// the present owner changes nothing.
+//
+// Assign takes no turn in the rotation unless Config.ManualTakesTurn is set. It
+// needs leads:assign. It returns ErrNotFound for an unknown customer or sales
+// manager.
 func (m *Manager) Assign(ctx context.Context, actor Actor, customerID, salesManagerID int64) (Assignment, error) {
 	if err := actor.need(LeadsAssign); err != nil {
 		return Assignment{}, err
 	}
 	var assignment Assignment
 	err := m.update(ctx, func(ctx context.Context, tx Tx) error {
-		pool, err := tx.LockRotation(ctx)
+		state, err := tx.LockRotation(ctx)
 		if err != nil {
 			return err
 		}
@@ -88,7 +92,7 @@ func (m *Manager) Assign(ctx context.Context, actor Actor, customerID, salesMana
 		if err != nil {
 			return err
 		}
-		if pool.member(salesManagerID) == nil {
+		if state.member(salesManagerID) == nil {
 			return notFound(EntitySalesManager, salesManagerID)
 		}
 		if customer.SalesManager != nil && customer.SalesManager.ID == salesManagerID {
@@ -96,7 +100,7 @@ func (m *Manager) Assign(ctx context.Context, actor Actor, customerID, salesMana
 			return nil
 		}
 		if m.config.ManualTakesTurn {
-			after := pool.clone()
+			after := state.clone()
 			policy.Charge(&after.State, salesManagerID, m.now())
 			if err := tx.SaveRotation(ctx, after); err != nil {
 				return err
@@ -111,26 +115,28 @@ func (m *Manager) Assign(ctx context.Context, actor Actor, customerID, salesMana
 		}
 		assignment = assignments[0]
 		owned := customer
-		owned.SalesManager, owned.Assignment, owned.UpdatedAt = pool.person(salesManagerID), new(assignment), assignment.AssignedAt
+		owned.SalesManager, owned.Assignment, owned.UpdatedAt = state.person(salesManagerID), new(assignment), assignment.AssignedAt
 		return m.recordAssignments(ctx, tx, actor, []Customer{customer}, []Customer{owned}, CauseManual)
 	})
 	return zeroOnError(assignment, err)
 }
 
-// autoAssignment is one customer that asks for the rotation's next.
+// autoAssignment is a call of AutoAssign.
 type autoAssignment struct {
 	customerID int64
 	actor      Actor
 	requestID  string
-	assignment *Assignment // the answer
+	assignment *Assignment // the answer; nil while the customer waits
 	found      bool
 }
 
-// AutoAssign gives a customer that has no sales manager the next one of the
-// rotation: for customers that came in otherwise than by AddCustomer. Who has
-// one keeps it. It returns nil when nobody is eligible: then the customer
-// waits. Calls that come at once share a transaction. It needs leads:assign. It
-// returns ErrNotFound.
+// AutoAssign gives a customer without a sales manager the next one of the
+// rotation. It is for customers that were stored by other means than AddCustomer.
+// A customer that has a sales manager keeps it. If nobody is eligible, AutoAssign
+// returns nil, and the customer waits.
+//
+// Concurrent calls share a transaction. AutoAssign needs leads:assign. It returns
+// ErrNotFound for an unknown customer.
 func (m *Manager) AutoAssign(ctx context.Context, actor Actor, customerID int64) (*Assignment, error) {
 	if err := actor.need(LeadsAssign); err != nil {
 		return nil, err
@@ -145,10 +151,10 @@ func (m *Manager) AutoAssign(ctx context.Context, actor Actor, customerID int64)
 	return request.assignment, nil
 }
 
-// autoAssign serves the requests in their order; two may name one customer.
+// autoAssign serves the requests in order. Two may name the same customer.
 func (m *Manager) autoAssign(ctx context.Context, requests []*autoAssignment) error {
 	return m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
-		pool, err := tx.LockRotation(ctx)
+		state, err := tx.LockRotation(ctx)
 		if err != nil {
 			return err
 		}
@@ -177,11 +183,11 @@ func (m *Manager) autoAssign(ctx context.Context, requests []*autoAssignment) er
 		}
 		if len(leads) > 0 {
 			before := slices.Clone(leads)
-			if _, err := m.assignNext(ctx, tx, pool, leads, CauseAutomatic, nil); err != nil {
+			if _, err := m.assignNext(ctx, tx, state, leads, CauseAutomatic, nil); err != nil {
 				return err
 			}
-			for i := range leads { // each on behalf of somebody else
-				if err := m.recordAssignments(m.assignments.shared(ctx, askedBy[i].requestID), tx, askedBy[i].actor, before[i:i+1], leads[i:i+1], CauseAutomatic); err != nil {
+			for i := range leads { // each has an actor of its own
+				if err := m.recordAssignments(m.assignments.hookContext(ctx, askedBy[i].requestID), tx, askedBy[i].actor, before[i:i+1], leads[i:i+1], CauseAutomatic); err != nil {
 					return err
 				}
 			}
@@ -200,14 +206,14 @@ func (m *Manager) autoAssign(ctx context.Context, requests []*autoAssignment) er
 	})
 }
 
-// batchSize is how many leads are handed out under one statement.
+// batchSize is the largest number of leads that one statement changes.
 const batchSize = 500
 
-// assignNext gives leads, in their order, to the members whose turn it is, and
-// fills in their new sales managers. A lead for which nobody is eligible waits. It
-// returns the rotation after. The rotation's lock is held.
-func (m *Manager) assignNext(ctx context.Context, tx Tx, pool Rotation, leads []Customer, cause Cause, by *int64) (Rotation, error) {
-	after := pool.clone()
+// assignNext gives the leads, in order, to the members whose turn it is, and fills
+// in their new owners. A lead for which nobody is eligible waits. It returns the
+// state after its decisions. The caller holds the rotation's lock.
+func (m *Manager) assignNext(ctx context.Context, tx Tx, state Rotation, leads []Customer, cause Cause, by *int64) (Rotation, error) {
+	after := state.clone()
 	turns := policy.Batch(&after.State, m.now())
 	changes := make([]OwnerChange, len(leads))
 	for i := range leads {
@@ -220,14 +226,14 @@ func (m *Manager) assignNext(ctx context.Context, tx Tx, pool Rotation, leads []
 		lead.SalesManager, lead.Assignment, lead.UpdatedAt = owner, nil, changes[i].At
 		changes[i].To = lead.owner()
 	}
-	if after.Turn > pool.Turn {
+	if after.Turn > state.Turn {
 		if err := tx.SaveRotation(ctx, after); err != nil {
-			return pool, err
+			return state, err
 		}
 	}
 	assignments, err := tx.ChangeOwners(ctx, changes)
 	if err != nil {
-		return pool, err
+		return state, err
 	}
 	for i := range leads {
 		if leads[i].SalesManager != nil {
@@ -237,14 +243,14 @@ func (m *Manager) assignNext(ctx context.Context, tx Tx, pool Rotation, leads []
 	return after, nil
 }
 
-// redistributeLeadsOf hands out all leads of a user that is no active sales manager
-// now. The rotation's lock is held.
+// redistributeLeadsOf hands out all leads of a user that is no longer an active
+// sales manager. The caller holds the rotation's lock.
 func (m *Manager) redistributeLeadsOf(ctx context.Context, tx Tx, actor Actor, user User) error {
-	pool, err := tx.Rotation(ctx)
+	state, err := tx.Rotation(ctx)
 	if err != nil {
 		return err
 	}
-	if pool.member(user.ID) != nil {
+	if state.member(user.ID) != nil {
 		return invalid(FieldError{Field: "leads", Rule: RuleChoice})
 	}
 	for {
@@ -252,7 +258,7 @@ func (m *Manager) redistributeLeadsOf(ctx context.Context, tx Tx, actor Actor, u
 		if err != nil || len(owned) == 0 {
 			return err
 		}
-		pool, _, _, err = m.assignAll(ctx, tx, actor, pool, customerIDs(owned), CauseRedistributed, func(c Customer) bool {
+		state, _, _, err = m.assignAll(ctx, tx, actor, state, customerIDs(owned), CauseRedistributed, func(c Customer) bool {
 			return c.SalesManager != nil && c.SalesManager.ID == user.ID
 		})
 		if err != nil {
@@ -261,26 +267,26 @@ func (m *Manager) redistributeLeadsOf(ctx context.Context, tx Tx, actor Actor, u
 	}
 }
 
-// assignAll locks leads and hands out those that are still as they were found: the
-// older program may just have given one to somebody. It returns how many got a
-// sales manager and how many wait for one. The rotation's lock is held.
+// assignAll locks leads and hands out those that still qualify: another program may
+// have assigned some in the meantime. It returns the numbers of leads that got a
+// sales manager and of those that wait. The caller holds the rotation's lock.
 func (m *Manager) assignAll(
-	ctx context.Context, tx Tx, actor Actor, pool Rotation, ids []int64, cause Cause, still func(Customer) bool,
+	ctx context.Context, tx Tx, actor Actor, state Rotation, ids []int64, cause Cause, still func(Customer) bool,
 ) (after Rotation, assigned, waiting int, err error) {
 	leads, err := tx.LockCustomers(ctx, ids)
 	if err != nil {
-		return pool, 0, 0, err
+		return state, 0, 0, err
 	}
 	leads = slices.DeleteFunc(leads, func(c Customer) bool { return !still(c) })
 	if len(leads) == 0 {
-		return pool, 0, 0, nil
+		return state, 0, 0, nil
 	}
 	slices.SortFunc(leads, func(a, b Customer) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.ID, b.ID))
 	})
 	before := slices.Clone(leads)
-	if after, err = m.assignNext(ctx, tx, pool, leads, cause, actor.id()); err != nil {
-		return pool, 0, 0, err
+	if after, err = m.assignNext(ctx, tx, state, leads, cause, actor.id()); err != nil {
+		return state, 0, 0, err
 	}
 	for _, lead := range leads {
 		if lead.SalesManager != nil {

@@ -12,17 +12,17 @@ import (
 )
 
 // AuditEntry records a change of a status, a role, a user, a sales manager's place
-// in the rotation, or the assignment of a customer. It is written in the transaction
-// of the change, and the databases refuse to change or delete it. It holds the ids
-// and names of that moment.
+// in the rotation, or a customer's assignment. It is written in the transaction of
+// the change, and the databases refuse to change or delete it. It holds the ids and
+// names as they were at that time.
 //
-// A customer's History, and not the audit log, has its arrival, its way through the
-// statuses and the assignments that the rotation makes by itself.
+// The audit log doesn't record new customers, their changes of status, or the
+// assignments that the rotation makes on its own. Those are in their History.
 type AuditEntry struct {
-	ID        int64     // entries ascend by it, also when the clock is set back
+	ID        int64     // ascends from entry to entry, even when the clock is set back
 	ChangeID  uuid.UUID // the Change.ID that Config.Hooks received
 	At        time.Time
-	RequestID string // of WithRequestID; empty for none
+	RequestID string // from WithRequestID; empty for none
 
 	By     *Person // the user who did it; nil for System
 	System string  // the name given to System; empty for a user
@@ -30,24 +30,24 @@ type AuditEntry struct {
 	Action   Action
 	Entity   Entity
 	EntityID int64
-	Cause    Cause  // of a customer's assignment
+	Cause    Cause  // set for a customer's assignment
 	MoveTo   string // the status or role that replaced a deleted one
 
-	// Before and After are the entity in its JSON form; nil where there was none
-	// before, or is none after. Of a customer they hold the sales manager alone,
-	// as {"sales_manager": {"id": …}}, or null in its place.
+	// Before and After are the JSON form of the entity. Before is nil for a new
+	// entity, After for a deleted one. For a customer they hold only the sales
+	// manager: {"sales_manager": {"id": …}}, or {"sales_manager": null}.
 	Before, After json.RawMessage
 }
 
-// AuditFilter selects entries of the audit log. A zero field selects all.
+// AuditFilter selects entries of the audit log. A zero field matches all.
 type AuditFilter struct {
 	Entity    Entity
 	EntityID  *int64
 	By        *int64 // the id of the user who did it
 	Action    Action
 	RequestID string
-	Since     time.Time // not before this
-	Until     time.Time // before this
+	Since     time.Time // inclusive
+	Until     time.Time // exclusive
 }
 
 var (
@@ -55,8 +55,8 @@ var (
 	auditedActions  = []Action{ActionCreated, ActionUpdated, ActionDeleted, ActionAssigned}
 )
 
-// Audit lists the entries of the audit log, newest first. It needs audit:read. It
-// returns ErrInvalid for a malformed page request or filter.
+// Audit returns a page of the audit log, newest entries first. It needs audit:read.
+// It returns ErrInvalid for a malformed page request or filter.
 func (m *Manager) Audit(ctx context.Context, actor Actor, filter AuditFilter, page PageRequest) (Page[AuditEntry], error) {
 	if err := actor.need(AuditRead); err != nil {
 		return Page[AuditEntry]{}, err
@@ -86,13 +86,14 @@ func (m *Manager) Audit(ctx context.Context, actor Actor, filter AuditFilter, pa
 	}, func(e AuditEntry) string { return encodeCursor('a', e.ID) })
 }
 
-// AllAudit ranges over all that Audit lists, as AllCustomers does.
+// AllAudit returns an iterator over all entries that Audit lists. It works as
+// AllCustomers does.
 func (m *Manager) AllAudit(ctx context.Context, actor Actor, filter AuditFilter) iter.Seq2[AuditEntry, error] {
 	return allPages(ctx, func(page PageRequest) (Page[AuditEntry], error) { return m.Audit(ctx, actor, filter, page) })
 }
 
-// audited reports whether the audit log records a change: it does if somebody
-// decided it.
+// audited reports whether the audit log records a change. Of a customer's changes it
+// records only assignments, and none that the rotation makes on its own.
 func (c Change) audited(by Actor) bool {
 	switch {
 	case c.Entity != EntityCustomer:
@@ -117,8 +118,8 @@ func (c Change) entry() AuditEntry {
 	return entry
 }
 
-// auditJSON returns the JSON form of an entity, and of a customer its sales manager
-// alone. It returns nil for nil.
+// auditJSON returns the JSON form of an entity; for a customer, of its sales manager
+// only. It returns nil for nil.
 func auditJSON(entity any) json.RawMessage {
 	if entity == nil {
 		return nil
@@ -134,8 +135,9 @@ func auditJSON(entity any) json.RawMessage {
 type requestIDKey struct{}
 
 // WithRequestID returns a context that carries the id of a request, for the audit
-// log and Config.Hooks. httpapi calls it for its routes. An id has 1 to 128 letters,
-// digits and ".", "_", "-". For any other id WithRequestID returns ctx itself.
+// log and Config.Hooks. Package httpapi calls it for its routes. An id consists of
+// 1 to 128 ASCII letters, digits, ".", "_" and "-". For any other id WithRequestID
+// returns ctx unchanged.
 func WithRequestID(ctx context.Context, id string) context.Context {
 	if !validRequestID(id) {
 		return ctx
@@ -143,7 +145,7 @@ func WithRequestID(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, requestIDKey{}, id)
 }
 
-// RequestID returns the id that ctx carries by WithRequestID, or "".
+// RequestID returns the request id that WithRequestID added to ctx, or "".
 func RequestID(ctx context.Context) string {
 	id, _ := ctx.Value(requestIDKey{}).(string)
 	return id

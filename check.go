@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// checks gathers what is wrong with an input, so that a caller learns of all
-// of it at once.
+// checks collects the faults of an input, so that a caller learns of all of them
+// at once.
 type checks []FieldError
 
 func (c *checks) add(field string, rule FieldRule) {
@@ -28,7 +28,7 @@ func (c *checks) line(field, text string, minLen, maxLen int) string {
 	return c.text(field, strings.TrimSpace(text), minLen, maxLen, nil)
 }
 
-// lines is line for texts that may have line breaks and tabs.
+// lines returns a text that may have line breaks and tabs. It isn't trimmed.
 func (c *checks) lines(field, text string, maxLen int) string {
 	return c.text(field, text, 0, maxLen, []rune{'\n', '\r', '\t'})
 }
@@ -55,10 +55,10 @@ func (c *checks) between(field string, n, lowest, highest int) {
 
 const maxNameLen = 100
 
-// name checks the name of a status or role and brings it into the one form in
-// which it is stored: trimmed, lower case, spaces as _. Letters and digits of
-// every script are welcome; what can't be seen (control and zero-width
-// characters) is not, since two names that look alike must be the same.
+// name checks the name of a status or role and returns the form in which it is
+// stored: trimmed, in lower case, with _ for spaces. Letters and digits of every
+// script are allowed. Invisible characters are not: names that look alike must be
+// the same.
 func (c *checks) name(field, text string) string {
 	if strings.ContainsFunc(text, func(r rune) bool { return unicode.Is(unicode.C, r) }) || !utf8.ValidString(text) {
 		c.add(field, RuleName)
@@ -77,7 +77,7 @@ func (c *checks) name(field, text string) string {
 	return name
 }
 
-// possibleName tells whether anything can have this name.
+// possibleName reports whether a stored status or role can have this name.
 func possibleName(name string) bool {
 	var check checks
 	return check.name("", name) == name && len(check) == 0
@@ -122,8 +122,7 @@ func (c *checks) email(text string) string {
 	return email
 }
 
-// roleName checks that a role was named at all; whether it exists is for the
-// transaction to find out.
+// roleName checks that a role is given. The transaction finds out whether it exists.
 func (c *checks) roleName(name string) string {
 	if name = normalName(name); name == "" {
 		c.add("role_name", RuleRequired)
@@ -147,7 +146,7 @@ func (c *checks) key(field, key string) string {
 	return key
 }
 
-// time refuses what no database holds.
+// time refuses years that the databases can't store.
 func (c *checks) time(field string, t time.Time) time.Time {
 	if t = t.UTC(); t.Year() < 1 || t.Year() > 9999 {
 		c.add(field, RuleFormat)
@@ -155,7 +154,7 @@ func (c *checks) time(field string, t time.Time) time.Time {
 	return t
 }
 
-// sent applies a check to a field of an update, if it was sent at all.
+// checked applies a check to a field of an update if the field is set.
 func checked[T any](update *T, check func(T) T) *T {
 	if update == nil {
 		return nil
@@ -163,7 +162,7 @@ func checked[T any](update *T, check func(T) T) *T {
 	return new(check(*update))
 }
 
-// valueOr returns the value of an update's optional field, or the present one.
+// valueOr returns the value of an update's field, or the present value if it is nil.
 func valueOr[T any](update *T, present T) T {
 	if update != nil {
 		return *update
@@ -174,7 +173,7 @@ func valueOr[T any](update *T, present T) T {
 // textOr is valueOr for a Text.
 func textOr(update *string, present Text) Text { return Text(valueOr(update, string(present))) }
 
-// zeroOnError returns the zero value beside an error.
+// zeroOnError returns value, or the zero value if there is an error.
 func zeroOnError[T any](value T, err error) (T, error) {
 	if err != nil {
 		var zero T

@@ -1,16 +1,15 @@
-// Package cims gives a program the three things of a CRM that every company
-// wants to change without a programmer, and the figure that shows whether they
-// work:
+// Package cims adds the parts of a CRM that companies change most often to a Go
+// program:
 //
-//   - the statuses that customers move through, created, edited and deleted
-//     while the program runs;
-//   - the roles that its people hold, with permissions;
-//   - the rotation that gives each new lead its sales manager at once, fairly;
-//   - the conversion rate: of the last 100 leads, how many reached a status.
+//   - statuses that customers move through, which can be created, edited and
+//     deleted while the program runs;
+//   - roles with permissions for the people who work with customers;
+//   - a rotation that gives each new lead a sales manager at once, and fairly;
+//   - a conversion rate: how many of the last 100 leads reached a status.
 //
-// A [Manager] holds all rules. It works over a [Storage]: the packages
-// storage/sqlite and storage/postgres have one each. The package httpapi
-// mounts the Manager's methods as routes on a router of yours.
+// A [Manager] holds all rules. It works over a [Storage], which the packages
+// storage/sqlite and storage/postgres implement. Package httpapi serves the
+// methods of a Manager as routes on a router of the program.
 //
 //	store, err := sqlite.Open(ctx, "crm.db")
 //	…
@@ -21,91 +20,116 @@
 //	lead, err := crm.AddCustomer(ctx, cims.System("web form"), cims.NewCustomer{FullName: "Aziza Karimova"})
 //	fmt.Println(lead.SalesManager.Name)
 //
-// The package's example is that as a whole program, and most methods below
-// have one of their own.
+// The package example is a whole program. Most methods have an example too.
 //
-// # Who is asking
+// # Terms
 //
-// Each method takes the [Actor] on whose behalf it works: a user with the
-// permissions of its role ([Manager.ActorByEmail], [Manager.ActorByID]), or
-// [System] for code that you trust. There is no anonymous default: the zero
-// Actor may do nothing. An actor is as good as the moment in which it was
-// read: make one for each request. What changes who may do what is checked
-// again, on the rights of that moment, in its transaction.
+//   - A customer is a row of the customer table: a [Customer]. A lead is a
+//     customer on its way through the statuses.
+//   - A sales manager is an active user with the role sales_manager.
+//   - The owner of a lead is its present sales manager. An [Assignment] records
+//     the owner.
+//   - A member is the place of a sales manager in the rotation.
+//   - A turn is one lead that the rotation gives to a member.
+//   - A credit is the number of leads that a member is owed. It is negative
+//     after a member got more than its share.
+//   - The host is the program that embeds cims.
 //
-// A [Permission] that ends in ":own", which sales managers have, reaches only
-// leads whose sales manager the actor is. Nobody hands out what he doesn't
-// hold ([Manager.CreateRole], [Manager.CreateUser]), and there is always an
-// active CEO. Users are here for their roles and leads only: how they log in
-// is the host's.
+// # Actors
+//
+// Each method takes the [Actor] on whose behalf it works. An actor is a user
+// with the permissions of its role ([Manager.ActorByEmail],
+// [Manager.ActorByID]), or [System] for trusted code. The zero Actor has no
+// permissions.
+//
+// An actor holds the permissions of the time at which it was read, so read one
+// for each request. Methods that change roles or users read the permissions
+// again in their transaction.
+//
+// A [Permission] that ends in ":own" is limited to the leads that the actor
+// owns. An actor can't grant a permission that it doesn't hold
+// ([Manager.CreateRole], [Manager.CreateUser]). There is always an active CEO.
+// The host logs users in; cims knows only their roles and leads.
 //
 // # Statuses and roles
 //
-// A [Status] and a [Role] have a name, which customers and users hold and
-// which stays, and a display name, which may change. System ones, which the
-// library itself relies on, are there from the start and can't be deleted or
-// deactivated ([SystemStatuses], [SystemRoles]). One that is in use can't be
-// deleted either, whoever is just starting to use it; [Deletion] moves those
-// in it by the same call.
+// A [Status] and a [Role] have a name, which never changes, and a display name,
+// which may. Customers and users refer to them by name. The library relies on
+// the system ones ([SystemStatuses], [SystemRoles]): they exist from the start
+// and can't be deleted or deactivated. Others can't be deleted while they are
+// in use, also not under concurrent use. A [Deletion] can move the customers or
+// users to another one first.
 //
 // # Leads and the rotation
 //
-// [Manager.AddCustomer] stores a lead and gives it, in the same transaction,
-// the sales manager whose turn it is. Sales managers are the active users with
-// the role sales_manager; a weight gives more turns, a pause none
-// ([Manager.SetSalesManager]). Managers of one weight who are there throughout
-// never differ by more than one lead of the rotation's, at any moment that a
-// reader can see, also with many programs at work on one database. A lead that
-// comes when nobody is there waits, and is given out within a second of
-// somebody coming: [New] starts a goroutine that sees to it. [Manager.Assign]
-// reassigns by hand, without a turn; [UserUpdate].Leads says what becomes of
-// the leads of somebody who leaves.
+// [Manager.AddCustomer] stores a lead and gives it to the sales manager whose
+// turn it is, in one transaction. Package rotation decides the turn by a ledger
+// of credits. For each lead, the credit of every candidate rises by its share,
+// which follows its weight. The member that gets the lead pays one. A paused
+// member gets no leads ([Manager.SetSalesManager]).
 //
-// Many leads go in together by [Manager.AddCustomers] and
-// [Manager.ImportCustomers], all of them or none. [NewCustomer].IdempotencyKey
-// makes it harmless to repeat a call of which one doesn't know how it ended.
+// In a team that starts without credits and doesn't change, every member stays
+// within one lead of its share. Two members of equal weight that are present
+// throughout never differ by more than one lead, even while others join, leave
+// or pause. Leads assigned by hand don't count. This holds at any time and for
+// any number of processes on one database.
 //
-// Every change of a lead's status and sales manager is in its
-// [Manager.History], from the same transaction.
+// If no sales manager is present, the lead waits. It is assigned within a
+// second after one becomes present, by a goroutine that [New] starts.
+// [Manager.Assign] assigns a lead by hand and takes no turn.
+// [UserUpdate].Leads decides about the leads of a sales manager who leaves.
 //
-// # Who did what
+// Two locks guard decisions: one the rights of users, one the rotation. Editing
+// a role takes only the first, so it never delays the intake of leads.
 //
-// [Manager.Audit] lists what somebody did to a status, a role, a user, a sales
-// manager or an assignment, with what it was before and after. It is written in
-// the transaction of the change, and can only be added to. [WithRequestID] names
-// the request that it was done in; [Config].Hooks are told of the same changes.
+// [Manager.AddCustomers] and [Manager.ImportCustomers] store many leads, all of
+// them or none. With a [NewCustomer].IdempotencyKey, a call whose outcome is
+// unknown can safely be repeated.
 //
-// # The conversion rate
+// [Manager.History] lists every change of a lead's status and owner. It is
+// written in the transaction of the change.
 //
-// [Manager.ConversionRate] looks at the newest leads and counts those that
-// ever reached a status, also if they have moved on since, or, as [Current],
-// those that are in it now. It costs the same with a thousand leads and with
-// ten million.
+// # Audit log
+//
+// [Manager.Audit] lists the changes of statuses, roles, users, sales managers
+// and assignments, with the actor and the state before and after. Entries are
+// written in the transaction of the change and never change. [WithRequestID]
+// adds the id of the request. [Config].Hooks receive the same changes.
+//
+// # Conversion rate
+//
+// [Manager.ConversionRate] looks at the newest leads. It counts those that ever
+// reached a status, or, in mode [Current], those that are in it now. Its cost
+// doesn't grow with the number of all leads.
 //
 // # Lists
 //
 // [Manager.Customers], [Manager.Users], [Manager.History] and [Manager.Audit]
-// return pages, for those who show them. [Manager.AllCustomers] and its like range
-// over everything, a page at a time, for those who process it:
+// return one page. [Manager.AllCustomers], [Manager.AllUsers],
+// [Manager.AllHistory] and [Manager.AllAudit] return an iterator over all pages:
 //
 //	for lead, err := range crm.AllCustomers(ctx, actor, cims.CustomerFilter{Status: "need_to_call"}) {
 //		…
 //	}
 //
+// # Optional texts
+//
+// A [Text] is an optional text. The empty Text stands for none, and its JSON
+// form is null.
+//
 // # Errors
 //
-// Refusals are an [*Error] and wrap one of the Err variables, such as
-// [ErrInUse]. A call does everything or nothing; [ErrOutcomeUnknown] says that
-// the connection died in the commit, so that it isn't known which. What is
-// worth another try, such as a conflict of two transactions, has been tried
-// again by then.
+// An expected error is an [*Error] that wraps one of the Err variables, such as
+// [ErrInUse]. A call that fails changes nothing. The exception is
+// [ErrOutcomeUnknown]: the connection was lost during the commit. Transient
+// conflicts have already been retried.
 //
-// # A storage of your own
+// # Other storages
 //
-// [Storage] knows no rules, and is small enough to be written in an afternoon:
-// examples/customstorage is a whole one, in memory, in one file. The package
-// storage/storagetest proves any: each of its methods, every rule over it, and
-// the guarantees under concurrency.
+// [Storage] contains no rules. The package examples/customstorage implements
+// one in memory, and package storage/storagetest tests any implementation.
+// Until version 1.0 the interface may gain methods. A Storage that embeds
+// [UnimplementedStorage] still compiles then.
 package cims
 
 import (
@@ -121,42 +145,39 @@ import (
 	"time"
 )
 
-// Names that the library itself relies on. They exist from the first
-// migration, as system entries, and can't be deleted or deactivated.
+// Names of the statuses and roles that the library relies on. The first migration
+// creates them, and they can't be deleted or deactivated.
 const (
-	StatusContacted      = "contacted"       // the initial status, unless Config says otherwise
-	StatusProjectStarted = "project_started" // the target of the conversion rate, unless asked otherwise
+	StatusContacted      = "contacted"       // the default of Config.InitialStatus
+	StatusProjectStarted = "project_started" // the default of ConversionQuery.Target
 
 	RoleCEO          = "ceo"
 	RoleSalesManager = "sales_manager"
 )
 
-// Config has what can be different from one program to the next. The zero
-// value of each field stands for its default.
+// Config configures a Manager. The zero value of each field selects its default.
 type Config struct {
-	// InitialStatus is the name of the status that a new customer gets when
-	// its input names none. Default: "contacted". While it is inactive or
-	// absent, the first active status by order is taken.
+	// InitialStatus is the name of the status of a new customer whose input
+	// names none. Default: "contacted". While it is inactive or absent, the
+	// first active status by order is used.
 	InitialStatus string
 
-	// ManualTakesTurn makes a manual assignment count as the manager's turn in
-	// the rotation. By default it does not: who is handed a lead by hand still
-	// gets the next one that is due.
+	// ManualTakesTurn makes a manual assignment take a turn of the sales
+	// manager in the rotation. By default it takes none.
 	ManualTakesTurn bool
 
-	// Hooks are run, in their order, on each change, in its transaction.
+	// Hooks are called in order for each change, inside its transaction.
 	Hooks []Hook
 
-	// WaitingInterval is how often waiting leads are looked for: leads that
-	// came while no sales manager was active. Default: half a second, so that
-	// they are assigned within a second of somebody becoming active, whichever
-	// program made it so.
+	// WaitingInterval is the time between two searches for waiting leads, which
+	// arrived while no sales manager was present. Default: half a second.
+	// Another process may make a sales manager present, so the Manager polls.
 	WaitingInterval time.Duration
 
-	// Clock tells the time. Default: time.Now.
+	// Clock returns the current time. Default: time.Now.
 	Clock func() time.Time
 
-	// Logger gets what happens in the background. Default: slog.Default().
+	// Logger receives the events of background work. Default: slog.Default().
 	Logger *slog.Logger
 }
 
@@ -186,9 +207,9 @@ func (c *Config) withDefaults() (Config, error) {
 	return filled, check.err()
 }
 
-// Manager does everything that the library offers, under its rules. It is safe
-// for concurrent use. Several Managers, in one process or in many, may work on
-// one database: the guarantees hold across them.
+// Manager provides all operations of the library and enforces its rules. It is
+// safe for concurrent use. Any number of Managers, in one process or in several,
+// may share a database. The guarantees hold across all of them.
 type Manager struct {
 	storage Storage
 	config  Config
@@ -196,18 +217,20 @@ type Manager struct {
 	intakes     gatherer[leadRequest]
 	assignments gatherer[autoAssignment]
 
-	wake   chan struct{} // somebody has become eligible: look for waiting leads now
+	wake   chan struct{} // signals that a member may have become eligible
 	stop   context.CancelFunc
 	closed chan struct{}
 	once   sync.Once
 }
 
-// New makes a Manager over storage, whose tables have to be there already (see
-// Storage.Migrate). It does no I/O but starts one goroutine, which assigns
-// waiting leads; Close ends it. It returns ErrInvalid for a config that makes
-// no sense.
+// New returns a Manager that works over storage. A nil config selects all
+// defaults. New does no I/O, so the storage must have its tables before the first
+// call of a method (see Storage.Migrate).
+//
+// New starts one goroutine, which assigns waiting leads and removes expired
+// idempotency keys. Close stops it. New returns ErrInvalid for an invalid config.
 func New(storage Storage, config *Config) (*Manager, error) {
-	if v := reflect.ValueOf(storage); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() { // what is left of an overlooked error
+	if v := reflect.ValueOf(storage); !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil() { // as after an error that was ignored
 		return nil, errors.New("cims: New needs a storage")
 	}
 	filled, err := config.withDefaults()
@@ -227,11 +250,12 @@ func New(storage Storage, config *Config) (*Manager, error) {
 	return m, nil
 }
 
-// Close ends the Manager's background work, lets the leads that are under way
-// be stored and assigned, and waits for that, at most until ctx ends, whose
-// error it then returns. It leaves the Storage open. A closed Manager takes no
-// new leads in and assigns none automatically (ErrClosed), waiting ones
-// neither; Close may be called again.
+// Close stops the background work and waits until the leads in progress are
+// stored and assigned. If ctx ends first, Close returns its error. Close doesn't
+// close the Storage. It may be called again.
+//
+// A closed Manager assigns no waiting leads. Its AddCustomer, AddCustomers,
+// ImportCustomers and AutoAssign return ErrClosed.
 func (m *Manager) Close(ctx context.Context) error {
 	m.once.Do(m.stop)
 	if err := errors.Join(m.intakes.close(ctx), m.assignments.close(ctx)); err != nil {
@@ -245,35 +269,45 @@ func (m *Manager) Close(ctx context.Context) error {
 	}
 }
 
-// WithTx returns a Manager that works inside the host's own transaction: what it
-// does is committed with the host's rows, or is not, and the host sees it at once.
-// A bun.Tx has the *sql.Tx in it; for a pgx.Tx see postgres.WithTx.
+// WithTx returns a Manager that works inside a transaction of the host. The host
+// commits its rows and the Manager's changes together, or rolls both back. A
+// bun.Tx contains the *sql.Tx. For a pgx.Tx see postgres.WithTx.
 //
-// The host commits. Until it does, the lock on the rotation is held, and no other
-// lead gets its sales manager: so let the calls that assign or that change sales
-// managers come last, and keep the transaction short. A refusal (ErrNotFound,
-// ErrInUse and so on) leaves the transaction as it was before the call, and
-// usable; any other error means that the host should roll it back. Nothing is
-// repeated on a conflict with another transaction, which is ErrUnavailable: only
-// the host can begin again. Like the transaction, the Manager is for one goroutine
-// at a time. It needs no Close.
+// The Manager is for one goroutine at a time, like the transaction. It needs no
+// Close. WithTx panics if the Storage is not a Joiner; those of this module are.
 //
-// On PostgreSQL the transaction has to be read committed, PostgreSQL's default:
-// under an older snapshot the rotation would pick wrongly, so the Manager's methods
-// return ErrIsolation. On SQLite any transaction will do, on a connection that
-// checks foreign keys; one that reads before it writes should be begun as
-// immediate (_txlock=immediate), as ever on SQLite.
+// # Errors
 //
-// It panics where the Storage is not a Joiner. The library's own are.
+// A refusal, such as ErrNotFound or ErrInUse, undoes the call only, and the
+// transaction stays usable. After any other error the host must roll back. A
+// conflict with another transaction is not retried but returns ErrUnavailable:
+// only the host can begin again.
+//
+// # Order of locks
+//
+// Methods take locks in this order: rights, statuses by id, the rotation,
+// customers by id, and counts of leads by sales manager id. The locks are held
+// until the host commits. To avoid deadlocks, the host takes its own locks before
+// it calls the Manager, and calls methods in this order too. Calls that assign
+// leads or change sales managers come last: until the commit, no other lead gets
+// a sales manager. Keep the transaction short.
+//
+// # Isolation
+//
+// On PostgreSQL the transaction must be read committed, which is the default.
+// Otherwise the rotation could read an old state, so methods return ErrIsolation.
+//
+// On SQLite the connection must enforce foreign keys. A transaction that reads
+// before it writes should begin as immediate (_txlock=immediate).
 func (m *Manager) WithTx(tx *sql.Tx) *Manager { return m.Join(tx) }
 
-// Join is WithTx for any kind of transaction that the Storage can join. It is for
-// those who write a Storage; on one of the wrong kind the Manager's methods return
-// an error.
+// Join is like WithTx for any kind of transaction that the Storage can join. It is
+// meant for packages that implement a Storage. Methods of the Manager return an
+// error if the Storage can't join tx.
 func (m *Manager) Join(tx any) *Manager {
 	joiner, ok := m.storage.(Joiner)
 	if !ok {
-		panic(fmt.Sprintf("cims: a %T can't join a transaction of the host's", m.storage))
+		panic(fmt.Sprintf("cims: %T can't join a transaction of the host", m.storage))
 	}
 	joined := &Manager{storage: joiner.Join(tx), config: m.config, stop: func() {}, closed: make(chan struct{})}
 	close(joined.closed)
@@ -282,21 +316,21 @@ func (m *Manager) Join(tx any) *Manager {
 	return joined
 }
 
-// Ready tells whether the database answers and its schema is current. It
-// returns ErrUnavailable or what else is wrong.
+// Ready returns nil if the database answers and its schema is current. It returns
+// ErrUnavailable if the database doesn't answer.
 func (m *Manager) Ready(ctx context.Context) error { return m.storage.Ready(ctx) }
 
-// update is the storage's Update for one caller.
+// update runs do in a transaction and returns errors of host code unwrapped.
 func (m *Manager) update(ctx context.Context, do func(ctx context.Context, tx Tx) error) error {
 	return hostCause(m.storage.Update(ctx, do))
 }
 
-// now is the time in the precision that both databases keep, so that what is
-// returned equals what is read later.
+// now returns the current time in the precision of the databases, so that a time
+// equals the one that is read back.
 func (m *Manager) now() time.Time { return m.config.Clock().UTC().Truncate(time.Microsecond) }
 
-// after is the time now, and later than what is recorded already, so that the
-// order of events stays true when the clock is set back.
+// after returns the current time, or, if the clock was set back, a time just after
+// the recorded one. So events keep their order.
 func (m *Manager) after(recorded time.Time) time.Time {
 	now := m.now()
 	if !now.After(recorded) {

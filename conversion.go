@@ -2,29 +2,29 @@ package cims
 
 import "context"
 
-// ConversionQuery says what to measure. The zero value asks how many of the
-// last 100 leads reached project_started.
+// ConversionQuery selects the leads and the status that ConversionRate looks at.
+// The zero value asks how many of the last 100 leads ever reached project_started.
 type ConversionQuery struct {
-	// Last is the size of the cohort: how many of the newest leads, by time of
-	// creation, then id, are looked at. 1 to 100,000; 0 means 100.
+	// Last is the number of leads to look at, 1 to 100,000. They are the newest
+	// by time of creation, then id. 0 means 100.
 	Last int
 	// Target is the name of a status; empty means project_started.
 	Target string
-	// SalesManagerID, if set, looks only at leads whose present manager this is.
+	// SalesManagerID, if set, limits the query to the leads that this user owns.
 	SalesManagerID *int64
-	// Mode: Reached, the default, or Current.
+	// Mode is Reached or Current; empty means Reached.
 	Mode ConversionMode
 }
 
-// ConversionMode says which leads count as converted.
+// ConversionMode selects the leads that count as converted.
 type ConversionMode string
 
-// The modes.
+// Modes of a ConversionQuery.
 const (
-	// Reached counts leads that ever reached the target, even if they have
-	// moved on since: the default.
+	// Reached counts the leads that were ever in the target status, even if
+	// they have moved on since.
 	Reached ConversionMode = "reached"
-	// Current counts leads that are in the target now.
+	// Current counts the leads that are in the target status now.
 	Current ConversionMode = "current"
 )
 
@@ -33,27 +33,27 @@ const (
 	maxCohort     = 100_000
 )
 
-// Conversion is the answer: of Total leads looked at, Count converted.
+// Conversion is the result of ConversionRate.
 type Conversion struct {
-	Total int
-	Count int
+	Total int // leads looked at
+	Count int // leads converted
 }
 
-// Rate is the conversion rate in percent, rounded half away from zero to two
-// decimals; 0 when there were no leads.
+// Rate returns the conversion rate in percent, rounded half away from zero to two
+// decimals. It returns 0 if there are no leads.
 func (c Conversion) Rate() float64 {
 	if c.Total == 0 {
 		return 0
 	}
-	// In whole numbers, so that a half is a half: 100·count/total in hundredths.
+	// Integers, since binary fractions would round some halves down.
 	hundredths := (int64(c.Count)*10_000*2 + int64(c.Total)) / (int64(c.Total) * 2)
 	return float64(hundredths) / 100
 }
 
-// ConversionRate measures how many of the newest leads converted. It needs
-// analytics:read. It returns ErrInvalid, naming last, target or mode, or
-// ErrNotFound for an unknown sales manager. Its cost grows with Last, not with
-// the number of leads.
+// ConversionRate counts how many of the newest leads converted. Its cost grows with
+// Last, not with the number of all leads. It needs analytics:read. It returns
+// ErrInvalid for an invalid Last, Target or Mode, and ErrNotFound for an unknown
+// sales manager.
 func (m *Manager) ConversionRate(ctx context.Context, actor Actor, query ConversionQuery) (Conversion, error) {
 	if err := actor.need(AnalyticsRead); err != nil {
 		return Conversion{}, err
@@ -85,7 +85,7 @@ func (m *Manager) conversion(ctx context.Context, query ConversionQuery) (Conver
 			return Conversion{}, err
 		}
 	}
-	if query.Target != StatusProjectStarted { // which always exists
+	if query.Target != StatusProjectStarted { // a system status always exists
 		known, err := m.knownStatus(ctx, query.Target)
 		if err != nil {
 			return Conversion{}, err

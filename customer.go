@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// Customer is a lead, and what becomes of it.
+// Customer is a customer, and a lead on its way through the statuses.
 type Customer struct {
 	ID          int64     `json:"id"`
 	FullName    string    `json:"full_name"`
 	PhoneNumber Text      `json:"phone_number"`
 	Platform    Text      `json:"platform"` // where the lead came from
-	Username    Text      `json:"username"` // the lead's name there
+	Username    Text      `json:"username"` // the customer's name on the platform
 	Notes       Text      `json:"notes"`
 	StatusName  string    `json:"status_name"`
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
 
-	SalesManager *Person     `json:"sales_manager"` // nil while it waits for one
-	Assignment   *Assignment `json:"-"`             // nil likewise; left out of the JSON form
+	SalesManager *Person     `json:"sales_manager"` // the owner; nil if there is none
+	Assignment   *Assignment `json:"-"`             // nil if there is no owner; not part of the JSON form
 }
 
 func (c Customer) owner() *int64 {
@@ -38,8 +38,9 @@ func customerIDs(customers []Customer) []int64 {
 	return ids
 }
 
-// Customer returns one customer with its sales manager and assignment. It needs
-// leads:read or, for the actor's own, leads:read:own. It returns ErrNotFound.
+// Customer returns a customer with its sales manager and assignment. It needs
+// leads:read or, for the actor's own leads, leads:read:own. It returns ErrNotFound
+// for an unknown customer.
 func (m *Manager) Customer(ctx context.Context, actor Actor, id int64) (Customer, error) {
 	scope, err := actor.leadScope(LeadsRead, LeadsReadOwn)
 	if err != nil {
@@ -55,7 +56,7 @@ func (m *Manager) Customer(ctx context.Context, actor Actor, id int64) (Customer
 	return customer, nil
 }
 
-// CustomerFilter selects customers; zero fields select nothing away.
+// CustomerFilter selects customers. A zero field matches all.
 type CustomerFilter struct {
 	Status         string
 	SalesManagerID *int64
@@ -63,9 +64,9 @@ type CustomerFilter struct {
 	Prefix         string // of the name or phone number, in any case
 }
 
-// Customers lists customers, newest first. It needs leads:read or, for the
-// actor's own, leads:read:own. It returns ErrInvalid for a malformed page
-// request or an unknown status, ErrNotFound for an unknown sales manager.
+// Customers returns a page of customers, newest first. It needs leads:read or, for
+// the actor's own leads, leads:read:own. It returns ErrInvalid for a malformed page
+// request or an unknown status, and ErrNotFound for an unknown sales manager.
 func (m *Manager) Customers(ctx context.Context, actor Actor, filter CustomerFilter, page PageRequest) (Page[Customer], error) {
 	scope, err := actor.leadScope(LeadsRead, LeadsReadOwn)
 	if err != nil {
@@ -92,8 +93,8 @@ func (m *Manager) Customers(ctx context.Context, actor Actor, filter CustomerFil
 	}, func(c Customer) string { return encodeCursor('c', c.CreatedAt.UnixMicro(), c.ID) })
 }
 
-// AllCustomers ranges over all that Customers lists, page after page, with no
-// more than a page in memory:
+// AllCustomers returns an iterator over all customers that Customers lists. It
+// reads them page by page and keeps one page in memory:
 //
 //	for customer, err := range crm.AllCustomers(ctx, actor, cims.CustomerFilter{}) {
 //		if err != nil {
@@ -102,10 +103,10 @@ func (m *Manager) Customers(ctx context.Context, actor Actor, filter CustomerFil
 //		…
 //	}
 //
-// It ends after an error, also the context's. Nothing is locked meanwhile, so
-// that the loop may call the Manager, and others may write: who is in the list
-// from the loop's begin to its end comes exactly once, who joins or leaves it
-// may come or not. Each loop begins anew.
+// The iteration ends after an error, including that of ctx. It holds no locks, so
+// the loop may call the Manager. A customer that matches the filter throughout the
+// loop appears exactly once. One that begins or ceases to match may appear or not.
+// Each loop starts at the newest customer.
 func (m *Manager) AllCustomers(ctx context.Context, actor Actor, filter CustomerFilter) iter.Seq2[Customer, error] {
 	return allPages(ctx, func(page PageRequest) (Page[Customer], error) { return m.Customers(ctx, actor, filter, page) })
 }
@@ -140,10 +141,13 @@ func (m *Manager) customerQuery(ctx context.Context, filter CustomerFilter, page
 	return query, nil
 }
 
-// SetStatus puts a customer into an active status, with history; into the one
-// that it is in already changes nothing. Reason, up to 2000 characters, may be
-// empty. It needs leads:write or, for the actor's own, leads:write:own. It
-// returns ErrNotFound or ErrInvalid.
+// SetStatus moves a customer to an active status and records that in its history.
+// It does nothing if the customer is in the status already. The reason may be empty
+// and has at most 2000 characters.
+//
+// SetStatus needs leads:write or, for the actor's own leads, leads:write:own. It
+// returns ErrNotFound for an unknown customer, and ErrInvalid for a status that is
+// unknown or inactive.
 func (m *Manager) SetStatus(ctx context.Context, actor Actor, customerID int64, status, reason string) (Customer, error) {
 	scope, err := actor.leadScope(LeadsWrite, LeadsWriteOwn)
 	if err != nil {
@@ -159,7 +163,7 @@ func (m *Manager) SetStatus(ctx context.Context, actor Actor, customerID int64, 
 	}
 	var customer Customer
 	err = m.update(ctx, func(ctx context.Context, tx Tx) error {
-		// The status first: a deletion that moves customers locks in this order.
+		// Statuses are locked before customers, as in DeleteStatus.
 		_, refused := m.useStatus(ctx, tx, status, "status_name")
 		if refused != nil && !errors.Is(refused, ErrInvalid) {
 			return refused
@@ -168,7 +172,7 @@ func (m *Manager) SetStatus(ctx context.Context, actor Actor, customerID int64, 
 		if customer, err = lockCustomer(ctx, tx, scope, customerID); err != nil {
 			return err
 		}
-		if customer.StatusName == status { // which may have become inactive since
+		if customer.StatusName == status { // no change, even if it is inactive now
 			return nil
 		}
 		if refused != nil {
@@ -198,7 +202,7 @@ func (c StatusChange) asChange(before Customer) Change {
 	}
 }
 
-// lockCustomer locks a customer that is within reach. ErrNotFound.
+// lockCustomer locks a customer within the scope. It returns ErrNotFound for others.
 func lockCustomer(ctx context.Context, tx Tx, scope leadScope, id int64) (Customer, error) {
 	customers, err := tx.LockCustomers(ctx, []int64{id})
 	if err != nil {

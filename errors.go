@@ -6,64 +6,67 @@ import (
 	"strings"
 )
 
-// The kinds of refusal and failure. Every error that a Manager returns for a
-// reason that a caller can act on wraps exactly one of them, so that
+// Errors that a Manager returns. Every error that a caller can act on wraps exactly
+// one of them, so use errors.Is to test for it:
 //
 //	errors.Is(err, cims.ErrInUse)
 //
-// works, and is an *Error that says which entry, which field, how many.
-// Whatever wraps none of them is unexpected.
+// An [*Error] carries the details. An error that wraps none of them is unexpected.
 var (
-	// ErrNotFound: no such status, role, user, customer or assignment; or, for
-	// an actor limited to its own leads, somebody else's.
+	// ErrNotFound means that there is no such status, role, user, customer or
+	// assignment. An actor limited to its own leads gets it for all others.
 	ErrNotFound = errors.New("cims: not found")
-	// ErrExists: the name or email is taken.
-	ErrExists = errors.New("cims: exists already")
-	// ErrInUse: a status that customers are in, or a role that users have, is
-	// to be deleted. Error.Count says how many.
+	// ErrExists means that the name or email is taken.
+	ErrExists = errors.New("cims: already exists")
+	// ErrInUse means that customers are in the status to be deleted, or that
+	// users have the role to be deleted. Error.Count is their number.
 	ErrInUse = errors.New("cims: in use")
-	// ErrInvalid: the input breaks a rule. Error.Fields says which.
+	// ErrInvalid means that the input is invalid. Error.Fields lists the faults.
 	ErrInvalid = errors.New("cims: invalid input")
-	// ErrForbidden: the actor may not do this. Error.Reason says why.
+	// ErrForbidden means that the operation is not permitted. Error.Reason is
+	// the reason.
 	ErrForbidden = errors.New("cims: forbidden")
-	// ErrUnauthenticated: nobody, or nobody unambiguous, is behind the identity.
+	// ErrUnauthenticated means that the identity matches no user, or several.
 	ErrUnauthenticated = errors.New("cims: unauthenticated")
-	// ErrLastCEO: the last active CEO would be gone.
-	ErrLastCEO = errors.New("cims: the last active CEO has to stay")
-	// ErrKeyReused: the idempotency key was used before with other input.
-	ErrKeyReused = errors.New("cims: idempotency key used before with other input")
-	// ErrUnavailable: the database is down, too slow, or out of connections.
-	// Nothing was stored; trying again later may work.
+	// ErrLastCEO means that the change would leave no active CEO.
+	ErrLastCEO = errors.New("cims: no active CEO would remain")
+	// ErrKeyReused means that the idempotency key was used with other input.
+	ErrKeyReused = errors.New("cims: idempotency key already used with other input")
+	// ErrUnavailable means that the database is down, too slow or out of
+	// connections, or that the context ended. Nothing was stored. A later
+	// attempt may succeed.
 	ErrUnavailable = errors.New("cims: database unavailable")
-	// ErrOutcomeUnknown: the connection died while the transaction was being
-	// committed, or the caller's context ended while its lead was on its way
-	// together with others', so that it may or may not be stored. With an
-	// idempotency key the same call can safely be made again.
+	// ErrOutcomeUnknown means that the change may or may not be stored. Either
+	// the connection was lost during the commit, or the context of one caller
+	// ended during a transaction that it shared with others. A call with an
+	// idempotency key can safely be repeated.
 	ErrOutcomeUnknown = errors.New("cims: outcome unknown")
-	// ErrIsolation: the host's transaction is not read committed (Manager.WithTx).
-	ErrIsolation = errors.New("cims: the transaction's isolation has to be read committed")
-	// ErrUnsupported: the Storage lacks what this needs (UnimplementedStorage).
-	ErrUnsupported = errors.New("cims: the storage does not support this")
-	// ErrClosed: the Manager was closed.
+	// ErrIsolation means that the transaction of the host is not read committed.
+	// See Manager.WithTx.
+	ErrIsolation = errors.New("cims: transaction is not read committed")
+	// ErrUnsupported means that the Storage doesn't implement a method. See
+	// UnimplementedStorage.
+	ErrUnsupported = errors.New("cims: not supported by the storage")
+	// ErrClosed means that the Manager is closed.
 	ErrClosed = errors.New("cims: manager is closed")
 )
 
-// Error is a refusal with its particulars. Use errors.As to read them.
+// Error is an error with its details. Use errors.As to read them.
 type Error struct {
-	Kind       error  // one of the Err… variables
-	Reason     Reason // which of the cases of Kind, where there are several
-	Entity     Entity // what it is about
-	Name       string // the name, email or id that was given
-	Permission Permission
-	// Count is how many customers or users an entry in use has: exact up to
-	// 1,000, and with CountIsMinimum "1,000 or more".
+	Kind       error      // one of the Err variables
+	Reason     Reason     // tells errors of one Kind apart; may be empty
+	Entity     Entity     // the kind of entity it concerns
+	Name       string     // the name, email or id that was given
+	Permission Permission // the missing permission, for ReasonPermission
+	// Count is the number of customers or users, for ErrInUse. It is exact up to
+	// 1,000. If CountIsMinimum is set, there are more.
 	Count          int
 	CountIsMinimum bool
 	Fields         []FieldError // for ErrInvalid
-	Err            error        // the cause, for logs; never shown to a client
+	Err            error        // the cause, for logs; not for clients
 }
 
-// Error words it in English, for logs and developers.
+// Error describes the error in English, for logs and developers.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Kind.Error())
@@ -99,7 +102,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap gives errors.Is the kind and the cause.
+// Unwrap returns the kind and, if there is one, the cause.
 func (e *Error) Unwrap() []error {
 	if e.Err == nil {
 		return []error{e.Kind}
@@ -107,10 +110,10 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
-// Entity names what an Error is about.
+// Entity is a kind of entity that an Error, a Change or an AuditEntry concerns.
 type Entity string
 
-// The entities that errors speak of.
+// Kinds of entities.
 const (
 	EntityStatus       Entity = "status"
 	EntityRole         Entity = "role"
@@ -120,29 +123,30 @@ const (
 	EntityAssignment   Entity = "assignment"
 )
 
-// Reason tells apart what shares one kind, for those who word messages.
+// Reason tells errors of one kind apart, so that a program can word its messages.
 type Reason string
 
-// The reasons, each with the kind that it belongs to.
+// Reasons, each with the kind of its errors.
 const (
 	ReasonPermission     Reason = "permission"       // ErrForbidden: Error.Permission is missing
 	ReasonInactiveUser   Reason = "inactive_user"    // ErrForbidden: the acting user is inactive
 	ReasonInactiveRole   Reason = "inactive_role"    // ErrForbidden: the acting user's role is missing or inactive
-	ReasonSystemEntry    Reason = "system_entry"     // ErrForbidden: a system status or role stays and stays active
+	ReasonSystemEntry    Reason = "system_entry"     // ErrForbidden: a system status or role can't be deleted or deactivated
 	ReasonCEOPermissions Reason = "ceo_permissions"  // ErrForbidden: the CEO's role keeps every permission
-	ReasonExceedsOwn     Reason = "exceeds_own"      // ErrForbidden: the actor would hand out or change what it does not hold
-	ReasonOnlyCEO        Reason = "only_ceo"         // ErrForbidden: only a CEO may
-	ReasonNoSalesManager Reason = "no_sales_manager" // ErrNotFound: the customer has none
-	ReasonOverloaded     Reason = "overloaded"       // ErrUnavailable: too many callers wait already
+	ReasonExceedsOwn     Reason = "exceeds_own"      // ErrForbidden: the actor lacks a permission that the role or user has or would get
+	ReasonOnlyCEO        Reason = "only_ceo"         // ErrForbidden: only a CEO may do this
+	ReasonNoSalesManager Reason = "no_sales_manager" // ErrNotFound: the customer has no sales manager
+	ReasonOverloaded     Reason = "overloaded"       // ErrUnavailable: too many calls are waiting
 )
 
-// FieldError says what is wrong with one field of the input.
+// FieldError describes a fault in one field of the input.
 type FieldError struct {
-	Field    string    // its name in JSON, as in "display_name"
-	Rule     FieldRule // which rule it breaks
+	Field    string    // name in JSON, such as "display_name"
+	Rule     FieldRule // the rule that it breaks
 	Min, Max int       // the bounds, for RuleLength and RuleRange
 }
 
+// String describes the fault in English, for logs and developers.
 func (f FieldError) String() string {
 	switch f.Rule {
 	case RuleRequired:
@@ -174,23 +178,23 @@ func (f FieldError) String() string {
 	}
 }
 
-// FieldRule is a rule that a field can break.
+// FieldRule is a rule for a field of the input.
 type FieldRule string
 
-// The rules.
+// Rules for fields.
 const (
-	RuleRequired FieldRule = "required"  // must be there and not empty
-	RuleLength   FieldRule = "length"    // between Min and Max characters
-	RuleRange    FieldRule = "range"     // between Min and Max
-	RuleName     FieldRule = "name"      // letters of any script, digits and _
-	RuleColor    FieldRule = "color"     // #RGB or #RRGGBB
-	RuleEmail    FieldRule = "email"     // something@something
-	RuleText     FieldRule = "text"      // valid UTF-8 without control characters
-	RuleReadOnly FieldRule = "read_only" // the library sets it
-	RuleUnknown  FieldRule = "unknown"   // no such entry, or an inactive one
-	RuleChoice   FieldRule = "choice"    // none of the allowed values
-	RuleFormat   FieldRule = "format"    // malformed
-	RuleNoField  FieldRule = "no_field"  // an update without any field
+	RuleRequired FieldRule = "required"  // must be present and not empty
+	RuleLength   FieldRule = "length"    // must have Min to Max characters
+	RuleRange    FieldRule = "range"     // must be from Min to Max
+	RuleName     FieldRule = "name"      // may contain letters and digits of any script and _
+	RuleColor    FieldRule = "color"     // must be #RGB or #RRGGBB
+	RuleEmail    FieldRule = "email"     // must be an email address
+	RuleText     FieldRule = "text"      // must be valid UTF-8 without control characters
+	RuleReadOnly FieldRule = "read_only" // can't be set
+	RuleUnknown  FieldRule = "unknown"   // must name an entry that exists and is active
+	RuleChoice   FieldRule = "choice"    // must be one of the allowed values
+	RuleFormat   FieldRule = "format"    // must have the right form
+	RuleNoField  FieldRule = "no_field"  // an update must change a field
 )
 
 func invalid(fields ...FieldError) error {
@@ -201,11 +205,11 @@ func notFound(entity Entity, id any) error {
 	return &Error{Kind: ErrNotFound, Entity: entity, Name: fmt.Sprint(id)}
 }
 
-// countLimit is up to where users of an entry are counted exactly; what is
-// above costs more than anyone gains by it.
+// countLimit bounds the count of an entry's users, since an exact count of many
+// would be slow.
 const countLimit = 1000
 
-// inUse is nil for a count of 0.
+// inUse returns ErrInUse, or nil for a count of 0.
 func inUse(entity Entity, name string, count int) error {
 	if count == 0 {
 		return nil

@@ -9,7 +9,7 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// Who is of weight 2 gets two leads for the others' one.
+// A sales manager of weight 2 gets twice as many leads as one of weight 1.
 func ExampleManager_SetSalesManager() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, team, end := open(nil, "Anvar", "Botir", "Dilnoza")
@@ -28,8 +28,8 @@ func ExampleManager_SetSalesManager() {
 	// Dilnoza has 2
 }
 
-// Who is paused keeps the leads and gets no new ones. Who comes back is not
-// flooded with what was missed.
+// A paused sales manager keeps its leads and gets no new ones. After the pause it
+// doesn't get the leads that it missed.
 func ExampleManager_SetSalesManager_pause() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, team, end := open(nil, "Anvar", "Botir")
@@ -53,12 +53,12 @@ func ExampleManager_SetSalesManager_pause() {
 	// [Anvar Botir Anvar Botir]
 }
 
-// What is to come can be looked at; it takes nobody's turn.
+// NextSalesManagers shows the next turns without taking them.
 func ExampleManager_NextSalesManagers() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, _, end := open(nil, "Anvar", "Botir")
 	defer end()
-	must(crm.AddCustomer(ctx, us, cims.NewCustomer{FullName: "Aziza"})) // is Anvar's
+	must(crm.AddCustomer(ctx, us, cims.NewCustomer{FullName: "Aziza"})) // goes to Anvar
 
 	for _, manager := range must(crm.NextSalesManagers(ctx, us, 3)) {
 		fmt.Println(manager.Name)
@@ -69,8 +69,8 @@ func ExampleManager_NextSalesManagers() {
 	// Botir
 }
 
-// A lead is reassigned by hand. That takes no turn in the rotation, and what was
-// before is in the history.
+// Reassigning a lead by hand takes no turn in the rotation. The history keeps both
+// owners.
 func ExampleManager_Assign() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, team, end := open(nil, "Anvar", "Botir", "Dilnoza")
@@ -98,8 +98,8 @@ func ExampleManager_Assign() {
 	// true
 }
 
-// A lead that comes while nobody is there waits, and is given out within a
-// second of somebody coming.
+// A lead waits while there is no sales manager. It is assigned within a second after
+// one is created.
 func ExampleManager_AddCustomer_nobodyThere() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, _, end := open(nil)
@@ -118,14 +118,14 @@ func ExampleManager_AddCustomer_nobodyThere() {
 	// then: Anvar
 }
 
-// A program in which a manual assignment is a turn too.
+// With ManualTakesTurn, a manual assignment takes a turn.
 func ExampleConfig() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, team, end := open(&cims.Config{ManualTakesTurn: true}, "Anvar", "Botir")
 	defer end()
 
-	lead := must(crm.AddCustomer(ctx, us, cims.NewCustomer{FullName: "Aziza"})) // is Anvar's
-	must(crm.Assign(ctx, us, lead.ID, team[1].ID))                              // now Botir's, who has had his turn
+	lead := must(crm.AddCustomer(ctx, us, cims.NewCustomer{FullName: "Aziza"})) // takes Anvar's turn
+	must(crm.Assign(ctx, us, lead.ID, team[1].ID))                              // takes Botir's turn
 	fmt.Println("next:", must(crm.NextSalesManagers(ctx, us, 1))[0].Name)
 	// Output: next: Anvar
 }

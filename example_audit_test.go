@@ -9,8 +9,8 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// The audit log says who did what, and what it was before and after. What was
-// refused was not done.
+// The audit log records changes with the actor and the state before and after. A
+// refused change is not in it.
 func ExampleManager_Audit() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, team, end := open(nil, "Anvar", "Botir")

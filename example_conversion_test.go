@@ -7,8 +7,8 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// Of the last 100 leads, how many reached Project Started: who was there once
-// counts, also having moved on since.
+// By default the rate is that of the last 100 leads that ever reached Project
+// Started, including those that have moved on since.
 func ExampleManager_ConversionRate() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, team, end := open(nil, "Anvar", "Botir")

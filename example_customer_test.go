@@ -12,8 +12,8 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// With an idempotency key a form can be sent twice, or a request repeated after a
-// timeout: the second call answers as the first did, and stores nothing.
+// An idempotency key makes a call safe to repeat, for instance after a timeout. The
+// second call returns the result of the first and stores nothing.
 func ExampleManager_AddCustomer_idempotencyKey() {
 	ctx, us := context.Background(), cims.System("web form")
 	crm, _, end := open(nil, "Anvar", "Botir")
@@ -32,7 +32,7 @@ func ExampleManager_AddCustomer_idempotencyKey() {
 	// with other input: true
 }
 
-// The history says what became of a lead, by whom and why.
+// The history lists the changes of a lead, with the acting user and the reason.
 func ExampleManager_History() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, team, end := open(nil, "Anvar")
@@ -55,8 +55,8 @@ func ExampleManager_History() {
 	// manual: "contacted" to "rejected", "too dear", by Anvar: true
 }
 
-// All leads of a filter, however many: they are read a page at a time, and a
-// loop that ends early reads no further.
+// AllCustomers reads any number of leads page by page. A loop that ends early reads
+// no further pages.
 func ExampleManager_AllCustomers() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, _, end := open(nil, "Anvar", "Botir")
@@ -78,8 +78,8 @@ func ExampleManager_AllCustomers() {
 	// Aziza Anvar
 }
 
-// Many leads go in at once: all of them, or none and the place of the first that
-// is refused.
+// AddCustomers stores all leads or none. A LeadError has the index of the first
+// invalid lead.
 func ExampleManager_AddCustomers() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, _, end := open(nil, "Anvar", "Botir")
@@ -97,8 +97,8 @@ func ExampleManager_AddCustomers() {
 	// none stored: number 1 is refused: cims: invalid input: full_name is required
 }
 
-// More leads than fit in memory come from wherever they can be read a second
-// time, such as a file. (httpapi.ReadLeads reads CSV and NDJSON as the API does.)
+// ImportCustomers reads leads from a source that can be read again, such as a file.
+// See httpapi.ReadLeads for the CSV and NDJSON formats of the API.
 func ExampleManager_ImportCustomers() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, _, end := open(nil, "Anvar", "Botir", "Dilnoza")
@@ -117,7 +117,8 @@ func ExampleManager_ImportCustomers() {
 	// Dilnoza has 0
 }
 
-// linesOf reads leads out of a file, from its start each time.
+// linesOf returns an iterator over the leads of a file. Each loop reads the file from
+// its start.
 func linesOf(file io.ReadSeeker) iter.Seq2[cims.NewCustomer, error] {
 	return func(yield func(cims.NewCustomer, error) bool) {
 		if _, err := file.Seek(0, io.SeekStart); err != nil {

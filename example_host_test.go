@@ -12,8 +12,8 @@ import (
 	"github.com/cimskit/cims/storage/sqlite"
 )
 
-// hosted is open for a host that has a database of its own, in which before is run
-// before the library comes.
+// hosted returns a Manager over the database of a host. It runs the statement before
+// ahead of the migration.
 func hosted(config *cims.Config, before string) (db *sql.DB, crm *cims.Manager, end func()) {
 	ctx := context.Background()
 	folder := must(os.MkdirTemp("", "cims"))
@@ -25,7 +25,7 @@ func hosted(config *cims.Config, before string) (db *sql.DB, crm *cims.Manager, 
 	return db, crm, func() { must(crm, errors.Join(crm.Close(ctx), store.Close(), db.Close(), os.RemoveAll(folder))) }
 }
 
-// The host's order and the lead are stored together, or not at all.
+// The host stores an order and a lead in one transaction, and rolls both back.
 func ExampleManager_WithTx() {
 	ctx, us := context.Background(), cims.System("shop")
 	db, crm, end := hosted(nil, "CREATE TABLE orders (title TEXT NOT NULL, customer_id INTEGER)")
@@ -46,7 +46,7 @@ func ExampleManager_WithTx() {
 	// gone with the order: true
 }
 
-// A hook writes down who did what, in the transaction that does it.
+// A hook writes a note about each change, in the transaction of the change.
 func ExampleHook() {
 	ctx := context.Background()
 	note := func(ctx context.Context, tx cims.Executor, change cims.Change) error {
@@ -67,8 +67,8 @@ func ExampleHook() {
 	// call center: customer status
 }
 
-// A lead that another program has stored is left to that program for a while. This
-// one gets its sales manager at once.
+// A Manager waits for a while before it assigns a lead that another program stored.
+// AutoAssign assigns it at once.
 func ExampleManager_AutoAssign() {
 	ctx, us := context.Background(), cims.System("example")
 	db, crm, end := hosted(nil, "")
@@ -81,7 +81,8 @@ func ExampleManager_AutoAssign() {
 	// Output: Anvar
 }
 
-// Customers from before the library are assigned when they are asked for.
+// AssignBacklog assigns the customers that had no sales manager before cims was
+// installed.
 func ExampleManager_AssignBacklog() {
 	ctx, us := context.Background(), cims.System("example")
 	_, crm, end := hosted(nil, `CREATE TABLE customer (id INTEGER PRIMARY KEY, full_name TEXT NOT NULL, created_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP);

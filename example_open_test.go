@@ -11,8 +11,8 @@ import (
 	"github.com/cimskit/cims/storage/sqlite"
 )
 
-// open makes a Manager for an example, over an SQLite file of its own, with a
-// team of sales managers. See the package's example for how to do that yourself.
+// open returns a Manager with a team of sales managers, over a new SQLite file. The
+// package example shows the steps.
 func open(config *cims.Config, names ...string) (crm *cims.Manager, team []cims.User, end func()) {
 	ctx := context.Background()
 	folder := must(os.MkdirTemp("", "cims"))

@@ -8,8 +8,7 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// A role is a name with permissions. Who holds it may do, from then on, what it
-// says and nothing else.
+// A user has the permissions of its role and no others.
 func ExampleManager_CreateRole() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, _, end := open(nil)
@@ -29,7 +28,7 @@ func ExampleManager_CreateRole() {
 	// cims: forbidden (permission): leads:write is needed
 }
 
-// Nobody hands out what he doesn't hold.
+// An actor can't grant a permission that it doesn't hold.
 func ExampleManager_UpdateRole() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, _, end := open(nil)
@@ -54,8 +53,8 @@ func ExampleManager_UpdateRole() {
 	// Back office [roles:read roles:write]
 }
 
-// A role that somebody has can't be deleted, unless the same call gives its
-// users another.
+// A role can't be deleted while users have it, unless the call gives them another
+// one.
 func ExampleManager_DeleteRole() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, _, end := open(nil)

@@ -12,7 +12,8 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// prepare runs at each start, after Migrate: it adds the company's own entries.
+// prepare adds the statuses and roles of a company. It runs at each start, after
+// Migrate.
 func prepare(ctx context.Context, crm *cims.Manager) error {
 	us := cims.System("prepare")
 	_, err := crm.CreateStatus(ctx, us, cims.NewStatus{Name: "offer_sent", DisplayName: "Offer sent", Color: "#0EA5E9", Order: 2})
@@ -28,7 +29,7 @@ func prepare(ctx context.Context, crm *cims.Manager) error {
 	return nil
 }
 
-// Statuses and roles of the company's own are there from the first start on.
+// A program can add the statuses and roles of its company at each start.
 func ExampleNewStatus() {
 	ctx := context.Background()
 	crm, _, end := open(nil)
@@ -40,7 +41,7 @@ func ExampleNewStatus() {
 	// offer_sent
 }
 
-// form takes what a visitor typed: these two fields, and no others.
+// form accepts two fields from a visitor and no others.
 func form(crm *cims.Manager) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		_, err := crm.AddCustomer(r.Context(), cims.System("web form"), cims.NewCustomer{
@@ -57,7 +58,8 @@ func form(crm *cims.Manager) http.HandlerFunc {
 	}
 }
 
-// A public form adds leads as trusted code: the visitor chooses values, never what is done.
+// A public form adds leads as trusted code. The visitor chooses only the values of
+// fields.
 func ExampleSystem() {
 	crm, _, end := open(nil, "Anvar")
 	defer end()

@@ -8,7 +8,7 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// A status is there as soon as it is created, and leads can be put into it.
+// Leads can be moved to a status as soon as it is created.
 func ExampleManager_CreateStatus() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, _, end := open(nil, "Anvar")
@@ -37,8 +37,8 @@ func ExampleManager_CreateStatus() {
 	// 6 Need to Call
 }
 
-// Only what an update names is changed. A name stays for good: the display name
-// is for people.
+// UpdateStatus changes only the fields that are set. The name never changes; the
+// display name may.
 func ExampleManager_UpdateStatus() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, _, end := open(nil)
@@ -50,8 +50,8 @@ func ExampleManager_UpdateStatus() {
 	// Output: offer Taklif #0EA5E9 Sent by mail
 }
 
-// A status in use can't be deleted, unless the same call says where those in it
-// go. System statuses stay.
+// A status can't be deleted while customers are in it, unless the call moves them to
+// another one. System statuses can't be deleted.
 func ExampleManager_DeleteStatus() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, _, end := open(nil, "Anvar")

@@ -11,12 +11,13 @@ import (
 	"github.com/cimskit/cims/storage/sqlite"
 )
 
-// A whole program: it opens a database, hires two, and takes in three leads.
+// This is a whole program. It opens a database, adds two sales managers and stores
+// three leads.
 func Example() {
 	ctx, us := context.Background(), cims.System("example")
 	folder := must(os.MkdirTemp("", "cims"))
 	store := must(sqlite.Open(ctx, filepath.Join(folder, "crm.db")))
-	must(store, store.Migrate(ctx)) // at each start: it adds what is missing
+	must(store, store.Migrate(ctx)) // at each start
 	crm := must(cims.New(store, nil))
 
 	for _, name := range []string{"Anvar", "Botir"} {
@@ -36,7 +37,7 @@ func Example() {
 	// Dilnoza goes to Anvar
 }
 
-// must is for examples: a program says what went wrong, and goes on.
+// must keeps the examples short. A program handles errors instead.
 func must[T any](value T, err error) T {
 	if err != nil {
 		panic(err)

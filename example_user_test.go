@@ -8,8 +8,8 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// A sales manager is a user with the role sales_manager: in the rotation from
-// the moment that it is there. What an input breaks is said field by field.
+// A user with the role sales_manager joins the rotation at once. Faults in the input
+// are listed field by field.
 func ExampleManager_CreateUser() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, _, end := open(nil)
@@ -36,8 +36,8 @@ func ExampleManager_CreateUser() {
 	// surname is required
 }
 
-// Who leaves keeps the leads, unless it is said that the others shall have them.
-// The last CEO can't leave.
+// A sales manager who leaves keeps the leads, unless the update redistributes them.
+// The last active CEO can't be deactivated.
 func ExampleManager_UpdateUser() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, team, end := open(nil, "Anvar", "Botir", "Dilnoza")
@@ -60,7 +60,7 @@ func ExampleManager_UpdateUser() {
 	// true
 }
 
-// Lists come in pages; Next is the cursor of the one that follows.
+// Lists are returned in pages. Next is the cursor of the next page.
 func ExampleManager_Users() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, _, end := open(nil, "Anvar", "Botir", "Dilnoza")
@@ -83,8 +83,8 @@ func ExampleManager_Users() {
 	// Dilnoza
 }
 
-// An actor is a user with what its role permits. A sales manager works with the
-// leads that are its own; those of others are, to it, not there.
+// An actor has the permissions of its role. A sales manager can't find the leads of
+// others.
 func ExampleManager_ActorByEmail() {
 	ctx, us := context.Background(), cims.System("example")
 	crm, _, end := open(nil, "Anvar", "Botir")

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzCursor: a cursor that is taken is one that was given out, to the letter.
+// FuzzCursor checks that only cursors that were given out are accepted.
 func FuzzCursor(f *testing.F) {
 	f.Add(encodeCursor('c', time.Now().UnixMicro(), 42), byte('c'), 2)
 	f.Add(encodeCursor('u', -1), byte('u'), 1)
@@ -28,7 +28,7 @@ func FuzzCursor(f *testing.F) {
 	})
 }
 
-// FuzzName: a name that is taken has one form, and in it looks like a name.
+// FuzzName checks that an accepted name has one form, which is itself a name.
 func FuzzName(f *testing.F) {
 	for _, name := range []string{"Meeting Set", "янги босқич", "İstanbul", "ǅ", "ẞ", "a\u200bb", "ﬁ", "\u0345a", "Ⅷ", "_", " ", "ΑΣ"} {
 		f.Add(name)
@@ -47,8 +47,8 @@ func FuzzName(f *testing.F) {
 	})
 }
 
-// FuzzText: what is stored is text, without what can't be seen, and no longer than
-// the bounds say.
+// FuzzText checks that an accepted text is valid, has no control characters, and is
+// within its bounds.
 func FuzzText(f *testing.F) {
 	f.Add(" Aziza\t", 5)
 	f.Add("a\x00b\u202e", 255)
@@ -76,7 +76,7 @@ func FuzzText(f *testing.F) {
 	})
 }
 
-// FuzzColor: a color can stand in a style sheet as it is.
+// FuzzColor checks that an accepted color is safe in a style sheet.
 func FuzzColor(f *testing.F) {
 	for _, color := range []string{"#fff", "#0EA5E9", "red", "#fff\n", "#12345678", "#ggg", "url(x)", "#１２３"} {
 		f.Add(color)
@@ -89,7 +89,7 @@ func FuzzColor(f *testing.F) {
 	})
 }
 
-// FuzzEmail: an email that is taken is one token around an @.
+// FuzzEmail checks that an accepted email is one token with an @.
 func FuzzEmail(f *testing.F) {
 	for _, email := range []string{"a@b", "ОЛГА@пример.рф", "a b@c", "@", "a@b@c", "a@\u00a0", "a\u200b@b", " a@b "} {
 		f.Add(email)
@@ -105,7 +105,7 @@ func FuzzEmail(f *testing.F) {
 	})
 }
 
-// FuzzIdempotencyKey: a key can stand in a header as it is.
+// FuzzIdempotencyKey checks that an accepted key is safe in a header.
 func FuzzIdempotencyKey(f *testing.F) {
 	for _, key := range []string{"web-form-8c1f", "a b", "\r\n", strings.Repeat("x", 256), "ключ", "~!"} {
 		f.Add(key)
@@ -118,7 +118,7 @@ func FuzzIdempotencyKey(f *testing.F) {
 	})
 }
 
-// FuzzRequestID: an id that is taken comes back as it is, in one line.
+// FuzzRequestID checks that an accepted id is returned unchanged and is one line.
 func FuzzRequestID(f *testing.F) {
 	for _, id := range []string{"order-form-17", "", "a\nb", "../x", strings.Repeat("a", 129), "а"} {
 		f.Add(id)
@@ -131,7 +131,7 @@ func FuzzRequestID(f *testing.F) {
 	})
 }
 
-// FuzzSystem: what names trusted code is short, and can stand in a log.
+// FuzzSystem checks that the name of trusted code is short and safe in a log.
 func FuzzSystem(f *testing.F) {
 	f.Add("web form")
 	f.Add("\x00\u202e\xff")

@@ -10,45 +10,45 @@ import (
 )
 
 const (
-	// maxBatch is how many callers share one transaction at most.
+	// maxBatch is the largest number of calls that share a transaction.
 	maxBatch = 256
-	// maxQueue is how many callers may wait for theirs at most.
+	// maxQueue is the largest number of calls that may wait.
 	maxQueue = 10_000
-	// batchTime bounds a transaction, which others wait for: on a connection that
-	// has fallen silent, a caller without a deadline would hold them up for ever.
+	// batchTime bounds a transaction. Otherwise, on a dead connection, a caller
+	// without a deadline would block all others forever.
 	batchTime = 30 * time.Second
-	// maxYields is how often in a row letReturn looks in vain.
+	// maxYields is how many times in a row awaitServed yields in vain.
 	maxYields = 100
 )
 
-// gatherer lets calls that arrive while a transaction is under way wait for it
-// and go together in the next one, as a database's group commit does: they
-// share the rotation's lock. Who comes alone waits for nobody.
+// gatherer combines concurrent calls, as a database's group commit does. Calls that
+// arrive while a transaction runs share the next one, and with it the rotation's
+// lock. A single call doesn't wait.
 type gatherer[T any] struct {
-	// run carries out all of a batch or nothing, and leaves each answer in its
+	// run carries out all of a batch or nothing. It stores each result in its
 	// request.
 	run func(ctx context.Context, batch []*T) error
-	// alone: each call is a batch by itself, run by its caller.
+	// alone makes each call a batch of its own, run in the caller's goroutine.
 	alone bool
 
 	mu     sync.Mutex
 	queue  []*call[T]
-	busy   bool          // a goroutine is at work
-	idle   chan struct{} // closed when it has ended
+	busy   bool          // a goroutine runs work
+	idle   chan struct{} // closed when that goroutine ends
 	closed bool
 }
 
-// call is one caller's request on its way through a gatherer.
+// call is a call of do that waits for its result.
 type call[T any] struct {
-	ctx     context.Context //nolint:containedctx // of the caller, who waits for it
+	ctx     context.Context //nolint:containedctx // the caller waits in do
 	request *T
 	done    chan struct{}
 	err     error
 }
 
-// do carries out one request. A caller whose context ends while it is still in
-// the queue is left out; one whose transaction is under way is told that the
-// outcome is unknown.
+// do carries out one request. If ctx ends while the call is in the queue, do removes
+// it and returns ErrUnavailable. If ctx ends during the transaction, do returns
+// ErrOutcomeUnknown.
 func (g *gatherer[T]) do(ctx context.Context, request *T) error {
 	if g.alone {
 		if !g.open() {
@@ -69,15 +69,15 @@ func (g *gatherer[T]) do(ctx context.Context, request *T) error {
 		return &Error{Kind: ErrUnavailable, Err: ctx.Err()}
 	}
 	select {
-	case <-c.done: // just now
+	case <-c.done: // finished in the meantime
 		return c.result()
 	default:
 		return &Error{Kind: ErrOutcomeUnknown, Err: ctx.Err()}
 	}
 }
 
-// result is the call's error. A panic is the caller's own again, as if it had
-// run the transaction itself.
+// result returns the error of the call. It panics if the call panicked, as if the
+// caller had run the transaction itself.
 func (c *call[T]) result() error {
 	if fault, ok := errors.AsType[*panicked](c.err); ok {
 		panic(fault)
@@ -85,16 +85,16 @@ func (c *call[T]) result() error {
 	return hostCause(c.err)
 }
 
-// shared is a context for hooks: where callers share a transaction without any
-// values, since they would be another caller's, but the id of its request.
-func (g *gatherer[T]) shared(ctx context.Context, requestID string) context.Context {
+// hookContext returns the context for the hooks of one call. If calls share the
+// transaction, ctx belongs to all of them, so only the request id is in it.
+func (g *gatherer[T]) hookContext(ctx context.Context, requestID string) context.Context {
 	if g.alone {
 		return ctx
 	}
 	return WithRequestID(withoutValues{ctx}, requestID)
 }
 
-type withoutValues struct{ context.Context } //nolint:containedctx // is one
+type withoutValues struct{ context.Context } //nolint:containedctx // it is a context
 
 func (withoutValues) Value(any) any { return nil }
 
@@ -115,7 +115,7 @@ func (g *gatherer[T]) join(c *call[T]) error {
 	return nil
 }
 
-// leave takes a call out of the queue, if it is still in it.
+// leave removes a call from the queue. It reports whether the call was there.
 func (g *gatherer[T]) leave(c *call[T]) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -127,7 +127,7 @@ func (g *gatherer[T]) leave(c *call[T]) bool {
 	return true
 }
 
-// work runs one batch after another until nobody waits.
+// work runs one batch after another until the queue is empty.
 func (g *gatherer[T]) work() {
 	for {
 		batch := g.take()
@@ -135,15 +135,14 @@ func (g *gatherer[T]) work() {
 			return
 		}
 		g.flush(batch)
-		g.letReturn(len(batch))
+		g.awaitServed(len(batch))
 	}
 }
 
-// letReturn lets those who have just been served run first, as long as more and
-// more of them are back with another request: or else the first one back would go
-// alone, and all others would wait for it. Where nobody comes it takes a few
-// microseconds.
-func (g *gatherer[T]) letReturn(served int) {
+// awaitServed gives the callers of the last batch time to make another call, as long
+// as their number grows. Otherwise the first one back would get a transaction of its
+// own, and the others would wait for it. In vain it takes a few microseconds.
+func (g *gatherer[T]) awaitServed(served int) {
 	back := g.waiting()
 	all := back + served
 	for yields := 0; back < all && yields < maxYields; yields++ {
@@ -174,9 +173,9 @@ func (g *gatherer[T]) take() []*call[T] {
 	return batch
 }
 
-// flush runs a batch. What fails together, other than for the database, is
-// tried one by one, so that a bad request, or a hook that fails for one, harms
-// only its own caller.
+// flush runs a batch. If it fails, but not because of the database, flush runs its
+// requests one by one. So an invalid request or a failing hook affects only its own
+// caller.
 func (g *gatherer[T]) flush(batch []*call[T]) {
 	if len(batch) > 1 {
 		requests := make([]*T, len(batch))
@@ -205,14 +204,14 @@ func (g *gatherer[T]) try(ctx context.Context, requests []*T) error {
 	return runIsolated(func() error { return g.run(ctx, requests) })
 }
 
-// open tells whether anybody is still let in.
+// open reports whether the gatherer accepts calls.
 func (g *gatherer[T]) open() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return !g.closed
 }
 
-// close lets nobody in any more and waits until everybody is out.
+// close makes the gatherer refuse new calls and waits for those that it has.
 func (g *gatherer[T]) close(ctx context.Context) error {
 	g.mu.Lock()
 	g.closed = true

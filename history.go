@@ -7,50 +7,50 @@ import (
 	"time"
 )
 
-// Event is one thing that happened to a customer.
+// Event is a change in the history of a customer.
 type Event struct {
-	ID   int64     // unique within its kind
-	At   time.Time // never before the event before it, whatever clocks do
+	ID   int64     // unique among the events of its kind
+	At   time.Time // never before that of the event before, even if a clock is set back
 	Kind EventKind
 
-	FromStatus, ToStatus   string // of a StatusEvent; From is empty for the first
-	FromManager, ToManager *int64 // of an AssignmentEvent; nil for nobody
+	FromStatus, ToStatus   string // for a StatusEvent; FromStatus is empty for the first
+	FromManager, ToManager *int64 // for an AssignmentEvent; nil for no sales manager
 
-	By     *int64 // the user who did it; nil for the rotation and for System
+	By     *int64 // id of the acting user; nil for the rotation and for System
 	Cause  Cause
 	Reason string
-	Owner  *int64 // the sales manager at that moment
+	Owner  *int64 // the owner at that time
 }
 
-// EventKind tells the two histories of a customer apart.
+// EventKind is the kind of an Event.
 type EventKind string
 
-// The kinds of event.
+// Kinds of events.
 const (
 	StatusEvent     EventKind = "status"
 	AssignmentEvent EventKind = "assignment"
 )
 
-// eventKinds in the order in which events of the same time are listed.
+// eventKinds has the order of events of the same time.
 var eventKinds = []EventKind{StatusEvent, AssignmentEvent}
 
-// Cause says how a change came about.
+// Cause is the cause of a change of a customer.
 type Cause string
 
-// The causes.
+// Causes of changes.
 const (
 	CauseCreated       Cause = "created"       // the customer was added
-	CauseManual        Cause = "manual"        // somebody did it
-	CauseAutomatic     Cause = "automatic"     // the rotation did it
-	CauseRedistributed Cause = "redistributed" // the rotation did it, since the owner left
+	CauseManual        Cause = "manual"        // a user or trusted code did it
+	CauseAutomatic     Cause = "automatic"     // the rotation assigned the customer
+	CauseRedistributed Cause = "redistributed" // the rotation assigned the customer, since the owner left
 	CauseMoved         Cause = "moved"         // the status was deleted
-	CauseMigrated      Cause = "migrated"      // it was so before this library came
+	CauseMigrated      Cause = "migrated"      // the entry describes the time before cims was installed
 	CauseExternal      Cause = "external"      // another program did it
 )
 
-// History lists what happened to a customer, oldest first. It needs leads:read
-// or, for the actor's own, leads:read:own. It returns ErrNotFound, or
-// ErrInvalid for a malformed page request.
+// History returns a page of a customer's history, oldest events first. It needs
+// leads:read or, for the actor's own leads, leads:read:own. It returns ErrNotFound
+// for an unknown customer, and ErrInvalid for a malformed page request.
 func (m *Manager) History(ctx context.Context, actor Actor, customerID int64, page PageRequest) (Page[Event], error) {
 	query := HistoryQuery{CustomerID: customerID}
 	var check checks
@@ -77,7 +77,8 @@ func (m *Manager) History(ctx context.Context, actor Actor, customerID int64, pa
 	})
 }
 
-// AllHistory ranges over all that History lists, as AllCustomers does.
+// AllHistory returns an iterator over all events that History lists. It works as
+// AllCustomers does.
 func (m *Manager) AllHistory(ctx context.Context, actor Actor, customerID int64) iter.Seq2[Event, error] {
 	return allPages(ctx, func(page PageRequest) (Page[Event], error) { return m.History(ctx, actor, customerID, page) })
 }

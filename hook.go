@@ -9,64 +9,64 @@ import (
 	"github.com/google/uuid"
 )
 
-// Hook is told of each change inside the transaction that makes it: what it writes
-// through tx is committed with the change, or is not. That is the place for an
-// outbox or a log of the host's own:
+// Hook is a function of the host that a Manager calls for each change, inside the
+// transaction of the change. Writes through tx are committed or rolled back with
+// it. A typical hook fills an outbox:
 //
 //	func(ctx context.Context, tx cims.Executor, change cims.Change) error {
 //		_, err := tx.Exec(ctx, "INSERT INTO outbox (id, subject) VALUES ($1, $2)", change.ID.String(), change.Action)
 //		return err
 //	}
 //
-// An error, or a panic, undoes the change and is the caller's, and nobody else's,
-// also where callers share a transaction. The error is wrapped, so that errors.Is
-// and errors.As find it. One that tx.Exec returns has to be returned: it may have
-// aborted the transaction. Since callers of AddCustomer and AutoAssign may share
-// one, ctx has no values of theirs there but WithRequestID's, except in a Manager of
-// WithTx.
+// An error or a panic of a hook undoes the change. The caller whose change it was
+// gets it, and no other caller is affected. The error is wrapped, for errors.Is
+// and errors.As. A hook must return an error of tx.Exec, since it may have aborted
+// the transaction.
 //
-// A hook should do nothing else: it runs under the rotation's lock, and again, with
-// other ids, where the transaction has to be repeated. Nothing is told of what
-// other programs do. With hooks leads that arrive at once still share transactions,
-// but in more round trips.
+// Calls of AddCustomer and AutoAssign may share a transaction. There, ctx has no
+// values of the caller except its request id. In a Manager of WithTx it has all.
+//
+// A hook should only write through tx. It may run under the rotation's lock, and it
+// runs again, with other ids, if the transaction is retried. Hooks are not called
+// for changes by other programs. They make the intake of leads slower, since it
+// then needs more round trips.
 type Hook func(ctx context.Context, tx Executor, change Change) error
 
-// Change is something that a Manager has done.
+// Change describes a change that a Manager made.
 type Change struct {
 	ID       uuid.UUID // version 7: later ones sort after earlier ones
 	At       time.Time
-	Actor    Actor // who did it, or on whose behalf the rotation did
+	Actor    Actor // the actor of the call; the rotation acts on its behalf
 	Action   Action
-	Entity   Entity // what it was done to, and with EntityID which
-	EntityID int64
+	Entity   Entity // the kind of the changed entity
+	EntityID int64  // its id
 
-	// Before and After are a Status, Role, User, Customer or SalesManager, as Entity
-	// says: nil where there was none before, or is none after. json.Marshal writes
-	// them in the form that the HTTP API and the audit log have.
+	// Before and After are a Status, Role, User, Customer or SalesManager,
+	// according to Entity. Before is nil for a new entity, After for a deleted
+	// one. Their JSON form is that of the HTTP API and the audit log.
 	Before, After any
 
-	Cause  Cause  // of a change of a customer
-	Reason string // given for a change of a customer's status
-	MoveTo string // of a deletion: the status or role where those went who had it
+	Cause  Cause  // for a change of a customer
+	Reason string // for a change of a customer's status, as given to SetStatus
+	MoveTo string // for a deletion: the status or role that replaced the deleted one
 
-	RequestID string // of WithRequestID; empty for none
+	RequestID string // from WithRequestID; empty for none
 }
 
-// Action is what was done.
+// Action is the kind of a Change.
 type Action string
 
-// The actions. A customer is never updated otherwise than by getting another
-// status or another sales manager.
+// Actions. Changes of a customer are ActionCreated, ActionStatus and
+// ActionAssigned.
 const (
 	ActionCreated  Action = "created"
 	ActionUpdated  Action = "updated"
 	ActionDeleted  Action = "deleted"
-	ActionStatus   Action = "status"   // a customer's status was changed
-	ActionAssigned Action = "assigned" // a customer's sales manager was, also to nobody
+	ActionStatus   Action = "status"   // the customer got another status
+	ActionAssigned Action = "assigned" // the customer got another sales manager, or lost it
 )
 
-// tell writes changes that have just been made in tx into the audit log, and runs
-// the hooks on them.
+// record writes changes that tx made to the audit log and runs the hooks.
 func (m *Manager) record(ctx context.Context, tx Tx, actor Actor, changes ...Change) error {
 	for part := range slices.Chunk(changes, batchSize) {
 		if err := m.recordBatch(ctx, tx, actor, part); err != nil {
@@ -121,7 +121,7 @@ func (m *Manager) runHooks(ctx context.Context, tx Tx, changes []Change) error {
 			case ctx.Err() != nil:
 				return err
 			case executor.failed:
-				return &statementError{err} // the database's, which may be worth another try
+				return &statementError{err} // the storage may retry after an error of the database
 			default:
 				return &hostError{err}
 			}
@@ -130,7 +130,7 @@ func (m *Manager) runHooks(ctx context.Context, tx Tx, changes []Change) error {
 	return nil
 }
 
-// tellAssigned tells of leads that may have got another sales manager, or none.
+// recordAssignments records the leads whose owner differs between before and after.
 func (m *Manager) recordAssignments(ctx context.Context, tx Tx, actor Actor, before, after []Customer, cause Cause) error {
 	var changes []Change
 	for i, lead := range after {
@@ -145,15 +145,15 @@ func (m *Manager) recordAssignments(ctx context.Context, tx Tx, actor Actor, bef
 	return m.record(ctx, tx, actor, changes...)
 }
 
-// created is what to tell of a new lead.
+// created returns the change that adds a lead.
 func created(lead Customer) Change {
 	return Change{
 		Action: ActionCreated, Entity: EntityCustomer, EntityID: lead.ID, After: lead, At: lead.CreatedAt, Cause: CauseCreated,
 	}
 }
 
-// hookExecutor knows whether a statement has failed, after which its transaction
-// can't go on.
+// hookExecutor remembers whether a statement failed. Its transaction can't go on
+// then.
 type hookExecutor struct {
 	tx     Tx
 	failed bool
@@ -162,7 +162,7 @@ type hookExecutor struct {
 func (e *hookExecutor) Exec(ctx context.Context, query string, args ...any) (int64, error) {
 	on, ok := e.tx.(Executor)
 	if !ok {
-		return 0, fmt.Errorf("cims: a %T runs no statements of the host's", e.tx)
+		return 0, fmt.Errorf("cims: %T runs no statements of hooks", e.tx)
 	}
 	n, err := on.Exec(ctx, query, args...)
 	e.failed = e.failed || err != nil

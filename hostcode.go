@@ -6,13 +6,13 @@ import (
 	"runtime/debug"
 )
 
-// foreign is an error of the host's own, such as a hook's, on its way through the
-// storage, which would take an io.EOF in it for one of its database's.
+// hostError wraps an error from host code, such as a hook. It has no Unwrap method,
+// so the storage doesn't mistake an io.EOF in it for a database error.
 type hostError struct{ err error }
 
-func (f *hostError) Error() string { return "cims: an error of the host's own" }
+func (f *hostError) Error() string { return "cims: error of host code" }
 
-// unwrapped is the host's own error again, if it is one.
+// hostCause returns the error in a hostError, and other errors unchanged.
 func hostCause(err error) error {
 	if f, ok := errors.AsType[*hostError](err); ok {
 		return f.err
@@ -20,8 +20,8 @@ func hostCause(err error) error {
 	return err
 }
 
-// ofHost tells whether the host's own code is why something failed. A statement of
-// its that failed is, unless the database can't do anything just now.
+// isHostError reports whether host code is the reason of an error. A failed
+// statement of a hook counts, unless the database is unavailable.
 func isHostError(err error) bool {
 	_, refused := errors.AsType[*hostError](err)
 	_, fault := errors.AsType[*panicked](err)
@@ -29,11 +29,11 @@ func isHostError(err error) bool {
 	return refused || fault || statement && !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrOutcomeUnknown)
 }
 
-// apart runs what may be the host's own code in a goroutine of its own: a panic
-// or runtime.Goexit there is an error here, where it would end the program or
-// leave others waiting for ever.
+// runIsolated runs do, which may call host code, in a new goroutine. It returns a
+// panic or a runtime.Goexit as an error. In a goroutine of the Manager they would
+// end the program or leave callers waiting forever.
 func runIsolated(do func() error) error {
-	err := error(&hostError{errors.New("cims: a hook has ended its goroutine")})
+	err := error(&hostError{errors.New("cims: a hook ended its goroutine")})
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -48,8 +48,8 @@ func runIsolated(do func() error) error {
 	return err
 }
 
-// panicked is a panic on its way to the caller that it belongs to, with where it
-// came from.
+// panicked is a recovered panic with its stack, to be raised again in the goroutine
+// of its caller.
 type panicked struct {
 	fault any
 	stack string
@@ -57,7 +57,7 @@ type panicked struct {
 
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v\n\n%s", p.fault, p.stack) }
 
-// statementError is an error of the database in a statement of a hook's.
+// statementError is a database error of a statement that a hook ran.
 type statementError struct{ error }
 
 func (s *statementError) Unwrap() error { return s.error }

@@ -20,8 +20,8 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// dependencies lists what a program that imports these packages pulls in beyond
-// the standard library and this module.
+// dependencies returns the packages that these packages depend on, except those of
+// the standard library and of this module.
 func dependencies(t *testing.T, packages ...string) []string {
 	t.Helper()
 	args := append([]string{"list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}"}, packages...)
@@ -32,8 +32,8 @@ func dependencies(t *testing.T, packages ...string) []string {
 	})
 }
 
-// TestWhoImportsLittlePullsInLittle: a host gets the database and the router
-// that it uses, and no others.
+// TestWhoImportsLittlePullsInLittle checks that a host depends only on the database
+// and the router that it uses.
 func TestWhoImportsLittlePullsInLittle(t *testing.T) {
 	t.Parallel()
 	const pgx, sqlite, bun, huma, jwt = "github.com/jackc/pgx", "modernc.org/sqlite", "github.com/uptrace/bun", "github.com/danielgtaylor/huma", "github.com/golang-jwt/jwt"
@@ -41,7 +41,7 @@ func TestWhoImportsLittlePullsInLittle(t *testing.T) {
 	require.Empty(t, slices.DeleteFunc(dependencies(t, "."), func(path string) bool { return path == "github.com/google/uuid" }))
 	for _, host := range []struct {
 		imports []string
-		with    []string // so that the test is known to see them
+		with    []string // proves that the test sees dependencies
 		without []string
 	}{
 		{[]string{".", "./storage/postgres", "./httpapi", "./httpapi/jwtauth", "./httpapi/docs"}, []string{pgx, bun, huma, jwt}, []string{sqlite, "modernc.org"}},
@@ -84,7 +84,7 @@ func pages(t *testing.T) []string {
 	return append([]string{"README.md"}, docs...)
 }
 
-// TestReadmeIsADoor: it is short, and has the two commands that a newcomer types.
+// TestReadmeIsADoor checks that README is short and has the two commands for a start.
 func TestReadmeIsADoor(t *testing.T) {
 	text := page(t, "README.md")
 	require.LessOrEqual(t, strings.Count(text, "\n"), 150, "lines")
@@ -95,8 +95,8 @@ func TestReadmeIsADoor(t *testing.T) {
 	require.Contains(t, text, "Go "+goVersion[1]+" or newer")
 }
 
-// TestDocsShowRealCode: the code on a page stands in a Go file of the repository,
-// so that it compiles and is tested.
+// TestDocsShowRealCode checks that code on a page is also in a Go file, so that it
+// compiles and is tested.
 func TestDocsShowRealCode(t *testing.T) {
 	code, shown := sources(t), 0
 	for _, path := range pages(t) {
@@ -110,8 +110,8 @@ func TestDocsShowRealCode(t *testing.T) {
 	require.Greater(t, shown, 10)
 }
 
-// TestDocsSayWhatGoesTogether: the versions that have to fit each other are
-// those of go.mod.
+// TestDocsSayWhatGoesTogether checks that versions which must match are those of
+// go.mod.
 func TestDocsSayWhatGoesTogether(t *testing.T) {
 	want := "go get"
 	for _, module := range regexp.MustCompile(`(?m)^\t((?:github\.com/jackc/pgx|github\.com/uptrace/bun|modernc\.org/(?:libc|sqlite))\S*) (\S+)`).FindAllStringSubmatch(page(t, "go.mod"), -1) {
@@ -124,8 +124,8 @@ func TestDocsSayWhatGoesTogether(t *testing.T) {
 	require.Equal(t, []string{want}, lines)
 }
 
-// TestDocsLinksLeadSomewhere: a relative link names a file that exists, and a
-// heading in it; README leads to every page.
+// TestDocsLinksLeadSomewhere checks that relative links name existing files and
+// headings, and that README leads to every page.
 func TestDocsLinksLeadSomewhere(t *testing.T) {
 	links := map[string][]string{}
 	for _, path := range append(pages(t), "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md") {
@@ -169,8 +169,8 @@ func headings(text string) []string {
 	return anchors
 }
 
-// TestPermissionsPage: the table of docs/permissions.md is what the routes and
-// the system roles say. -update renews it.
+// TestPermissionsPage compares the table of docs/permissions.md with the routes and
+// the system roles. The flag -update rewrites the table.
 func TestPermissionsPage(t *testing.T) {
 	const path, begin, end = "docs/permissions.md", "| Permission | Opens | From the start held by |\n|---|---|---|\n", "\n## "
 	before, rest, found := strings.Cut(page(t, path), begin)
@@ -187,8 +187,8 @@ func TestPermissionsPage(t *testing.T) {
 
 var update = flag.Bool("update", false, "renew the table of docs/permissions.md")
 
-// permissionsTable has a row for each permission: the routes, from the OpenAPI
-// document, and the roles that hold it from the start.
+// permissionsTable returns a row for each permission: the routes, from the OpenAPI
+// document, and the system roles that have it.
 func permissionsTable(t *testing.T) string {
 	t.Helper()
 	var document struct {
@@ -239,8 +239,8 @@ func TestPagesNameWhatExists(t *testing.T) {
 	}
 }
 
-// TestSecurityNamesItsTests: each line of the two tables of docs/security.md is
-// there, in order, and names tests that exist where it says.
+// TestSecurityNamesItsTests checks that the two tables of docs/security.md are
+// complete and ordered, and that each line names existing tests.
 func TestSecurityNamesItsTests(t *testing.T) {
 	attacks, faults, found := strings.Cut(page(t, "docs/security.md"), "\n## Faults\n")
 	require.True(t, found)
@@ -262,7 +262,7 @@ func TestSecurityNamesItsTests(t *testing.T) {
 	require.Empty(t, untested, "lines without a test")
 }
 
-// namesTests checks what a line of the table names: a file, then what is in it.
+// namesTests checks the files and tests that a line of a table names.
 func namesTests(t *testing.T, code, row, cell string) bool {
 	t.Helper()
 	file, names := "", 0
@@ -290,7 +290,7 @@ func namesTests(t *testing.T, code, row, cell string) bool {
 	return names > 0
 }
 
-// sources is all Go code of the repository, squeezed.
+// sources returns all Go code of the repository, squeezed.
 func sources(t *testing.T) string {
 	t.Helper()
 	var code strings.Builder
@@ -305,5 +305,5 @@ func sources(t *testing.T) string {
 	return code.String()
 }
 
-// squeeze makes code comparable whatever its indentation.
+// squeeze replaces white space, so that code compares equal despite indentation.
 func squeeze(code string) string { return strings.Join(strings.Fields(code), " ") }

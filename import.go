@@ -11,27 +11,29 @@ import (
 	"github.com/cimskit/cims/rotation"
 )
 
-// importChunk is about how many leads of an import one statement stores.
+// importChunk is the approximate number of leads that one statement stores.
 const importChunk = 500
 
-// LeadError says which of several leads is refused, and why.
+// LeadError reports an invalid lead among several.
 type LeadError struct {
-	Index int   // the lead's place, counted from 0
+	Index int   // the index of the lead, from 0
 	Err   error // an *Error
 }
 
-// Error words it in English, for logs and developers.
+// Error describes the error in English, for logs and developers.
 func (e *LeadError) Error() string { return fmt.Sprintf("lead %d: %v", e.Index, e.Err) }
 
-// Unwrap gives errors.Is and errors.As the reason.
+// Unwrap returns e.Err.
 func (e *LeadError) Unwrap() error { return e.Err }
 
-// AddCustomers stores many new leads in one call, all of them or none, and
-// gives each its sales manager as AddCustomer does, in their order. Progress, if
-// not nil, is told now and then how many are stored so far; it begins again
-// where the database has the transaction repeated. The leads have no
-// idempotency keys. It needs leads:write. It returns ErrInvalid in a *LeadError
-// that says which lead is refused.
+// AddCustomers stores new leads, all of them or none, and gives each a sales manager
+// as AddCustomer does, in order. The leads must not have idempotency keys.
+//
+// If progress is not nil, AddCustomers calls it from time to time with the number of
+// leads stored so far. The number starts again if the transaction is retried.
+//
+// AddCustomers needs leads:write. For an invalid lead it returns a *LeadError that
+// wraps ErrInvalid.
 func (m *Manager) AddCustomers(ctx context.Context, actor Actor, in []NewCustomer, progress func(stored int)) ([]Customer, error) {
 	leads := func(yield func(NewCustomer, error) bool) {
 		for _, lead := range in {
@@ -53,23 +55,27 @@ func (m *Manager) AddCustomers(ctx context.Context, actor Actor, in []NewCustome
 	return customers, nil
 }
 
-// ImportCustomers is AddCustomers for more leads than should be in memory at
-// once, and returns how many there were. It ranges over leads more than once
-// where the transaction has to be repeated; they have to be the same each time.
-// An error that they yield ends the import, nothing is stored, and it is
-// returned. While leads are being stored others get theirs all the same: the
-// rotation's lock is held for the last moment only. (SQLite has one writer: a
-// transaction keeps others waiting there.)
+// ImportCustomers is like AddCustomers for leads that don't fit in memory. It
+// returns the number of leads stored.
+//
+// ImportCustomers ranges over leads again if the transaction is retried, so they
+// must be the same each time. If leads yields an error, ImportCustomers returns it
+// and stores nothing.
+//
+// Other leads are still assigned during an import, since it usually takes the
+// rotation's lock only at its end. SQLite has a single writer, so there they wait.
 func (m *Manager) ImportCustomers(
 	ctx context.Context, actor Actor, leads iter.Seq2[NewCustomer, error], progress func(stored int),
 ) (int, error) {
 	return m.importLeads(ctx, actor, leads, progress, func(int, []*Lead) {})
 }
 
-// errTeamChanged means that other members are present than when the import began.
-var errTeamChanged = errors.New("cims: the rotation's team has changed during an import")
+// errTeamChanged means that the present members differ from those at the start of
+// the import.
+var errTeamChanged = errors.New("cims: the team changed during an import")
 
-// importLeads hands what it stores to each, with how many came before.
+// importLeads calls each with every chunk that it stores, and the number of leads
+// stored before it.
 func (m *Manager) importLeads(
 	ctx context.Context, actor Actor, leads iter.Seq2[NewCustomer, error], progress func(int), each func(int, []*Lead),
 ) (stored int, err error) {
@@ -82,16 +88,16 @@ func (m *Manager) importLeads(
 	if progress == nil {
 		progress = func(int) {}
 	}
-	run := func(lockFirst bool) error {
+	attempt := func(lockFirst bool) error {
 		return m.update(ctx, func(ctx context.Context, tx Tx) error {
-			b := bulk{manager: m, tx: tx, actor: actor, progress: progress, each: each, gained: map[int64]int{}}
-			err := b.all(ctx, actor, leads, lockFirst)
-			stored = b.stored
+			run := importRun{manager: m, tx: tx, actor: actor, progress: progress, each: each, gained: map[int64]int{}}
+			err := run.all(ctx, actor, leads, lockFirst)
+			stored = run.stored
 			return err
 		})
 	}
-	if err = run(false); errors.Is(err, errTeamChanged) {
-		err = run(true) // nobody can change them now
+	if err = attempt(false); errors.Is(err, errTeamChanged) {
+		err = attempt(true) // under the lock the team stays
 	}
 	if err != nil {
 		return 0, err
@@ -99,37 +105,37 @@ func (m *Manager) importLeads(
 	return stored, nil
 }
 
-// bulk is one run of an import.
+// importRun is one attempt of an import.
 //
-// It deals whole rounds, which leave all credits as they are (see rotation.Round):
-// so it needs no lock for them, however the rotation moves meanwhile. What is left
-// at the end, less than a round, is decided under the lock as any leads are.
-type bulk struct {
+// It deals whole rounds, which leave all credits unchanged (see rotation.Round). So
+// it needs no lock for them. The rest, less than a round, is decided under the lock
+// like any other leads.
+type importRun struct {
 	manager  *Manager
 	tx       Tx
 	actor    Actor
 	progress func(int)
 	each     func(int, []*Lead)
 
-	round  []Person // whose turn it is in a round; empty: nobody is eligible
+	round  []Person // the members of a round, in order; empty if nobody is eligible
 	rounds int64
 	gained map[int64]int
 	stored int
 }
 
-func (b *bulk) all(ctx context.Context, actor Actor, leads iter.Seq2[NewCustomer, error], lockFirst bool) error {
-	read := b.tx.Rotation
+func (r *importRun) all(ctx context.Context, actor Actor, leads iter.Seq2[NewCustomer, error], lockFirst bool) error {
+	read := r.tx.Rotation
 	if lockFirst {
-		read = b.tx.LockRotation
+		read = r.tx.LockRotation
 	}
-	pool, err := read(ctx)
+	state, err := read(ctx)
 	if err != nil {
 		return err
 	}
-	at := b.manager.now()
-	round := policy.Round(pool.State, at)
+	at := r.manager.now()
+	round := policy.Round(state.State, at)
 	for _, id := range round {
-		b.round = append(b.round, pool.People[id])
+		r.round = append(r.round, state.People[id])
 	}
 	size := max(len(round), 1)
 	chunk := max(importChunk/size, 1) * size
@@ -139,39 +145,39 @@ func (b *bulk) all(ctx context.Context, actor Actor, leads iter.Seq2[NewCustomer
 		if err != nil {
 			return &hostError{err}
 		}
-		lead, err := b.lead(ctx, actor, in, statuses)
+		lead, err := r.lead(ctx, actor, in, statuses)
 		if errors.Is(err, ErrInvalid) {
-			return &LeadError{Index: b.stored + len(pending), Err: err}
+			return &LeadError{Index: r.stored + len(pending), Err: err}
 		}
 		if err != nil {
 			return err
 		}
 		lead.Customer.CreatedAt, lead.Customer.UpdatedAt = at, at
 		if pending = append(pending, lead); len(pending) == chunk {
-			if err := b.storeRounds(ctx, pending); err != nil {
+			if err := r.storeRounds(ctx, pending); err != nil {
 				return err
 			}
 			pending = pending[:0]
 		}
 	}
 	whole := len(pending) / size * size
-	if err := b.storeRounds(ctx, pending[:whole]); err != nil {
+	if err := r.storeRounds(ctx, pending[:whole]); err != nil {
 		return err
 	}
 	if !lockFirst {
-		if pool, err = b.tx.LockRotation(ctx); err != nil {
+		if state, err = r.tx.LockRotation(ctx); err != nil {
 			return err
 		}
-		now := policy.Round(pool.State, at)
+		now := policy.Round(state.State, at)
 		if slices.Sort(now); !slices.Equal(now, slices.Sorted(slices.Values(round))) {
 			return errTeamChanged
 		}
 	}
-	return b.finish(ctx, pool, pending[whole:], at)
+	return r.finish(ctx, state, pending[whole:], at)
 }
 
 // lead checks one lead as AddCustomer does.
-func (b *bulk) lead(ctx context.Context, actor Actor, in NewCustomer, statuses map[string]string) (*Lead, error) {
+func (r *importRun) lead(ctx context.Context, actor Actor, in NewCustomer, statuses map[string]string) (*Lead, error) {
 	if in.IdempotencyKey != "" {
 		return nil, invalid(FieldError{Field: "idempotency_key", Rule: RuleReadOnly})
 	}
@@ -180,59 +186,60 @@ func (b *bulk) lead(ctx context.Context, actor Actor, in NewCustomer, statuses m
 		return nil, err
 	}
 	lead := &Lead{Customer: request.in, By: actor.id()}
-	lead.Customer.StatusName, err = b.manager.statusOf(ctx, b.tx, statuses, request.in.StatusName)
+	lead.Customer.StatusName, err = r.manager.statusOf(ctx, r.tx, statuses, request.in.StatusName)
 	return lead, err
 }
 
-// storeRounds stores leads that are some number of whole rounds.
-func (b *bulk) storeRounds(ctx context.Context, leads []*Lead) error {
+// storeRounds stores leads whose number is a multiple of a round.
+func (r *importRun) storeRounds(ctx context.Context, leads []*Lead) error {
 	for i, lead := range leads {
-		if len(b.round) == 0 {
+		if len(r.round) == 0 {
 			lead.Waiting = true
 			continue
 		}
-		lead.Customer.SalesManager = new(b.round[i%len(b.round)])
+		lead.Customer.SalesManager = new(r.round[i%len(r.round)])
 	}
-	if len(b.round) > 0 {
-		b.rounds += int64(len(leads) / len(b.round))
+	if len(r.round) > 0 {
+		r.rounds += int64(len(leads) / len(r.round))
 	}
-	return b.store(ctx, leads)
+	return r.store(ctx, leads)
 }
 
-func (b *bulk) store(ctx context.Context, leads []*Lead) error {
+func (r *importRun) store(ctx context.Context, leads []*Lead) error {
 	if len(leads) == 0 {
 		return nil
 	}
-	if err := b.tx.InsertLeads(ctx, leads); err != nil {
+	if err := r.tx.InsertLeads(ctx, leads); err != nil {
 		if refused, ok := errors.AsType[*LeadError](err); ok {
-			return &LeadError{Index: b.stored + refused.Index, Err: refused.Err}
+			return &LeadError{Index: r.stored + refused.Index, Err: refused.Err}
 		}
 		return err
 	}
 	for id, n := range gained(leads) {
-		b.gained[id] += n
+		r.gained[id] += n
 	}
 	for _, lead := range leads {
-		if err := b.manager.record(ctx, b.tx, b.actor, created(lead.Customer)); err != nil {
+		if err := r.manager.record(ctx, r.tx, r.actor, created(lead.Customer)); err != nil {
 			return err
 		}
 	}
-	b.each(b.stored, leads)
-	b.stored += len(leads)
-	b.progress(b.stored)
+	r.each(r.stored, leads)
+	r.stored += len(leads)
+	r.progress(r.stored)
 	return nil
 }
 
-// finish stores what is less than a round, and the rotation. The lock is held.
-func (b *bulk) finish(ctx context.Context, pool Rotation, rest []*Lead, at time.Time) error {
-	after := pool.clone()
-	policy.SkipRounds(&after.State, b.rounds, at)
+// finish stores the rest of the leads, less than a round, and the rotation. The
+// caller holds the rotation's lock.
+func (r *importRun) finish(ctx context.Context, state Rotation, rest []*Lead, at time.Time) error {
+	after := state.clone()
+	policy.SkipRounds(&after.State, r.rounds, at)
 	turns := policy.Batch(&after.State, at)
 	for _, lead := range rest {
 		lead.Customer.SalesManager = after.person(turns.Decide(rotation.Lead{}).Member)
 	}
-	if err := b.store(ctx, rest); err != nil {
+	if err := r.store(ctx, rest); err != nil {
 		return err
 	}
-	return saveTurns(ctx, b.tx, pool, after, b.gained)
+	return saveTurns(ctx, r.tx, state, after, r.gained)
 }

@@ -21,23 +21,26 @@ type NewCustomer struct {
 	Notes       string `json:"notes,omitempty"`        // up to 10,000
 	StatusName  string `json:"status_name,omitempty"`  // an active status; empty for Config.InitialStatus
 
-	// IdempotencyKey, 1 to 255 visible ASCII characters, makes a repetition
-	// harmless: the same actor's call with the same key and input within 24
-	// hours returns the first one's answer and stores nothing.
+	// IdempotencyKey makes a call safe to repeat. A second call by the same
+	// actor with the same key and input within 24 hours stores nothing and
+	// returns the result of the first. A key has 1 to 255 visible ASCII
+	// characters; empty means none.
 	IdempotencyKey string `json:"-"`
 }
 
-// Validate checks the input without a database: all but the existence of the status.
-// It returns ErrInvalid.
+// Validate checks the input without a database, so it doesn't check that the status
+// exists. It returns ErrInvalid.
 func (in NewCustomer) Validate() error {
 	_, err := newLeadRequest(Actor{}, in)
 	return err
 }
 
-// AddCustomer stores a new lead and gives it its sales manager at once, by the
-// rotation. When no sales manager is active it is stored all the same, and
-// waits for the first one. It needs leads:write or leads:write:own. It returns
-// ErrInvalid, or ErrKeyReused for an idempotency key that was used with other
+// AddCustomer stores a new lead and gives it the next sales manager of the rotation
+// in the same transaction. If no sales manager is present, the lead waits for one.
+// Concurrent calls share a transaction.
+//
+// AddCustomer needs leads:write or leads:write:own. It returns ErrInvalid for
+// invalid input, and ErrKeyReused for an idempotency key that was used with other
 // input.
 func (m *Manager) AddCustomer(ctx context.Context, actor Actor, in NewCustomer) (Customer, error) {
 	if _, err := actor.leadScope(LeadsWrite, LeadsWriteOwn); err != nil {
@@ -56,13 +59,13 @@ func (m *Manager) AddCustomer(ctx context.Context, actor Actor, in NewCustomer) 
 
 // leadRequest is a call of AddCustomer.
 type leadRequest struct {
-	in    Customer // what is to be stored
+	in    Customer // to be stored
 	actor Actor
-	key   Key // empty without an idempotency key
+	key   Key // zero without an idempotency key
 
 	requestID string
 
-	customer Customer // the answer
+	customer Customer // the result
 }
 
 func newLeadRequest(actor Actor, in NewCustomer) (*leadRequest, error) {
@@ -91,8 +94,8 @@ func newLeadRequest(actor Actor, in NewCustomer) (*leadRequest, error) {
 	return request, check.err()
 }
 
-// addLeads stores new leads in one transaction and in their order, each with its
-// first history row and its sales manager.
+// addLeads stores new leads in one transaction, in order, each with its sales
+// manager and its first history row.
 func (m *Manager) addLeads(ctx context.Context, requests []*leadRequest) error {
 	done, err := m.addLeadsFast(ctx, requests)
 	if done || err != nil {
@@ -103,7 +106,8 @@ func (m *Manager) addLeads(ctx context.Context, requests []*leadRequest) error {
 	})
 }
 
-// addLeadsFast declines, for addLeadsTx, every request that may be refused.
+// addLeadsFast stores leads through an Intaker. It reports false, and leaves them to
+// addLeadsTx, if any may be refused or needs more than the fast path does.
 func (m *Manager) addLeadsFast(ctx context.Context, requests []*leadRequest) (bool, error) {
 	fast, ok := m.storage.(Intaker)
 	if !ok || len(m.config.Hooks) > 0 {
@@ -122,7 +126,7 @@ func (m *Manager) addLeadsFast(ctx context.Context, requests []*leadRequest) (bo
 			return false, nil
 		}
 	}
-	ok, err := fast.Intake(ctx, leads, func(pool Rotation) Rotation { return m.decide(pool, leads) })
+	ok, err := fast.Intake(ctx, leads, func(state Rotation) Rotation { return m.decide(state, leads) })
 	if ok {
 		for i, lead := range leads {
 			requests[i].customer = lead.Customer
@@ -131,9 +135,9 @@ func (m *Manager) addLeadsFast(ctx context.Context, requests []*leadRequest) (bo
 	return ok, err
 }
 
-// decide says who gets each of some new leads, in their order.
-func (m *Manager) decide(pool Rotation, leads []*Lead) Rotation {
-	after, at := pool.clone(), m.now()
+// decide sets the owners of new leads, in order, and returns the state after.
+func (m *Manager) decide(state Rotation, leads []*Lead) Rotation {
+	after, at := state.clone(), m.now()
 	turns := policy.Batch(&after.State, at)
 	for _, lead := range leads {
 		c := &lead.Customer
@@ -145,8 +149,8 @@ func (m *Manager) decide(pool Rotation, leads []*Lead) Rotation {
 }
 
 func (m *Manager) addLeadsTx(ctx context.Context, tx Tx, requests []*leadRequest) error {
-	// Keys are claimed before the lock: a caller that waits for a key must not hold
-	// the rotation, which the key's owner needs.
+	// A caller that waits for a key must not hold the rotation's lock, which the
+	// holder of the key needs.
 	fresh, err := m.claimKeys(ctx, tx, requests)
 	if err != nil || len(fresh) == 0 {
 		return err
@@ -159,30 +163,30 @@ func (m *Manager) addLeadsTx(ctx context.Context, tx Tx, requests []*leadRequest
 			return err
 		}
 	}
-	pool, err := tx.LockRotation(ctx)
+	state, err := tx.LockRotation(ctx)
 	if err != nil {
 		return err
 	}
-	after := m.decide(pool, leads)
+	after := m.decide(state, leads)
 	if err := tx.InsertLeads(ctx, leads); err != nil {
 		if refused, ok := errors.AsType[*LeadError](err); ok {
 			return refused.Err
 		}
 		return err
 	}
-	if err := saveTurns(ctx, tx, pool, after, gained(leads)); err != nil {
+	if err := saveTurns(ctx, tx, state, after, gained(leads)); err != nil {
 		return err
 	}
 	for i, lead := range leads {
 		fresh[i].customer = lead.Customer
-		if err := m.record(m.intakes.shared(ctx, fresh[i].requestID), tx, fresh[i].actor, created(lead.Customer)); err != nil {
+		if err := m.record(m.intakes.hookContext(ctx, fresh[i].requestID), tx, fresh[i].actor, created(lead.Customer)); err != nil {
 			return err
 		}
 	}
 	return saveKeys(ctx, tx, fresh)
 }
 
-// statusOf returns the status of a new customer. A batch looks each up once.
+// statusOf returns the status of a new customer. A batch looks up each name once.
 func (m *Manager) statusOf(ctx context.Context, tx Tx, known map[string]string, name string) (string, error) {
 	if status, ok := known[name]; ok {
 		return status, nil
@@ -198,20 +202,20 @@ func (m *Manager) statusOf(ctx context.Context, tx Tx, known map[string]string, 
 
 const keyLifetime = 24 * time.Hour
 
-// fingerprint returns a hash of an input's JSON. That leaves out empty fields, so
-// that a field added later changes no fingerprint made before.
+// fingerprint returns a hash of the JSON form of an input. The form omits empty
+// fields, so a field added later doesn't change stored fingerprints.
 func fingerprint(input any) string {
 	sum := sha256.Sum256(mustMarshal(input))
 	return hex.EncodeToString(sum[:])
 }
 
-// keptCustomer is the answer that is kept under an idempotency key.
+// keptCustomer is the result that is stored with an idempotency key.
 type keptCustomer struct {
 	Customer   Customer    `json:"customer"`
 	Assignment *Assignment `json:"assignment"`
 }
 
-// claimKeys answers the requests that were made before and returns the others.
+// claimKeys fills in the results of repeated requests and returns the others.
 func (m *Manager) claimKeys(ctx context.Context, tx Tx, requests []*leadRequest) ([]*leadRequest, error) {
 	var fresh []*leadRequest
 	for _, request := range requests {
@@ -231,7 +235,7 @@ func (m *Manager) claimKeys(ctx context.Context, tx Tx, requests []*leadRequest)
 		default:
 			var answer keptCustomer
 			if err := json.Unmarshal(kept.Result, &answer); err != nil {
-				return nil, fmt.Errorf("cims: the answer kept for idempotency key %q: %w", request.key.Key, err)
+				return nil, fmt.Errorf("cims: stored result of idempotency key %q: %w", request.key.Key, err)
 			}
 			request.customer = answer.Customer
 			request.customer.Assignment = answer.Assignment
@@ -253,11 +257,11 @@ func saveKeys(ctx context.Context, tx Tx, requests []*leadRequest) error {
 	return nil
 }
 
-// saveTurns stores what decisions have changed, and how many leads each sales manager
-// has got by them.
+// saveTurns stores the state after decisions, and the number of leads that each sales
+// manager gained by them.
 func saveTurns(ctx context.Context, tx Tx, before, after Rotation, gained map[int64]int) error {
 	if after.Turn == before.Turn {
-		return nil // all leads wait
+		return nil // all of the leads wait
 	}
 	if err := tx.SaveRotation(ctx, after); err != nil {
 		return err
@@ -265,7 +269,7 @@ func saveTurns(ctx context.Context, tx Tx, before, after Rotation, gained map[in
 	return tx.CountLeads(ctx, gained)
 }
 
-// gained returns the number of leads for each sales manager.
+// gained returns the number of leads that each sales manager gets.
 func gained(leads []*Lead) map[int64]int {
 	counts := map[int64]int{}
 	for _, lead := range leads {

@@ -16,8 +16,8 @@ import (
 	"github.com/cimskit/cims/storage/sqlite"
 )
 
-// gated is a Storage whose transactions wait at a gate while it is shut. It is
-// no Intaker.
+// gated is a Storage whose transactions wait at a gate while it is shut. It is not an
+// Intaker.
 type gated struct {
 	cims.Storage
 	gate         chan struct{}
@@ -32,7 +32,7 @@ func (g *gated) Update(ctx context.Context, do func(context.Context, cims.Tx) er
 
 var us = cims.System("test")
 
-// newGated makes a Manager with one sales manager, and shuts the gate.
+// newGated returns a Manager with one sales manager, behind a shut gate.
 func newGated(t *testing.T) (*cims.Manager, *gated) {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "crm.db"))
@@ -48,7 +48,7 @@ func newGated(t *testing.T) (*cims.Manager, *gated) {
 	require.NoError(t, err)
 	_, err = crm.CreateUser(t.Context(), us, cims.NewUser{Email: "a@example.com", Name: "A", Surname: "A", RoleName: cims.RoleSalesManager})
 	require.NoError(t, err)
-	require.NoError(t, crm.Close(t.Context())) // its worker would meet the gate
+	require.NoError(t, crm.Close(t.Context())) // its worker would stop at the gate
 	g.gate = shut
 	g.transactions.Store(0)
 	crm, err = cims.New(g, &cims.Config{WaitingInterval: 24 * time.Hour})
@@ -67,7 +67,7 @@ func together(t *testing.T, crm *cims.Manager, g *gated, contexts []context.Cont
 	})
 }
 
-// togetherBy is together for any call.
+// togetherBy is like together for any call.
 func togetherBy(t *testing.T, g *gated, calls int, call func(i int) error) (wait func() []error) {
 	t.Helper()
 	errs := make([]error, calls)
@@ -142,8 +142,8 @@ func TestWhoGivesUpIsLeftOutOrToldTheTruth(t *testing.T) {
 	third, giveUpThird := context.WithCancel(t.Context())
 	contexts[0], contexts[2] = first, third
 	wait := together(t, crm, g, contexts, leads)
-	giveUpFirst() // under way
-	giveUpThird() // in the queue
+	giveUpFirst() // its transaction is running
+	giveUpThird() // it is in the queue
 	time.Sleep(20 * time.Millisecond)
 	close(g.gate)
 	errs := wait()
@@ -176,11 +176,11 @@ func TestCloseLetsThoseInTheQueueIn(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.Len(t, stored(t, crm), 5)
-	// What is left belongs to the database's pools.
+	// The other goroutines belong to the pools of the database.
 	require.Eventually(t, func() bool { return runtime.NumGoroutine() <= before+3 }, time.Minute, time.Millisecond)
 }
 
-// faulty panics on a lead of a certain status, as a fault of a storage would.
+// faulty is a Storage that panics on a lead with a certain status.
 type faulty struct {
 	*gated
 	armed atomic.Bool
@@ -232,8 +232,8 @@ func TestAPanicIsItsOwnCallersAlone(t *testing.T) {
 	require.Len(t, stored(t, crm), 5)
 }
 
-// TestAutomaticAssignmentsThatArriveTogetherShareATransaction also names one
-// customer twice, and one that does not exist.
+// TestAutomaticAssignmentsThatArriveTogetherShareATransaction includes a customer
+// that is named twice and one that doesn't exist.
 func TestAutomaticAssignmentsThatArriveTogetherShareATransaction(t *testing.T) {
 	crm, g := newGated(t)
 	ids := make([]int64, 12)

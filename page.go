@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// PageRequest asks for a part of a list.
+// PageRequest selects a page of a list.
 type PageRequest struct {
 	Limit  int    // 1 to 200; 0 means 50
-	Cursor string // Page.Next of the part before; empty for the first
+	Cursor string // Page.Next of the page before; empty for the first page
 }
 
 // Page is a part of a list.
 type Page[T any] struct {
 	Items []T
-	Next  string // the cursor of the next part; empty at the end
+	Next  string // cursor of the next page; empty on the last one
 }
 
 const (
@@ -26,7 +26,7 @@ const (
 	maxLimit     = 200
 )
 
-// page checks a page request and reads its cursor, if it has one.
+// page checks a page request. It returns the numbers in its cursor, or nil.
 func (c *checks) page(page PageRequest, kind byte, numbers int) []int64 {
 	if page.Limit != 0 {
 		c.between("limit", page.Limit, 1, maxLimit)
@@ -41,7 +41,8 @@ func (c *checks) page(page PageRequest, kind byte, numbers int) []int64 {
 	return cursor
 }
 
-// paginate asks for one more than the page holds, to know whether it is the last.
+// paginate returns a page. It reads one item more than the page holds, to find out
+// whether there is a next page.
 func paginate[T any](page PageRequest, list func(limit int) ([]T, error), cursor func(T) string) (Page[T], error) {
 	limit := page.Limit
 	if limit == 0 {
@@ -54,8 +55,8 @@ func paginate[T any](page PageRequest, list func(limit int) ([]T, error), cursor
 	return Page[T]{Items: items[:limit], Next: cursor(items[limit-1])}, nil
 }
 
-// every ranges over a list, page after page, with no more than one in memory.
-// After an error, which may be the context's, it ends.
+// allPages returns an iterator over all items of a list. It holds one page at a time
+// and ends after an error.
 func allPages[T any](ctx context.Context, list func(PageRequest) (Page[T], error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
@@ -82,8 +83,8 @@ func allPages[T any](ctx context.Context, list func(PageRequest) (Page[T], error
 	}
 }
 
-// A cursor is opaque to callers: the list's letter and the numbers that place
-// its last item.
+// encodeCursor returns a cursor. It consists of the letter of the list and the
+// numbers that locate the last item of a page.
 func encodeCursor(kind byte, numbers ...int64) string {
 	text := []byte{kind}
 	for _, n := range numbers {
@@ -110,10 +111,10 @@ func decodeCursor(kind byte, count int, cursor string) ([]int64, bool) {
 			return nil, false
 		}
 	}
-	return numbers, encodeCursor(kind, numbers...) == cursor // no other text stands for the same
+	return numbers, encodeCursor(kind, numbers...) == cursor // only one text stands for a position
 }
 
-// microTime reads a time out of a cursor and refuses what no database holds.
+// microTime converts a time of a cursor. It reports whether databases can store it.
 func microTime(micros int64) (time.Time, bool) {
 	t := time.UnixMicro(micros).UTC()
 	return t, t.Year() >= 1 && t.Year() <= 9999

@@ -9,12 +9,11 @@ import (
 	"time"
 )
 
-// Permission is a right that a role can carry. The plain form of one includes
-// its ":own" form, which is limited to leads whose present sales manager the
-// acting user is.
+// Permission is a right that a role can have. A permission that ends in ":own" is
+// limited to the leads that the acting user owns. The plain form includes it.
 type Permission string
 
-// The permissions; there are no others.
+// All permissions.
 const (
 	StatusesRead  Permission = "statuses:read"
 	StatusesWrite Permission = "statuses:write"
@@ -36,16 +35,16 @@ var allPermissions = Permissions{
 	LeadsRead, LeadsReadOwn, LeadsWrite, LeadsWriteOwn, LeadsAssign, AnalyticsRead, AuditRead,
 }
 
-// AllPermissions lists every permission.
+// AllPermissions returns all permissions.
 func AllPermissions() []Permission { return slices.Clone(allPermissions) }
 
-// Permissions is a set of permissions. A Manager keeps it without duplicates,
-// in the order of AllPermissions.
+// Permissions is a set of permissions. A Manager stores it in the order of
+// AllPermissions, without duplicates.
 type Permissions []Permission
 
 func (ps Permissions) list() []Permission { return append([]Permission{}, ps...) }
 
-// MarshalJSON returns a JSON array; no permissions are an empty one, never null.
+// MarshalJSON returns a JSON array, which is empty for nil.
 func (ps Permissions) MarshalJSON() ([]byte, error) { return json.Marshal(ps.list()) }
 
 func (ps Permissions) has(p Permission) bool {
@@ -54,7 +53,7 @@ func (ps Permissions) has(p Permission) bool {
 		(p == LeadsWriteOwn && slices.Contains(ps, LeadsWrite))
 }
 
-// covers tells whether all of others are held.
+// covers reports whether ps includes all of others.
 func (ps Permissions) covers(others Permissions) bool {
 	return !slices.ContainsFunc(others, func(p Permission) bool { return !ps.has(p) })
 }
@@ -69,21 +68,21 @@ func (ps Permissions) normal() Permissions {
 	return sorted
 }
 
-// Role is what a user is to the company, with the permissions that go with it.
+// Role is the function of a user in the company, with its permissions.
 type Role struct {
 	ID          int64       `json:"id"`
-	Name        string      `json:"name"` // the key that users hold; never changes
+	Name        string      `json:"name"` // the key that users refer to; never changes
 	DisplayName string      `json:"display_name"`
 	Description Text        `json:"description"`
 	Permissions Permissions `json:"permissions"`
-	Active      bool        `json:"is_active"` // users of an inactive role can do nothing
-	System      bool        `json:"is_system"` // made by the library: stays, and stays active
+	Active      bool        `json:"is_active"` // users with an inactive role can do nothing
+	System      bool        `json:"is_system"` // created by Migrate; can't be deleted or deactivated
 	CreatedAt   time.Time   `json:"created_at"`
 	UpdatedAt   time.Time   `json:"updated_at"`
 }
 
-// SystemRoles are those that Storage.Migrate creates where they are missing,
-// without their ids and times, and with the permissions that they start with.
+// SystemRoles returns the roles that Storage.Migrate creates if they are missing,
+// with their initial permissions. Their ids and times are zero.
 func SystemRoles() []Role {
 	read := Permissions{StatusesRead, RolesRead, LeadsRead, AnalyticsRead}
 	roles := []Role{
@@ -106,13 +105,13 @@ func SystemRoles() []Role {
 type NewRole struct {
 	Name        string // 1 to 100 letters, digits and _; made lower case, spaces become _
 	DisplayName string // 1 to 255 characters
-	Description string // up to 2000
+	Description string // up to 2000 characters
 	Permissions []Permission
 	Inactive    bool
 }
 
-// RoleUpdate is the input of UpdateRole. A nil field stays as it is; a pointer
-// to an empty Description clears it.
+// RoleUpdate is the input of UpdateRole. A nil field is left unchanged. A pointer to
+// an empty Description clears it.
 type RoleUpdate struct {
 	DisplayName *string
 	Description *string
@@ -120,13 +119,13 @@ type RoleUpdate struct {
 	Active      *bool
 }
 
-// RoleFilter selects roles. A zero field selects all.
+// RoleFilter selects roles. A zero field matches all.
 type RoleFilter struct {
 	Active *bool
 }
 
-// Roles lists the roles that filter selects, by display name (code points), then
-// id. It needs roles:read.
+// Roles returns the roles that match filter, ordered by display name (code points),
+// then id. It needs roles:read.
 func (m *Manager) Roles(ctx context.Context, actor Actor, filter RoleFilter) ([]Role, error) {
 	if err := actor.need(RolesRead); err != nil {
 		return nil, err
@@ -141,9 +140,8 @@ func (m *Manager) Roles(ctx context.Context, actor Actor, filter RoleFilter) ([]
 	return slices.DeleteFunc(roles, func(r Role) bool { return filter.Active != nil && r.Active != *filter.Active }), nil
 }
 
-// CreateRole adds a role. It needs roles:write and, so that nobody hands out
-// what he doesn't hold, every permission of the new role. It returns ErrInvalid
-// or ErrExists.
+// CreateRole adds a role. It needs roles:write and every permission of the new role.
+// It returns ErrInvalid for invalid input, and ErrExists if the name is taken.
 func (m *Manager) CreateRole(ctx context.Context, actor Actor, in NewRole) (Role, error) {
 	if err := actor.need(RolesWrite); err != nil {
 		return Role{}, err
@@ -174,9 +172,9 @@ func (m *Manager) CreateRole(ctx context.Context, actor Actor, in NewRole) (Role
 	return zeroOnError(role, err)
 }
 
-// updateRights runs a transaction that changes roles or users. It holds the lock on
-// rights from the start, so that what it reads of them stays true until it commits:
-// who is a CEO, and what the actor itself may do.
+// updateRights runs a transaction that changes roles or users. It takes the lock on
+// rights first, so that the roles, the users and the permissions of the actor that
+// it reads stay the same until the commit.
 func (m *Manager) updateRights(ctx context.Context, do func(ctx context.Context, tx Tx) error) error {
 	return m.update(ctx, func(ctx context.Context, tx Tx) error {
 		if err := tx.LockRights(ctx); err != nil {
@@ -186,8 +184,8 @@ func (m *Manager) updateRights(ctx context.Context, do func(ctx context.Context,
 	})
 }
 
-// lockTeam also takes the rotation's lock, if one of the roles is that of sales
-// managers: a change of who has it must not meet a decision.
+// lockTeam also takes the rotation's lock if one of the roles is sales_manager, since
+// the members must not change during a decision.
 func lockTeam(ctx context.Context, tx Tx, roles ...Text) error {
 	if !slices.Contains(roles, RoleSalesManager) {
 		return nil
@@ -196,10 +194,13 @@ func lockTeam(ctx context.Context, tx Tx, roles ...Text) error {
 	return err
 }
 
-// UpdateRole changes what is set in update; values that equal the present ones
-// change nothing. It needs roles:write and every permission that the role has
-// before and after. It returns ErrNotFound, ErrInvalid, or ErrForbidden for the
-// deactivation of a system role and for taking permissions from the CEO.
+// UpdateRole changes the fields that are set in update. If they all have their value
+// already, it changes nothing. It needs roles:write and every permission that the
+// role has before and after.
+//
+// UpdateRole returns ErrNotFound for an unknown role, and ErrInvalid for invalid
+// input. It returns ErrForbidden if a system role would be deactivated, or if the
+// permissions of the CEO would change.
 func (m *Manager) UpdateRole(ctx context.Context, actor Actor, id int64, update RoleUpdate) (Role, error) {
 	if err := actor.need(RolesWrite); err != nil {
 		return Role{}, err
@@ -250,11 +251,13 @@ func (r Role) equal(other Role) bool {
 	return permissions && r.DisplayName == other.DisplayName && r.Description == other.Description && r.Active == other.Active
 }
 
-// DeleteRole deletes a role that nobody has, or whose users are moved by the
-// same call. It needs roles:write and every permission of the role; a move also
-// users:write and every permission of the target. It returns ErrNotFound,
-// ErrForbidden for a system role, ErrInUse with the number of users, or
-// ErrInvalid for an unknown target.
+// DeleteRole deletes a role that no user has. With Deletion.MoveTo it first gives the
+// users of the role another one. It needs roles:write and every permission of the
+// role. A move also needs users:write and every permission of the target.
+//
+// DeleteRole returns ErrNotFound for an unknown role, ErrForbidden for a system role,
+// and ErrInUse with the number of users. It returns ErrInvalid for an unknown or
+// inactive target. Only a CEO can move users to the role ceo.
 func (m *Manager) DeleteRole(ctx context.Context, actor Actor, id int64, how Deletion) error {
 	if err := actor.need(RolesWrite); err != nil {
 		return err
@@ -328,7 +331,7 @@ func (m *Manager) moveUsers(ctx context.Context, tx Tx, actor Actor, role Role, 
 	return m.record(ctx, tx, actor, changes...)
 }
 
-// usersWith are all who have a role, which is locked.
+// usersWith returns all users that have a role, which is locked.
 func usersWith(ctx context.Context, tx Tx, role string) (users []User, err error) {
 	for query := (UserQuery{Role: role, Limit: batchSize}); ; query.AfterID = users[len(users)-1].ID {
 		part, err := tx.Users(ctx, query)
@@ -338,8 +341,8 @@ func usersWith(ctx context.Context, tx Tx, role string) (users []User, err error
 	}
 }
 
-// useRole reads an active role and keeps it from being deleted until the
-// transaction ends. An absent or inactive one is a fault of the named field.
+// useRole reads an active role and protects it from deletion until the transaction
+// ends. It returns ErrInvalid for the field if the role is unknown or inactive.
 func (m *Manager) useRole(ctx context.Context, tx Tx, name, field string) (Role, error) {
 	if !possibleName(name) {
 		return Role{}, invalid(FieldError{Field: field, Rule: RuleUnknown})

@@ -17,8 +17,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestFingerprintIsOfWhatWasSent: a field that NewCustomer gains later changes the
-// fingerprint only of a request that uses it.
+// TestFingerprintIsOfWhatWasSent checks that a new field of NewCustomer changes the
+// fingerprint only of requests that use it.
 func TestFingerprintIsOfWhatWasSent(t *testing.T) {
 	t.Parallel()
 	type later struct {
@@ -110,7 +110,7 @@ func TestCursors(t *testing.T) {
 		_, ok = decodeCursor('x', len(numbers)+1, cursor)
 		require.False(t, ok)
 	})
-	rapid.Check(t, func(t *rapid.T) { // whatever a client sends
+	rapid.Check(t, func(t *rapid.T) { // any input of a client
 		cursor := rapid.OneOf(rapid.String(), rapid.StringMatching("[A-Za-z0-9_-]{0,120}")).Draw(t, "cursor")
 		if numbers, ok := decodeCursor('x', 2, cursor); ok {
 			require.Len(t, numbers, 2)
@@ -125,8 +125,8 @@ func urlSafe(r rune) rune {
 	return -1
 }
 
-// TestNames: whatever is taken for a name has one form only, and nothing in it
-// that can't be seen.
+// TestNames checks that an accepted name has a single form and no invisible
+// characters.
 func TestNames(t *testing.T) {
 	t.Parallel()
 	for given, name := range map[string]string{
@@ -192,7 +192,7 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 	}
 }
 
-// still is a Storage with nothing in it, for what a Manager does by itself.
+// still is an empty Storage, for the background work of a Manager.
 type still struct{ Storage }
 
 func (still) Unassigned(context.Context, UnassignedQuery) ([]int64, error) { return nil, nil }
@@ -220,7 +220,7 @@ func TestNewAndClose(t *testing.T) {
 	require.NoError(t, m.Close(t.Context()), "again")
 }
 
-// stuck is a Storage that does not answer.
+// stuck is a Storage that doesn't answer.
 type stuck struct {
 	still
 	release chan struct{}
@@ -236,7 +236,7 @@ func TestCloseWaitsNoLongerThanItsContext(t *testing.T) {
 	s := stuck{release: make(chan struct{})}
 	m, err := New(s, &Config{WaitingInterval: time.Millisecond})
 	require.NoError(t, err)
-	time.Sleep(20 * time.Millisecond) // it is in the middle of it
+	time.Sleep(20 * time.Millisecond) // the worker is waiting for the storage
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, m.Close(ctx), context.DeadlineExceeded)
@@ -244,8 +244,8 @@ func TestCloseWaitsNoLongerThanItsContext(t *testing.T) {
 	require.NoError(t, m.Close(t.Context()))
 }
 
-// jumbled is a Storage that lists what it has in an order of its own, as the
-// interface allows.
+// jumbled is a Storage that lists entries in an arbitrary order, as the interface
+// allows.
 type jumbled struct{ still }
 
 func (jumbled) Statuses(context.Context) ([]Status, error) {
@@ -298,7 +298,7 @@ func TestActorThatIsNobody(t *testing.T) {
 	require.NotEqual(t, System("user:1").keyScope(), Actor{user: User{ID: 1}}.keyScope())
 }
 
-// noStorage is what is left of a Storage that could not be opened.
+// noStorage is the type of a nil pointer, as a failed opening returns it.
 type noStorage struct{ Storage }
 
 func TestNewTellsWhatIsMissing(t *testing.T) {

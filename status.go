@@ -8,22 +8,22 @@ import (
 	"time"
 )
 
-// Status is a step of the pipeline that customers move through.
+// Status is a status that customers can be in.
 type Status struct {
 	ID          int64     `json:"id"`
-	Name        string    `json:"name"` // the key that customers hold; never changes
+	Name        string    `json:"name"` // the key that customers refer to; never changes
 	DisplayName string    `json:"display_name"`
 	Description Text      `json:"description"`
 	Color       Text      `json:"color"`     // #RGB or #RRGGBB
-	Order       int       `json:"order"`     // statuses are listed by order, then id
-	Active      bool      `json:"is_active"` // customers can be put into active statuses only
-	System      bool      `json:"is_system"` // made by the library: stays, and stays active
+	Order       int       `json:"order"`     // position in lists; equal ones are ordered by id
+	Active      bool      `json:"is_active"` // customers can be moved to active statuses only
+	System      bool      `json:"is_system"` // created by Migrate; can't be deleted or deactivated
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
 }
 
-// SystemStatuses are those that Storage.Migrate creates where they are missing,
-// without their ids and times.
+// SystemStatuses returns the statuses that Storage.Migrate creates if they are
+// missing. Their ids and times are zero.
 func SystemStatuses() []Status {
 	statuses := []Status{
 		{Name: StatusContacted, DisplayName: "Contacted", Description: "Initial contact made", Color: "#3B82F6"},
@@ -44,12 +44,12 @@ type NewStatus struct {
 	Name        string // 1 to 100 letters, digits and _; made lower case, spaces become _
 	DisplayName string // 1 to 255 characters
 	Description string // up to 2000 characters
-	Color       string
-	Order       int // 0 to 1,000,000
+	Color       string // #RGB or #RRGGBB; empty for none
+	Order       int    // 0 to 1,000,000
 	Inactive    bool
 }
 
-// StatusUpdate is the input of UpdateStatus. A nil field stays as it is; a
+// StatusUpdate is the input of UpdateStatus. A nil field is left unchanged. A
 // pointer to an empty Description or Color clears it.
 type StatusUpdate struct {
 	DisplayName *string
@@ -59,13 +59,13 @@ type StatusUpdate struct {
 	Active      *bool
 }
 
-// StatusFilter selects statuses. A zero field selects all.
+// StatusFilter selects statuses. A zero field matches all.
 type StatusFilter struct {
 	Active *bool
 }
 
-// Statuses lists the statuses that filter selects, by order, then id. It needs
-// statuses:read.
+// Statuses returns the statuses that match filter, ordered by Order, then id. It
+// needs statuses:read.
 func (m *Manager) Statuses(ctx context.Context, actor Actor, filter StatusFilter) ([]Status, error) {
 	if err := actor.need(StatusesRead); err != nil {
 		return nil, err
@@ -80,8 +80,8 @@ func (m *Manager) Statuses(ctx context.Context, actor Actor, filter StatusFilter
 
 func byOrder(a, b Status) int { return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.ID, b.ID)) }
 
-// CreateStatus adds a status. It needs statuses:write. It returns ErrInvalid or
-// ErrExists.
+// CreateStatus adds a status. It needs statuses:write. It returns ErrInvalid for
+// invalid input, and ErrExists if the name is taken.
 func (m *Manager) CreateStatus(ctx context.Context, actor Actor, in NewStatus) (Status, error) {
 	if err := actor.need(StatusesWrite); err != nil {
 		return Status{}, err
@@ -110,9 +110,10 @@ func (m *Manager) CreateStatus(ctx context.Context, actor Actor, in NewStatus) (
 	return zeroOnError(status, err)
 }
 
-// UpdateStatus changes what is set in update; values that equal the present
-// ones change nothing. It needs statuses:write. It returns ErrNotFound,
-// ErrInvalid, or ErrForbidden for the deactivation of a system status.
+// UpdateStatus changes the fields that are set in update. If they all have their
+// value already, it changes nothing. It needs statuses:write. It returns ErrNotFound
+// for an unknown status, ErrInvalid for invalid input, and ErrForbidden if a system
+// status would be deactivated.
 func (m *Manager) UpdateStatus(ctx context.Context, actor Actor, id int64, update StatusUpdate) (Status, error) {
 	if err := actor.need(StatusesWrite); err != nil {
 		return Status{}, err
@@ -155,17 +156,20 @@ func (m *Manager) UpdateStatus(ctx context.Context, actor Actor, id int64, updat
 	return zeroOnError(status, err)
 }
 
-// Deletion says how a status or role is to be deleted.
+// Deletion holds the options of DeleteStatus and DeleteRole.
 type Deletion struct {
-	// MoveTo, if not empty, names the active entry that customers or users of
-	// the deleted one go to, in the same transaction.
+	// MoveTo, if not empty, is the name of an active status or role. The
+	// customers or users of the deleted one move to it, in the same transaction.
 	MoveTo string
 }
 
-// DeleteStatus deletes a status that no customer is in, or whose customers are
-// moved, with history, by the same call. It needs statuses:write, a move also
-// leads:write. It returns ErrNotFound, ErrForbidden for a system status,
-// ErrInUse with the number of customers, or ErrInvalid for an unknown target.
+// DeleteStatus deletes a status that no customer is in. With Deletion.MoveTo it
+// first moves the customers in it to another one and records that in their history.
+// It needs statuses:write. A move also needs leads:write.
+//
+// DeleteStatus returns ErrNotFound for an unknown status, ErrForbidden for a system
+// status, and ErrInUse with the number of customers. It returns ErrInvalid for an
+// unknown or inactive target.
 func (m *Manager) DeleteStatus(ctx context.Context, actor Actor, id int64, how Deletion) error {
 	if err := actor.need(StatusesWrite); err != nil {
 		return err
@@ -209,8 +213,8 @@ func (m *Manager) DeleteStatus(ctx context.Context, actor Actor, id int64, how D
 	})
 }
 
-// moveCustomers puts all customers of one status into another. Nobody can be
-// put into the first meanwhile: it is locked.
+// moveCustomers moves all customers of one status to another. The first one is
+// locked, so no customer can enter it.
 func (m *Manager) moveCustomers(ctx context.Context, tx Tx, actor Actor, from, to string) error {
 	for {
 		listed, err := tx.Customers(ctx, CustomerQuery{Status: from, Limit: batchSize})
@@ -224,7 +228,7 @@ func (m *Manager) moveCustomers(ctx context.Context, tx Tx, actor Actor, from, t
 		var changes []StatusChange
 		var recorded []Change
 		for _, c := range customers {
-			if c.StatusName == from { // and has not been moved on by somebody else
+			if c.StatusName == from { // may have moved on before it was locked
 				change := StatusChange{
 					CustomerID: c.ID, From: from, To: to, Cause: CauseMoved, By: actor.id(), Owner: c.owner(), At: m.after(c.UpdatedAt),
 				}
@@ -240,8 +244,9 @@ func (m *Manager) moveCustomers(ctx context.Context, tx Tx, actor Actor, from, t
 	}
 }
 
-// useStatus reads an active status and keeps it from being deleted until the
-// transaction ends. An absent or inactive one is a fault of the named field.
+// useStatus reads an active status and protects it from deletion until the
+// transaction ends. It returns ErrInvalid for the field if the status is unknown or
+// inactive.
 func (m *Manager) useStatus(ctx context.Context, tx Tx, name, field string) (Status, error) {
 	if !possibleName(name) {
 		return Status{}, invalid(FieldError{Field: field, Rule: RuleUnknown})
@@ -256,8 +261,8 @@ func (m *Manager) useStatus(ctx context.Context, tx Tx, name, field string) (Sta
 	return status, nil
 }
 
-// initialStatus is the status of a customer whose input names none: the
-// configured one while it is active, else the first active one.
+// initialStatus returns the status of a customer whose input names none: the
+// configured one if it is active, or else the first active one.
 func (m *Manager) initialStatus(ctx context.Context, tx Tx) (Status, error) {
 	status, err := m.useStatus(ctx, tx, m.config.InitialStatus, "status_name")
 	if !errors.Is(err, ErrInvalid) {

@@ -9,35 +9,35 @@ import (
 	"github.com/cimskit/cims/rotation"
 )
 
-// SalesManager is an active user with the role sales_manager, and its place in
-// the rotation.
+// SalesManager is an active user with the role sales_manager, and its place in the
+// rotation.
 type SalesManager struct {
 	Person
-	AssignedLeads int  `json:"assigned_leads_count"` // customers whose present sales manager this is
-	Weight        int  `json:"weight"`               // of weight 2 gets two turns for the others' one
-	Paused        bool `json:"paused"`               // keeps the leads, gets no new ones
+	AssignedLeads int  `json:"assigned_leads_count"` // number of customers that it owns
+	Weight        int  `json:"weight"`               // weight 2 gets twice as many leads as weight 1
+	Paused        bool `json:"paused"`               // gets no leads from the rotation, keeps those it owns
 }
 
-// SalesManagerUpdate is the input of SetSalesManager. A nil field stays as it is.
+// SalesManagerUpdate is the input of SetSalesManager. A nil field is left unchanged.
 type SalesManagerUpdate struct {
 	Weight *int // 1 to 100
 	Paused *bool
 }
 
-// SalesManagers lists the active sales managers by name (code points), then id.
-// It needs leads:read or leads:read:own; either sees all. Its cost does not
-// grow with the number of leads.
+// SalesManagers returns all active sales managers, ordered by name (code points),
+// then id. Its cost doesn't grow with the number of leads. It needs leads:read or
+// leads:read:own.
 func (m *Manager) SalesManagers(ctx context.Context, actor Actor) ([]SalesManager, error) {
 	if _, err := actor.leadScope(LeadsRead, LeadsReadOwn); err != nil {
 		return nil, err
 	}
-	pool, err := m.storage.Rotation(ctx)
+	state, err := m.storage.Rotation(ctx)
 	if err != nil {
 		return nil, err
 	}
-	managers := make([]SalesManager, len(pool.Members))
-	for i, member := range pool.Members {
-		managers[i] = pool.salesManager(member)
+	managers := make([]SalesManager, len(state.Members))
+	for i, member := range state.Members {
+		managers[i] = state.salesManager(member)
 	}
 	slices.SortFunc(managers, func(a, b SalesManager) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
@@ -49,9 +49,9 @@ func (r Rotation) salesManager(m rotation.Member) SalesManager {
 	return SalesManager{Person: r.People[m.ID], AssignedLeads: m.Leads, Weight: m.Weight, Paused: m.Paused}
 }
 
-// NextSalesManagers tells who would get the next n leads (at most 1000), if
-// nothing changes until then; nobody when none is eligible. It needs
-// leads:read. It returns ErrInvalid for another n.
+// NextSalesManagers returns the sales managers that would get the next n leads, 1 to
+// 1000, if nothing else changes. It takes no turns. The result is empty if nobody is
+// eligible. NextSalesManagers needs leads:read. It returns ErrInvalid for any other n.
 func (m *Manager) NextSalesManagers(ctx context.Context, actor Actor, n int) ([]Person, error) {
 	if err := actor.need(LeadsRead); err != nil {
 		return nil, err
@@ -61,24 +61,25 @@ func (m *Manager) NextSalesManagers(ctx context.Context, actor Actor, n int) ([]
 	if err := check.err(); err != nil {
 		return nil, err
 	}
-	pool, err := m.storage.Rotation(ctx)
+	state, err := m.storage.Rotation(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var people []Person
-	for turns := policy.Batch(&pool.State, m.now()); len(people) < n; {
+	for turns := policy.Batch(&state.State, m.now()); len(people) < n; {
 		next := turns.Decide(rotation.Lead{})
 		if next.Member == 0 {
 			break
 		}
-		people = append(people, pool.People[next.Member])
+		people = append(people, state.People[next.Member])
 	}
 	return people, nil
 }
 
-// SetSalesManager changes an active sales manager's weight, or pauses it. It
-// needs leads:assign. Once a pause has returned, the manager gets no lead from
-// the rotation. It returns ErrNotFound or ErrInvalid.
+// SetSalesManager changes the weight of an active sales manager, or pauses or
+// resumes it. After SetSalesManager returns, a paused one gets no leads from the
+// rotation. It needs leads:assign. It returns ErrNotFound for an unknown sales
+// manager, and ErrInvalid for invalid input.
 func (m *Manager) SetSalesManager(ctx context.Context, actor Actor, id int64, update SalesManagerUpdate) (SalesManager, error) {
 	if err := actor.need(LeadsAssign); err != nil {
 		return SalesManager{}, err
@@ -93,18 +94,18 @@ func (m *Manager) SetSalesManager(ctx context.Context, actor Actor, id int64, up
 	}
 	var manager SalesManager
 	err := m.update(ctx, func(ctx context.Context, tx Tx) error {
-		pool, err := tx.LockRotation(ctx)
+		state, err := tx.LockRotation(ctx)
 		if err != nil {
 			return err
 		}
-		member := pool.member(id)
+		member := state.member(id)
 		if member == nil {
 			return notFound(EntitySalesManager, id)
 		}
-		before := pool.salesManager(*member)
+		before := state.salesManager(*member)
 		member.Weight = valueOr(update.Weight, member.Weight)
 		member.Paused = valueOr(update.Paused, member.Paused)
-		manager = pool.salesManager(*member)
+		manager = state.salesManager(*member)
 		if manager == before {
 			return nil
 		}

@@ -7,15 +7,16 @@ import (
 	"github.com/cimskit/cims/rotation"
 )
 
-// UnimplementedStorage is a Storage without any method of its own: each returns
-// ErrUnsupported. Embedded in a Storage, it keeps that compiling when Storage gains
-// methods.
+// UnimplementedStorage is a Storage whose methods all return ErrUnsupported. A type
+// that embeds it still compiles after Storage gains methods.
 type UnimplementedStorage struct{ UnimplementedReader }
 
-// UnimplementedTx is to Tx what UnimplementedStorage is to Storage.
+// UnimplementedTx is a Tx whose methods all return ErrUnsupported. A type that embeds
+// it still compiles after Tx gains methods.
 type UnimplementedTx struct{ UnimplementedReader }
 
-// UnimplementedReader is to Reader what UnimplementedStorage is to Storage.
+// UnimplementedReader is a Reader whose methods all return ErrUnsupported. A type that
+// embeds it still compiles after Reader gains methods.
 type UnimplementedReader struct{}
 
 var (

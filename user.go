@@ -6,18 +6,18 @@ import (
 	"slices"
 )
 
-// User is somebody who works with the CRM. How users log in, and what else is
-// known of them, is the host's.
+// User is a person who works with the CRM. The host logs users in and stores their
+// other data.
 type User struct {
 	ID       int64  `json:"id"`
 	Email    string `json:"email"`
 	Name     string `json:"name"`
 	Surname  string `json:"surname"`
-	RoleName Text   `json:"role_name"` // empty where an older program left none
+	RoleName Text   `json:"role_name"` // empty if another program set none
 	Active   bool   `json:"is_active"`
 }
 
-// Person is as much of a user as those who meet it on a lead need.
+// Person is the part of a user that is shown with a lead.
 type Person struct {
 	ID      int64  `json:"id"`
 	Email   string `json:"email"`
@@ -25,16 +25,16 @@ type Person struct {
 	Surname string `json:"surname"`
 }
 
-// NewUser is the input of CreateUser. All but Inactive is required.
+// NewUser is the input of CreateUser. All fields except Inactive are required.
 type NewUser struct {
-	Email    string // with an @, up to 255 characters, unique without regard to case
+	Email    string // with an @, up to 255 characters; unique regardless of case
 	Name     string // 1 to 255 characters
 	Surname  string // 1 to 255 characters
 	RoleName string
 	Inactive bool
 }
 
-// UserUpdate is the input of UpdateUser. A nil field stays as it is.
+// UserUpdate is the input of UpdateUser. A nil field is left unchanged.
 type UserUpdate struct {
 	Email    *string
 	Name     *string
@@ -42,30 +42,30 @@ type UserUpdate struct {
 	RoleName *string
 	Active   *bool
 
-	// Leads says what becomes of the leads of somebody who, after this
-	// update, is no active sales manager: KeepLeads, the default, or
-	// RedistributeLeads.
+	// Leads decides about the leads of a user that is not an active sales
+	// manager after the update. It is KeepLeads or RedistributeLeads; empty
+	// means KeepLeads.
 	Leads LeadsChoice
 }
 
-// LeadsChoice says what becomes of a leaving sales manager's leads.
+// LeadsChoice is the choice about the leads of a sales manager who leaves.
 type LeadsChoice string
 
-// The choices.
+// Choices of UserUpdate.Leads.
 const (
-	KeepLeads         LeadsChoice = "keep"
-	RedistributeLeads LeadsChoice = "redistribute"
+	KeepLeads         LeadsChoice = "keep"         // the user still owns them
+	RedistributeLeads LeadsChoice = "redistribute" // the rotation assigns them
 )
 
-// UserFilter selects users; zero fields select nothing away.
+// UserFilter selects users. A zero field matches all.
 type UserFilter struct {
 	Role   string
 	Active *bool
 	Prefix string // of name, surname or email, in any case
 }
 
-// Users lists users by id. It needs users:read. It returns ErrInvalid for a
-// malformed page request, or a role that does not exist.
+// Users returns a page of users, ordered by id. It needs users:read. It returns
+// ErrInvalid for a malformed page request or an unknown role.
 func (m *Manager) Users(ctx context.Context, actor Actor, filter UserFilter, page PageRequest) (Page[User], error) {
 	if err := actor.need(UsersRead); err != nil {
 		return Page[User]{}, err
@@ -94,13 +94,15 @@ func (m *Manager) Users(ctx context.Context, actor Actor, filter UserFilter, pag
 	}, func(u User) string { return encodeCursor('u', u.ID) })
 }
 
-// AllUsers ranges over all that Users lists, as AllCustomers does.
+// AllUsers returns an iterator over all users that Users lists. It works as
+// AllCustomers does.
 func (m *Manager) AllUsers(ctx context.Context, actor Actor, filter UserFilter) iter.Seq2[User, error] {
 	return allPages(ctx, func(page PageRequest) (Page[User], error) { return m.Users(ctx, actor, filter, page) })
 }
 
-// CreateUser adds a user. It needs users:write and every permission of the
-// user's role; only a CEO makes a CEO. It returns ErrInvalid or ErrExists.
+// CreateUser adds a user. It needs users:write and every permission of the user's
+// role. Only a CEO can create a CEO. It returns ErrInvalid for invalid input, and
+// ErrExists if the email is taken.
 func (m *Manager) CreateUser(ctx context.Context, actor Actor, in NewUser) (User, error) {
 	if err := actor.need(UsersWrite); err != nil {
 		return User{}, err
@@ -136,12 +138,17 @@ func (m *Manager) CreateUser(ctx context.Context, actor Actor, in NewUser) (User
 	return user, nil
 }
 
-// UpdateUser changes what is set in update; values that equal the present ones
-// change nothing. It needs users:write and every permission of the user's role
-// before and after; only a CEO changes a CEO, or anyone's email. Once it has
-// returned, a user that it deactivated, or that is no sales manager any more,
-// gets no lead. It returns ErrNotFound, ErrInvalid, ErrExists, or ErrLastCEO.
-// RedistributeLeads needs leads:assign as well.
+// UpdateUser changes the fields that are set in update. If they all have their value
+// already, it changes nothing. After UpdateUser returns, a user that is no longer an
+// active sales manager gets no leads from the rotation.
+//
+// UpdateUser needs users:write and every permission that the user's role has before
+// and after. RedistributeLeads also needs leads:assign. Only a CEO can change a CEO
+// or an email.
+//
+// UpdateUser returns ErrNotFound for an unknown user, ErrInvalid for invalid input,
+// and ErrExists if the email is taken. It returns ErrLastCEO if no active CEO would
+// remain.
 func (m *Manager) UpdateUser(ctx context.Context, actor Actor, id int64, update UserUpdate) (User, error) {
 	if err := actor.need(UsersWrite); err != nil {
 		return User{}, err
@@ -207,8 +214,8 @@ func (m *Manager) UpdateUser(ctx context.Context, actor Actor, id int64, update 
 	return user, nil
 }
 
-// mayChangeUser holds every rule of who may make or change whom. For a new
-// user, before is zero.
+// mayChangeUser contains all rules for creating and changing users. For a new user,
+// before is zero.
 func (m *Manager) mayChangeUser(ctx context.Context, tx Tx, actor Actor, before Account, after User) error {
 	role := before.Role
 	if after.RoleName != before.User.RoleName {
@@ -248,7 +255,7 @@ func emailIsFree(ctx context.Context, tx Tx, user User) error {
 	return nil
 }
 
-// anotherCEO checks that there is an active CEO beside this one.
+// anotherCEO checks that there is another active CEO.
 func anotherCEO(ctx context.Context, tx Tx, user User) error {
 	ceos, err := tx.Users(ctx, UserQuery{Role: RoleCEO, Active: new(true), Limit: 2})
 	if err != nil {

@@ -8,17 +8,18 @@ import (
 	"time"
 )
 
-// BacklogResult says what AssignBacklog did.
+// BacklogResult is the result of AssignBacklog.
 type BacklogResult struct {
-	Assigned int // got a sales manager
-	Waiting  int // would have, but nobody is eligible: they wait now
+	Assigned int // customers that got a sales manager
+	Waiting  int // customers that now wait, since nobody is eligible
 }
 
-// AssignBacklog hands out the customers that were left without a sales manager
-// before this library came, oldest first. It needs leads:assign. It works in
-// transactions of some hundreds; when it returns an error, what Assigned counts
-// has been done. Where another program assigns the same ones at the same time, some
-// may be left.
+// AssignBacklog assigns the customers that had no sales manager before cims was
+// installed, oldest first. It needs leads:assign.
+//
+// AssignBacklog works in transactions of up to 500 customers. If it returns an
+// error, the customers in the result are assigned all the same. Some customers may
+// be left if another program assigns customers at the same time.
 func (m *Manager) AssignBacklog(ctx context.Context, actor Actor) (BacklogResult, error) {
 	var result BacklogResult
 	if err := actor.need(LeadsAssign); err != nil {
@@ -34,34 +35,34 @@ func (m *Manager) AssignBacklog(ctx context.Context, actor Actor) (BacklogResult
 	}
 }
 
-// assignUnassigned hands out up to a batch of those who wait, or of those who
-// were left without, oldest first. It returns how many got somebody and how
-// many wait now: none where nobody is left.
+// assignUnassigned hands out up to a batch of waiting leads, or of the backlog, oldest
+// first. It returns the numbers of leads that got a sales manager and of those that
+// wait. Both are 0 if no lead is left.
 func (m *Manager) assignUnassigned(ctx context.Context, waiting bool, actor Actor) (assigned, left int, err error) {
-	const attempts = 10 // somebody else takes them faster, or a list that isn't true would have us look for ever
+	const attempts = 10 // bounds the search if another program is faster or the list is wrong
 	for taken, n := true, 0; taken && err == nil && n < attempts; n++ {
 		assigned, left, taken, err = m.tryUnassigned(ctx, waiting, actor)
 	}
 	return assigned, left, err
 }
 
-// tryUnassigned also tells whether the older program has just given all of them
-// to somebody, so that others may be left.
+// tryUnassigned also reports whether another program assigned all of its leads in the
+// meantime, so that others may be left.
 func (m *Manager) tryUnassigned(ctx context.Context, waiting bool, actor Actor) (assigned, left int, taken bool, err error) {
 	err = m.storage.Update(ctx, func(ctx context.Context, tx Tx) error {
 		assigned, left, taken = 0, 0, false
-		pool, err := tx.LockRotation(ctx)
+		state, err := tx.LockRotation(ctx)
 		if err != nil {
 			return err
 		}
-		if waiting && !policy.AnyPresent(pool.State, m.now()) {
+		if waiting && !policy.AnyPresent(state.State, m.now()) {
 			return nil
 		}
 		ids, err := tx.Unassigned(ctx, UnassignedQuery{Waiting: waiting, Limit: batchSize})
 		if err != nil || len(ids) == 0 {
 			return err
 		}
-		_, assigned, left, err = m.assignAll(ctx, tx, actor, pool, ids, CauseAutomatic, func(c Customer) bool { return c.SalesManager == nil })
+		_, assigned, left, err = m.assignAll(ctx, tx, actor, state, ids, CauseAutomatic, func(c Customer) bool { return c.SalesManager == nil })
 		taken = assigned+left == 0
 		return err
 	})
@@ -70,7 +71,8 @@ func (m *Manager) tryUnassigned(ctx context.Context, waiting bool, actor Actor) 
 
 var waitingLeads = System("waiting leads")
 
-// lookForWaiting is called when somebody may have become eligible.
+// lookForWaiting makes work look for waiting leads now, since a member may have become
+// eligible.
 func (m *Manager) lookForWaiting() {
 	select {
 	case m.wake <- struct{}{}:
@@ -78,9 +80,8 @@ func (m *Manager) lookForWaiting() {
 	}
 }
 
-// work runs until the Manager is closed: it assigns waiting leads as soon as
-// somebody is eligible, whichever process made it so, and forgets old
-// idempotency keys.
+// work assigns waiting leads and deletes expired idempotency keys until the Manager is
+// closed.
 func (m *Manager) work(ctx context.Context) {
 	defer close(m.closed)
 	tick := time.NewTicker(m.config.WaitingInterval)
@@ -100,12 +101,12 @@ func (m *Manager) work(ctx context.Context) {
 			forgotten = m.now()
 			err = m.forgetKeys(ctx)
 		}
-		// A fault that lasts is said once, not every second.
+		// A lasting fault is logged once, not at each tick.
 		if err != nil && !failing && ctx.Err() == nil {
-			m.config.Logger.ErrorContext(ctx, "cims: waiting leads can't be assigned", "error", hostCause(err))
+			m.config.Logger.ErrorContext(ctx, "cims: can't assign waiting leads", "error", hostCause(err))
 		}
 		failing = err != nil
-		// A hook that refuses thousands would have us hold the rotation's lock all the time.
+		// A hook that refuses thousands of leads must not occupy the rotation's lock.
 		rest := m.config.WaitingInterval
 		if isHostError(err) {
 			rest = max(rest, 10*time.Since(begin))
@@ -114,16 +115,15 @@ func (m *Manager) work(ctx context.Context) {
 	}
 }
 
-// assignWaiting looks without a lock first, so that the usual case, nobody
-// waits, costs next to nothing.
+// assignWaiting first looks without a lock, since usually no lead waits.
 func (m *Manager) assignWaiting(ctx context.Context) error {
 	for {
 		ids, err := m.storage.Unassigned(ctx, UnassignedQuery{Waiting: true, Limit: 1})
 		if err != nil || len(ids) == 0 {
 			return err
 		}
-		pool, err := m.storage.Rotation(ctx)
-		if err != nil || !policy.AnyPresent(pool.State, m.now()) {
+		state, err := m.storage.Rotation(ctx)
+		if err != nil || !policy.AnyPresent(state.State, m.now()) {
 			return err
 		}
 		var assigned int
@@ -141,9 +141,8 @@ func (m *Manager) assignWaiting(ctx context.Context) error {
 	}
 }
 
-// assignEach assigns the waiting leads one by one, and passes over those that a
-// hook refuses: they are tried again, and keep no others waiting. It returns why
-// the first of them was refused.
+// assignEach assigns the waiting leads one by one and passes over those that a hook
+// refuses. It returns the first refusal.
 func (m *Manager) assignEach(ctx context.Context) (refusal error) {
 	refused := map[int64]bool{}
 	for {
@@ -160,9 +159,9 @@ func (m *Manager) assignEach(ctx context.Context) (refusal error) {
 			err := runIsolated(func() error { return m.autoAssign(ctx, []*autoAssignment{request}) })
 			switch {
 			case err == nil && !request.found:
-				refused[id] = true // deleted just now, or the list isn't true
+				refused[id] = true // deleted in the meantime, or the list is wrong
 			case err == nil && request.assignment == nil:
-				return refusal // nobody is eligible any more
+				return refusal // nobody is eligible now
 			case err != nil && !isHostError(err):
 				return err
 			case err != nil:

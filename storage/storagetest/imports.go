@@ -232,9 +232,9 @@ func importsWhileLeadsStream(t *testing.T, d *database) {
 func deactivationDuringImport(t *testing.T, d *database) {
 	s := d.sellers(t, "A", "B", "C")
 	other := d.processes(t, 1)[1]
-	left := make(chan error, 1)
-	returned := false
-	once := false
+	left := make(chan struct{})
+	var leaving error
+	once, returned := false, false
 	leads := batchOf(1200)
 	customers := 0
 	_, err := d.crm.ImportCustomers(t.Context(), system, func(yield func(cims.NewCustomer, error) bool) {
@@ -242,14 +242,12 @@ func deactivationDuringImport(t *testing.T, d *database) {
 			if i == 1100 && !once {
 				once = true
 				go func() {
-					_, err := other.UpdateUser(context.WithoutCancel(t.Context()), system, s[1].ID, cims.UserUpdate{Active: new(false)})
-					left <- err
+					defer close(left)
+					_, leaving = other.UpdateUser(context.WithoutCancel(t.Context()), system, s[1].ID, cims.UserUpdate{Active: new(false)})
 				}()
 				select {
-				case err := <-left:
-					left <- err
-					returned = true
-				case <-time.After(300 * time.Millisecond): // it has to wait for the import
+				case <-left:
+				case <-time.After(300 * time.Millisecond): // on some databases it has to wait for the import
 				}
 			}
 			if !yield(lead, nil) {
@@ -257,17 +255,23 @@ func deactivationDuringImport(t *testing.T, d *database) {
 			}
 			customers = i + 1
 		}
+		select {
+		case <-left:
+			returned = true
+		default: // it takes effect now or later
+		}
 	}, nil)
 	require.NoError(t, err)
 	require.Equal(t, len(leads), customers)
-	require.NoError(t, <-left)
+	<-left
+	require.NoError(t, leaving)
 	owned := map[int64]int{}
 	for _, customer := range d.customers(t, cims.CustomerFilter{}) {
 		owned[ownerID(customer)]++
 	}
-	want := map[int64]int{s[0].ID: 400, s[1].ID: 400, s[2].ID: 400}
-	if returned {
-		want = map[int64]int{s[0].ID: 600, s[2].ID: 600}
+	want := map[int64]int{s[0].ID: 600, s[2].ID: 600}
+	if !returned && owned[s[1].ID] > 0 {
+		want = map[int64]int{s[0].ID: 400, s[1].ID: 400, s[2].ID: 400}
 	}
 	require.Equal(t, want, owned)
 	d.requireConsistentEach(t, 100)
