@@ -210,7 +210,7 @@ func TestEntriesOfTheOlderProgram(t *testing.T) {
 	require.Len(t, users.Items, 1)
 
 	require.NoError(t, crm.Close(ctx))
-	require.NoError(t, store.Rollback(ctx, false))
+	require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 	require.Equal(t, before, dump(t, conn, schema), "all is as it was")
 }
 
@@ -243,7 +243,7 @@ func TestImpossibleAssignments(t *testing.T) {
 
 	require.NoError(t, store.Migrate(ctx))
 	verified(t, store)
-	report, err := store.Verify(ctx, false)
+	report, err := store.Verify(ctx, migration.VerifyOptions{})
 	require.NoError(t, err)
 	require.Contains(t, report.Notes, "5 rows of sales_manager_assignment are set aside, until a rollback")
 	crm, err := cims.New(store, nil)
@@ -254,7 +254,7 @@ func TestImpossibleAssignments(t *testing.T) {
 		require.Equal(t, want, ownerOf(lead))
 	}
 	require.NoError(t, crm.Close(ctx))
-	require.NoError(t, store.Rollback(ctx, false))
+	require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 	require.Equal(t, before, dump(t, conn, schema), "all is as it was")
 	require.NoError(t, store.Migrate(ctx))
 
@@ -271,13 +271,13 @@ func TestImpossibleAssignments(t *testing.T) {
 	require.NoError(t, err)
 	verifiedButForOthers(t, store)
 	require.NoError(t, crm.Close(ctx))
-	require.NoError(t, store.Rollback(ctx, false))
+	require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 }
 
 // verifiedButForOthers is verified where others have been at work.
 func verifiedButForOthers(t *testing.T, store *postgres.Storage) {
 	t.Helper()
-	report, err := store.Verify(t.Context(), true)
+	report, err := store.Verify(t.Context(), migration.VerifyOptions{WhileRunning: true})
 	require.NoError(t, err)
 	require.True(t, report.OK(), report)
 }
@@ -363,7 +363,7 @@ func TestRollbackWhereALeadOfWhatWasSetAsideIsGone(t *testing.T) {
 	require.NoError(t, store.Migrate(ctx))
 	_, err := conn.Exec(ctx, "DELETE FROM customer WHERE id = 1")
 	require.NoError(t, err)
-	require.NoError(t, store.Rollback(ctx, false))
+	require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 	var first, second int
 	require.NoError(t, conn.QueryRow(ctx, `SELECT count(*) FILTER (WHERE customer_id = 1), count(*) FILTER (WHERE customer_id = 2)
 		FROM sales_manager_assignment`).Scan(&first, &second))
@@ -394,7 +394,7 @@ func TestEntriesThatKeysReferTo(t *testing.T) {
 			var status string
 			require.NoError(t, conn.QueryRow(ctx, "SELECT status_name FROM customer WHERE id = 1").Scan(&status))
 			require.Equal(t, "nobody_knows", status)
-			require.NoError(t, store.Rollback(ctx, false))
+			require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 			require.Equal(t, before, dump(t, conn, schema), "all is as it was")
 		})
 	}
@@ -416,7 +416,7 @@ func TestImpossibleAssignmentsInSpiteOfKeys(t *testing.T) {
 	require.Contains(t, plan.String(), "1 rows are of a customer that is not there")
 	require.NoError(t, store.Migrate(ctx))
 	verified(t, store)
-	require.NoError(t, store.Rollback(ctx, false))
+	require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 }
 
 // TestMigrateAfterAnInterruptedRollback goes on from where that has come to.
@@ -432,7 +432,7 @@ func TestMigrateAfterAnInterruptedRollback(t *testing.T) {
 	require.NoError(t, err)
 	short, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	require.Error(t, store.Rollback(short, false))
+	require.Error(t, store.Rollback(short, migration.RollbackOptions{}))
 	_, err = conn.Exec(ctx, "ROLLBACK")
 	require.NoError(t, err)
 	require.NoError(t, store.Migrate(ctx))

@@ -210,7 +210,7 @@ func TestHostTablesThereAndBack(t *testing.T) {
 			require.Equal(t, migration.Current, plan.State)
 			_, err = conn.Exec(ctx, "UPDATE "+h.customers+" SET "+h.name+" = 'Changed' WHERE "+h.id+" = 1")
 			require.NoError(t, err)
-			report, err := store.Verify(ctx, false)
+			report, err := store.Verify(ctx, migration.VerifyOptions{})
 			require.NoError(t, err)
 			require.False(t, report.OK())
 			require.Contains(t, report.String(), h.customers+": 0 rows are gone", "it names the host's table")
@@ -246,7 +246,7 @@ func TestHostTablesThereAndBack(t *testing.T) {
 			verified(t, store)
 
 			require.NoError(t, crm.Close(ctx))
-			require.NoError(t, store.Rollback(ctx, false))
+			require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 			_, err = conn.Exec(ctx, "DELETE FROM "+h.customers+" WHERE "+h.id+" > 5")
 			require.NoError(t, err)
 			users := strings.Replace(strings.Replace(h.customers, "leads", "staff", 1), ".customer", ".staff", 1)
@@ -264,7 +264,7 @@ func TestHostTablesThereAndBack(t *testing.T) {
 
 func verified(t *testing.T, store *postgres.Storage) {
 	t.Helper()
-	report, err := store.Verify(t.Context(), false)
+	report, err := store.Verify(t.Context(), migration.VerifyOptions{})
 	require.NoError(t, err)
 	require.True(t, report.OK(), report)
 }
@@ -376,8 +376,8 @@ func TestOtherNamesThanMigratedWith(t *testing.T) {
 	defer func() { require.NoError(t, store.Close()) }()
 	const found = `customer: the database was migrated with the table "leads"`
 	require.ErrorContains(t, store.Migrate(t.Context()), found)
-	require.ErrorContains(t, store.Rollback(t.Context(), false), found)
-	_, err := store.Verify(t.Context(), false)
+	require.ErrorContains(t, store.Rollback(t.Context(), migration.RollbackOptions{}), found)
+	_, err := store.Verify(t.Context(), migration.VerifyOptions{})
 	require.ErrorContains(t, err, found)
 	crm, err := cims.New(store, nil)
 	require.NoError(t, err)
@@ -430,7 +430,7 @@ func TestOlderProgramUnderOtherNames(t *testing.T) {
 	inStep, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
 	require.Equal(t, []string{"finished finished", "need_to_call need_to_call"}, inStep)
-	require.NoError(t, store.Rollback(ctx, false))
+	require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 	changed := func(line string) bool {
 		return strings.Contains(line, ".leads (1,") || strings.Contains(line, ".leads (2,")
 	}
@@ -451,7 +451,7 @@ func TestHostAddsAColumnLater(t *testing.T) {
 	_, err = crm.AddCustomer(t.Context(), cims.System("test"), cims.NewCustomer{FullName: "X"})
 	require.NoError(t, err)
 	require.NoError(t, crm.Close(t.Context()))
-	require.NoError(t, store.Rollback(t.Context(), false))
+	require.NoError(t, store.Rollback(t.Context(), migration.RollbackOptions{}))
 	require.NoError(t, store.Close())
 }
 
@@ -530,10 +530,10 @@ func TestCustomersWithoutATime(t *testing.T) {
 		require.NotEqual(t, 1, customer.CreatedAt.Year())
 	}
 	require.WithinDuration(t, time.Now(), customers[0].CreatedAt, time.Hour, "in UTC, whatever the server's zone")
-	report, err := store.Verify(ctx, true)
+	report, err := store.Verify(ctx, migration.VerifyOptions{WhileRunning: true})
 	require.NoError(t, err)
 	require.True(t, report.OK(), report)
-	require.NoError(t, store.Rollback(ctx, true))
+	require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{Force: true}))
 	run("INSERT INTO clients (title) VALUES ('Without us there is none')")
 }
 

@@ -140,7 +140,7 @@ func everything(t *testing.T, db *sql.DB) string {
 
 func requireRight(t *testing.T, store *sqlite.Storage) {
 	t.Helper()
-	report, err := store.Verify(t.Context(), false)
+	report, err := store.Verify(t.Context(), migration.VerifyOptions{})
 	require.NoError(t, err)
 	require.True(t, report.OK(), report.String())
 	require.Empty(t, report.Notes)
@@ -171,13 +171,13 @@ func TestHostTablesAreAdoptedAndGivenBack(t *testing.T) {
 				if strings.Contains(name, "alone") {
 					run(t, db, `DELETE FROM "user" WHERE email IS NULL`)
 				}
-				err = store.Rollback(t.Context(), false)
+				err = store.Rollback(t.Context(), migration.RollbackOptions{})
 				if name == "user alone" {
 					require.NoError(t, err, "there are no customers to be lost")
 				}
 				require.NoError(t, err)
 				require.Equal(t, before, everything(t, db))
-				require.NoError(t, store.Rollback(t.Context(), false), "nothing is left to be done")
+				require.NoError(t, store.Rollback(t.Context(), migration.RollbackOptions{}), "nothing is left to be done")
 			}
 		})
 	}
@@ -273,7 +273,7 @@ func TestAdoptedRowsAreSeenThroughTheAPI(t *testing.T) {
 	// What nobody has touched since is put back, what somebody has is not.
 	_, err = crm.SetStatus(ctx, us, found.Items[0].ID, "finished", "")
 	require.NoError(t, err)
-	require.NoError(t, store.Rollback(ctx, false))
+	require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 	require.Equal(t, `[]interface {}{"Contacted"}
 []interface {}{" Big  Deal "}
 []interface {}{"finished"}
@@ -510,14 +510,14 @@ func TestVerifyFindsEachFault(t *testing.T) {
 		run(t, db, "VACUUM INTO ?", spoiled)
 		run(t, openFile(t, spoiled, ""), query)
 		store := openStorage(t, spoiled)
-		report, err := store.Verify(t.Context(), false)
+		report, err := store.Verify(t.Context(), migration.VerifyOptions{})
 		require.NoError(t, err, query)
 		found := false
 		for _, c := range report.Checks {
 			found = found || (c.Name == check && c.Fault != "")
 		}
 		require.True(t, found, "%s\n%s", query, report)
-		running, err := store.Verify(t.Context(), true)
+		running, err := store.Verify(t.Context(), migration.VerifyOptions{WhileRunning: true})
 		require.NoError(t, err)
 		if strings.HasSuffix(check, "as they were") {
 			require.True(t, running.OK() || strings.Contains(query, "DELETE"), "%s\n%s", query, running)
@@ -535,12 +535,12 @@ func TestRollbackDoesNotDeleteWhatIsAllOurs(t *testing.T) {
 	plan, err := store.Plan(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, migration.Empty, plan.State)
-	report, err := store.Verify(t.Context(), false)
+	report, err := store.Verify(t.Context(), migration.VerifyOptions{})
 	require.NoError(t, err)
 	require.False(t, report.OK(), "it is not migrated")
 	require.NoError(t, store.Migrate(t.Context()))
 	requireRight(t, store)
-	require.ErrorContains(t, store.Rollback(t.Context(), false), "all of cims")
+	require.ErrorContains(t, store.Rollback(t.Context(), migration.RollbackOptions{}), "all of cims")
 	require.NoError(t, store.Ready(t.Context()))
 	crm, err := cims.New(store, nil)
 	require.NoError(t, err)
@@ -549,8 +549,8 @@ func TestRollbackDoesNotDeleteWhatIsAllOurs(t *testing.T) {
 	_, err = crm.AddCustomer(t.Context(), cims.System("test"), cims.NewCustomer{FullName: "A"})
 	require.NoError(t, err)
 	require.NoError(t, crm.Close(t.Context()))
-	require.ErrorContains(t, store.Rollback(t.Context(), false), "would be lost with its 1 rows")
-	require.NoError(t, store.Rollback(t.Context(), true))
+	require.ErrorContains(t, store.Rollback(t.Context(), migration.RollbackOptions{}), "would be lost with its 1 rows")
+	require.NoError(t, store.Rollback(t.Context(), migration.RollbackOptions{Force: true}))
 	require.Empty(t, everything(t, db))
 	require.Error(t, store.Ready(t.Context()))
 	require.NoError(t, store.Migrate(t.Context()))
@@ -606,7 +606,7 @@ func TestHostWritesWhileManyMigrate(t *testing.T) {
 	for _, p := range seen {
 		require.LessOrEqual(t, p.Done, p.Total)
 	}
-	report, err := stores[1].Verify(t.Context(), true)
+	report, err := stores[1].Verify(t.Context(), migration.VerifyOptions{WhileRunning: true})
 	require.NoError(t, err)
 	require.True(t, report.OK(), report.String())
 }
