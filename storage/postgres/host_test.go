@@ -68,7 +68,7 @@ func TestARowThatTheHostLeavesOut(t *testing.T) {
 	for range 2 { // with what is remembered of the rotation, and without
 		for i, err := range addAll(t, crm, names...) {
 			if strings.HasPrefix(names[i], "Spam") {
-				require.ErrorContains(t, err, "leaves out rows")
+				require.ErrorContains(t, err, "drops inserted rows")
 			} else {
 				require.NoError(t, err)
 			}

@@ -309,7 +309,7 @@ func TestMigrateRefusesTablesThatItCannotWorkWith(t *testing.T) {
 		"user.email: 2 rows have an email that another row has too":    `CREATE TABLE "user" (id INTEGER PRIMARY KEY, email TEXT); INSERT INTO "user" VALUES (1, 'a'), (2, 'a')`,
 		"user.role_name: 1 rows hold no name":                          `CREATE TABLE "user" (id INTEGER PRIMARY KEY, email TEXT, role_name TEXT NOT NULL); INSERT INTO "user" VALUES (1, 'a', '')`,
 		"customer: it is a view":                                       `CREATE VIEW customer AS SELECT 1 AS id`,
-		"customer_status: there is such a table, which is not of cims": `CREATE TABLE customer_status (id INTEGER PRIMARY KEY)`,
+		"customer_status: this table exists and doesn't belong to cims": `CREATE TABLE customer_status (id INTEGER PRIMARY KEY)`,
 	} {
 		path, db := hostFile(t, schema)
 		store := openStorage(t, path)

@@ -297,7 +297,7 @@ func TestImpossibleNames(t *testing.T) {
 	}
 	path, _ := hostFile(t)
 	_, err := sqlite.New(openFile(t, path, "?_pragma=foreign_keys(1)"), sqlite.SynchronousNormal)
-	require.ErrorContains(t, err, "the connections are the host's")
+	require.ErrorContains(t, err, "New takes no Synchronous")
 }
 
 func TestOtherNamesThanMigratedWith(t *testing.T) {

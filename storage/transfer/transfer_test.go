@@ -455,8 +455,8 @@ func TestCheck(t *testing.T) {
 			t.Parallel()
 			for prepared, says := range map[string]string{
 				"": "",
-				hosts + `INSERT INTO customer VALUES (1, 'Somebody', '2025-02-07 12:00:00')`: `there is something in its table "customer"`,
-				hosts + `INSERT INTO "user" (id, email) VALUES (1, 'somebody@example.com')`:  `there is something in its table "user"`,
+				hosts + `INSERT INTO customer VALUES (1, 'Somebody', '2025-02-07 12:00:00')`: `its table "customer" has rows`,
+				hosts + `INSERT INTO "user" (id, email) VALUES (1, 'somebody@example.com')`:  `its table "user" has rows`,
 				hosts: "",
 			} {
 				to := opened(t, place(t))
@@ -544,7 +544,7 @@ func TestDifferencesAreFound(t *testing.T) {
 		says      string
 		target    bool
 	}{
-		"changed in the target": {`UPDATE customer SET notes = 'x' WHERE id = 5`, `table "customer", id 5 differs in notes: something else has written into the target`, true},
+		"changed in the target": {`UPDATE customer SET notes = 'x' WHERE id = 5`, `table "customer", id 5 differs in notes: another program has written to the target`, true},
 		"missing in the target": {`DELETE FROM customer_status_history WHERE id = 7`, `table "customer_status_history", id 7 is missing in the target: something else`, true},
 		"only in the target": {
 			`INSERT INTO assignment_history (id, customer_id, cause, changed_at) VALUES (99999, 1, 'manual', '2024-02-29 23:59:59+00:00')`,

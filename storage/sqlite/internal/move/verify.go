@@ -150,10 +150,10 @@ func (t *hostable) findings(ctx context.Context, conn bun.IConn, begun bool) ([]
 	return all, nil
 }
 
-// maxNames bounds how many odd names are listed.
+// maxNames limits how many odd names are listed.
 const maxNames = 100
 
-// oddNames returns the names that will change, or that no status or role has.
+// oddNames returns the names that will change, and those without a status or role.
 func (t *hostable) oddNames(ctx context.Context, conn bun.IConn, after int64) ([]migration.Finding, error) {
 	known := t.schema.systemNames(t.entries)
 	there, err := exists(ctx, conn, "table", t.entries)
@@ -247,7 +247,7 @@ func (m *Mover) Verify(ctx context.Context, options migration.VerifyOptions) (re
 }
 
 // compare returns the ranges of rows in which the host's columns have changed since Migrate
-// went through them.
+// processed them.
 func (t *hostable) compare(ctx context.Context, conn bun.IConn) ([]string, error) {
 	columns, err := t.adopted(ctx, conn)
 	if err != nil || columns == nil {
@@ -366,7 +366,7 @@ func namesJSON[T any](all []T, name func(T) string) string {
 	for i, one := range all {
 		names[i] = name(one)
 	}
-	list, _ := json.Marshal(names) // of texts: no error
+	list, _ := json.Marshal(names) // a slice of strings always marshals
 	return string(list)
 }
 
