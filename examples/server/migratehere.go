@@ -58,7 +58,7 @@ Flags:
 `,
 }
 
-// migrateHere does what concerns one database.
+// migrateHere runs the commands that concern one database.
 func migrateHere(ctx context.Context, command string, args []string, stdout, stderr io.Writer) (err error) {
 	var running, force bool
 	flags := flag.NewFlagSet("server migrate "+command, flag.ContinueOnError)
@@ -127,7 +127,7 @@ func migrateUp(ctx context.Context, store mover, stdout, stderr io.Writer) error
 	return err
 }
 
-// stepProgress says which step is done, and draws a bar for a long one.
+// stepProgress prints each step, and draws a bar for a long one.
 type stepProgress struct {
 	to    io.Writer
 	drawn bool
@@ -135,15 +135,15 @@ type stepProgress struct {
 	mu    sync.Mutex
 	step  string
 	done  int64
-	since time.Time // of when it came so far
+	since time.Time // time of the last progress
 	count int
 	bar   *progressBar
 }
 
-// patience is how long nothing may happen before that is said.
+// patience is the time without progress after which watch reports that it waits.
 const patience = 5 * time.Second
 
-// watch says when it has to wait, until it is told to stop.
+// watch reports when the migration waits, until it is stopped.
 func (s *stepProgress) watch() (stop func()) {
 	s.since = time.Now()
 	ended, stopped := make(chan struct{}), make(chan struct{})
