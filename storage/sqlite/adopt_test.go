@@ -101,7 +101,7 @@ func openStorage(t *testing.T, path string) *sqlite.Storage {
 	return store
 }
 
-// dump is all that a query finds, each value with its type.
+// dump returns all rows of a query, each value with its type.
 func dump(t *testing.T, db *sql.DB, query string) string {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), query)
@@ -122,7 +122,7 @@ func dump(t *testing.T, db *sql.DB, query string) string {
 	return text.String()
 }
 
-// everything is the schema of the host's tables and all they hold.
+// everything returns the schema and the rows of the host's tables.
 func everything(t *testing.T, db *sql.DB) string {
 	t.Helper()
 	text := dump(t, db, "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name <> 'sqlite_sequence' ORDER BY type, name")
@@ -270,7 +270,7 @@ func TestAdoptedRowsAreSeenThroughTheAPI(t *testing.T) {
 	require.Equal(t, "seller@example.com", lead.SalesManager.Email)
 	requireRight(t, store)
 
-	// What nobody has touched since is put back, what somebody has is not.
+	// Names that have not changed since are restored, and others are not.
 	_, err = crm.SetStatus(ctx, us, found.Items[0].ID, "finished", "")
 	require.NoError(t, err)
 	require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
@@ -364,7 +364,7 @@ func TestGuardsOfAdoptedTables(t *testing.T) {
 	require.ErrorIs(t, err, cims.ErrInUse)
 }
 
-// What a host goes on writing to its own tables is taken in.
+// TestHostWritesBesideUs checks that later writes of the host are recorded.
 func TestHostWritesBesideUs(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"own names", "none"} {

@@ -265,7 +265,7 @@ func TestWrongNamesAreRefusedBeforeAnythingIsWritten(t *testing.T) {
 	}
 }
 
-// unfilled is the host's table with a column that nobody can fill but the host.
+// unfilled is the host's table with a column that only the host can fill.
 const unfilled = `
 	DROP TABLE leads;
 	CREATE TABLE leads (

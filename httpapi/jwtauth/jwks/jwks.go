@@ -149,8 +149,8 @@ func (k *Keys) PublicKey(kid string) (crypto.PublicKey, error) {
 	return key, nil
 }
 
-// noKeysYet wraps cims.ErrUnavailable with another text, since the original is about the
-// database.
+// noKeysYet matches cims.ErrUnavailable. It has another text, since that of
+// cims.ErrUnavailable is about the database.
 type noKeysYet struct{} //nolint:errname // named as its text reads
 
 func (noKeysYet) Error() string { return "jwks: there are no keys yet" }
