@@ -1,10 +1,9 @@
-// Package api_test keeps what others build on as golden files, so that a change
-// of it shows in review: the OpenAPI document and the exported Go API. To renew
-// them:
+// Package api_test keeps the OpenAPI document and the exported Go API as golden files, so
+// that reviews show their changes. To update them:
 //
 //	go test ./api -update
 //
-// Whether a change breaks anybody is for ./scripts/test to say, see CONTRIBUTING.md.
+// ./scripts/test reports whether a change is breaking: see CONTRIBUTING.md.
 package api_test
 
 import (
@@ -72,7 +71,7 @@ func TestGo(t *testing.T) {
 	golden(t, "go.txt", exported.String())
 }
 
-// declarations are what go doc -all shows, without the comments.
+// declarations returns the output of go doc -all without its comments.
 func declarations(t *testing.T, path, dir string, names []string) string {
 	t.Helper()
 	fset := token.NewFileSet()
@@ -114,7 +113,7 @@ func declarations(t *testing.T, path, dir string, names []string) string {
 	return text.String()
 }
 
-// golden compares with a file, or writes it.
+// golden compares a text with a file, or writes it to the file with -update.
 func golden(t *testing.T, file, got string) {
 	t.Helper()
 	if *update {
@@ -129,7 +128,7 @@ func golden(t *testing.T, file, got string) {
 	}
 }
 
-// difference shows where two texts begin to differ.
+// difference shows the first difference of two texts.
 func difference(want, got []string) []string {
 	same := 0
 	for same < min(len(want), len(got)) && want[same] == got[same] {

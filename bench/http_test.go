@@ -30,7 +30,7 @@ const httpSecret = "a secret for benchmarks, of no use to anybody"
 // httpRequest is a request that a client sends again and again.
 type httpRequest struct {
 	name, method, path string
-	body               func(i int) string // nil for none
+	body               func(i int) string // nil for no body
 	status             int
 }
 
@@ -64,8 +64,8 @@ func httpRequests() []httpRequest {
 	}
 }
 
-// BenchmarkHTTP measures the example server, a process of its own, over
-// loopback. Client, server and database share the machine.
+// BenchmarkHTTP measures the example server, a separate process, over loopback. Client,
+// server and database share the machine.
 func BenchmarkHTTP(b *testing.B) {
 	binary := buildServer(b)
 	for _, database := range []struct {
@@ -126,8 +126,8 @@ func startServer(b *testing.B, binary, database string) string {
 	return ""
 }
 
-// measureHTTP reports requests per second, as a median of several runs with the
-// spread between them, and how long requests took.
+// measureHTTP reports requests per second, as the median of several runs with their spread,
+// and the duration of requests.
 func measureHTTP(b *testing.B, address, token string, request httpRequest, connections int) {
 	b.Helper()
 	const runs = 3
@@ -160,11 +160,11 @@ func measureHTTP(b *testing.B, address, token string, request httpRequest, conne
 	b.ReportMetric(slices.Max(rates)-slices.Min(rates), "requests/s-spread")
 	b.ReportMetric(micros(all[len(all)/2]), "p50-µs")
 	b.ReportMetric(micros(all[len(all)*99/100]), "p99-µs")
-	b.ReportMetric(0, "ns/op") // says nothing here
+	b.ReportMetric(0, "ns/op") // has no meaning here
 }
 
-// client is one connection that is kept alive. It spends as little as it can,
-// since the server runs on the same machine.
+// client is one kept-alive connection. It uses as little CPU as possible, since the server
+// runs on the same machine.
 type client struct {
 	conn   net.Conn
 	reader *bufio.Reader
@@ -180,7 +180,7 @@ func dial(b *testing.B, address string) *client {
 	return &client{conn: conn, reader: bufio.NewReader(conn)}
 }
 
-// repeat sends the request until the time is over and returns how long each took.
+// repeat sends the request until the time is over, and returns the duration of each.
 func (c *client) repeat(token string, request httpRequest, until time.Time) ([]time.Duration, error) {
 	head := request.method + " " + request.path + " HTTP/1.1\r\nHost: cims\r\nAuthorization: Bearer " + token + "\r\n"
 	var took []time.Duration

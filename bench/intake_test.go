@@ -1,6 +1,6 @@
-// Package bench measures the library beside the bare floor in the same run. The
-// ratio counts, since machines differ and are shared. ./scripts/bench runs all of
-// it and makes a table.
+// Package bench compares the library with a floor, bare statements of the driver, in the
+// same run. Only their ratio is meaningful, since machines differ and are shared.
+// ./scripts/bench runs everything and prints a table.
 //
 //	go test -run '^$' -bench Intake -benchtime 1x ./bench
 package bench
@@ -28,16 +28,16 @@ var trusted = cims.System("bench")
 
 const (
 	rounds = 11
-	span   = 200 * time.Millisecond // of one measurement
+	span   = 200 * time.Millisecond // duration of one measurement
 )
 
-// contender takes in one lead.
+// contender adds one lead.
 type contender func(ctx context.Context, i int) error
 
-// BenchmarkIntake measures new leads against the floor: customer and assignment
-// inserted with no rotation, no history and no counts, into the same tables
-// with the same keys and indexes, in the fewest statements that the driver
-// allows. Run it with -benchtime 1x: it takes its own time.
+// BenchmarkIntake measures new leads against the floor. The floor inserts a customer and an
+// assignment without rotation, history or counts. It uses the same tables, keys and indexes,
+// and the fewest statements that the driver allows. Run it with -benchtime 1x, since it
+// measures its own time.
 func BenchmarkIntake(b *testing.B) {
 	for _, database := range []struct {
 		name string
@@ -74,7 +74,7 @@ func BenchmarkIntake(b *testing.B) {
 func leadName(i int) string  { return fmt.Sprintf("Lead %d", i) }
 func leadPhone(i int) string { return fmt.Sprintf("+99890%07d", i) }
 
-// compare runs both in turn and reports the medians and their ratio.
+// compare runs both alternately and reports the medians and their ratio.
 func compare(b *testing.B, callers int, floor, ours contender) {
 	b.Helper()
 	compareRates(b,
@@ -95,7 +95,7 @@ func compareRates(b *testing.B, floor, ours func(span time.Duration) float64) {
 	b.ReportMetric(median(rates), "leads/s")
 	b.ReportMetric(median(ratios), "ratio")
 	b.ReportMetric(slices.Max(ratios)-slices.Min(ratios), "ratio-spread")
-	b.ReportMetric(0, "ns/op") // says nothing here
+	b.ReportMetric(0, "ns/op") // has no meaning here
 }
 
 func median[T cmp.Ordered](values []T) T {
@@ -103,7 +103,7 @@ func median[T cmp.Ordered](values []T) T {
 	return values[len(values)/2]
 }
 
-// run counts how many leads per second a number of callers get in.
+// run returns the leads per second that a number of callers add.
 func run(b *testing.B, callers int, take contender, span time.Duration) float64 {
 	b.Helper()
 	rate, err := rateOf(b.Context(), callers, take, span)
@@ -111,7 +111,7 @@ func run(b *testing.B, callers int, take contender, span time.Duration) float64 
 	return rate
 }
 
-// requireFair holds the rotation to its word, here too.
+// requireFair checks that the rotation was fair.
 func requireFair(b *testing.B, crm *cims.Manager) {
 	b.Helper()
 	managers, err := crm.SalesManagers(context.Background(), trusted)
@@ -178,8 +178,8 @@ func onSQLite(b *testing.B, managers int, synchronous sqlite.Option) (*cims.Mana
 	return crm, floorOnSQLite(b, path, synchronous, ids)
 }
 
-// floorOnSQLite writes into a file of its own with the same schema: the floor's
-// connection and ours would wait for each other in one file.
+// floorOnSQLite writes to a separate file with the same schema. In one file, the connections
+// of the floor and the library would wait for each other.
 func floorOnSQLite(b *testing.B, path string, synchronous sqlite.Option, ids []int64) contender {
 	b.Helper()
 	path += ".floor"
@@ -196,7 +196,7 @@ func floorOnSQLite(b *testing.B, path string, synchronous sqlite.Option, ids []i
 		(customer_id, sales_manager_id, assigned_at, is_active, customer_created_at, cims_version) VALUES (?1, ?2, ?3, TRUE, ?3, 1)`)
 	require.NoError(b, err)
 	return func(ctx context.Context, i int) error {
-		ctx = context.WithoutCancel(ctx) // one that can end costs the driver a goroutine for each statement
+		ctx = context.WithoutCancel(ctx) // the driver starts a goroutine for each statement if ctx can end
 		tx, err := db.BeginTx(ctx, nil)
 		if err != nil {
 			return err
@@ -217,7 +217,7 @@ func floorOnSQLite(b *testing.B, path string, synchronous sqlite.Option, ids []i
 	}
 }
 
-// openSQLite opens a file by the driver alone, with one connection.
+// openSQLite opens a file with the bare driver and one connection.
 func openSQLite(b *testing.B, path, settings string) *sql.DB {
 	b.Helper()
 	db, err := sql.Open("sqlite", "file:"+path+"?"+settings)

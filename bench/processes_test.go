@@ -21,7 +21,7 @@ import (
 const (
 	processes         = 4
 	callersPerProcess = 16
-	processURL        = "CIMS_BENCH_PROCESS" // tells the test binary to be one of the processes, on this database
+	processURL        = "CIMS_BENCH_PROCESS" // makes the test binary one of the processes, on this database
 )
 
 func TestMain(m *testing.M) {
@@ -35,9 +35,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// BenchmarkProcesses measures real processes that take leads in at once. The
-// floor is one process with as many callers of the bare statement, which shares
-// neither a rotation nor the database with another process.
+// BenchmarkProcesses measures several processes that add leads at once. The floor is one
+// process with as many callers of the bare statement. It shares neither a rotation nor the
+// database with another process.
 func BenchmarkProcesses(b *testing.B) {
 	for _, managers := range []int{5, 50} {
 		b.Run(fmt.Sprintf("PostgreSQL/managers=%d/callers=%dx%d", managers, processes, callersPerProcess), func(b *testing.B) {
@@ -57,8 +57,8 @@ func BenchmarkProcesses(b *testing.B) {
 	}
 }
 
-// process is another process that takes leads in for a while, whenever it is
-// sent how long, and answers how many per second it were.
+// process is another process that adds leads. It reads durations from its standard input.
+// For each one it adds leads for that time and prints their number per second.
 type process struct {
 	in  io.Writer
 	out *bufio.Reader
@@ -99,14 +99,14 @@ func runAll(b *testing.B, team []*process, span time.Duration) float64 {
 	return total
 }
 
-// beProcess takes leads in, as one such process, until its standard input ends.
+// beProcess runs as such a process until its standard input ends.
 func beProcess(url string, stdin io.Reader, stdout io.Writer) error {
 	ctx := context.Background()
 	store, err := postgres.Open(ctx, fmt.Sprintf("%s&pool_max_conns=%d", url, callersPerProcess))
 	if err != nil {
 		return err
 	}
-	defer func() { _ = store.Close() }() // it is the end anyway
+	defer func() { _ = store.Close() }() // the process ends anyway
 	crm, err := cims.New(store, nil)
 	if err != nil {
 		return err
@@ -116,7 +116,7 @@ func beProcess(url string, stdin io.Reader, stdout io.Writer) error {
 	for {
 		var span time.Duration
 		if _, err := fmt.Fscanln(lines, &span); err != nil {
-			return nil // nobody asks any more
+			return nil // the benchmark has ended
 		}
 		rate, err := rateOf(ctx, callersPerProcess, func(ctx context.Context, i int) error {
 			_, err := crm.AddCustomer(ctx, trusted, cims.NewCustomer{FullName: leadName(i), PhoneNumber: leadPhone(i)})
@@ -131,7 +131,7 @@ func beProcess(url string, stdin io.Reader, stdout io.Writer) error {
 	}
 }
 
-// rateOf counts how many calls per second a number of callers get done.
+// rateOf returns the calls per second that a number of callers complete.
 func rateOf(ctx context.Context, callers int, take contender, span time.Duration) (float64, error) {
 	var group sync.WaitGroup
 	done, failed := make([]int, callers), make([]error, callers)

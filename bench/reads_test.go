@@ -21,36 +21,36 @@ import (
 )
 
 const (
-	leadsVariable = "CIMS_BENCH_LEADS" // how many leads the databases hold, the first being the one to compare with
+	leadsVariable = "CIMS_BENCH_LEADS" // numbers of leads of the databases; the first is the reference
 	defaultLeads  = "1000,100000,2000000"
 
-	samples = 300 // of one operation on one database
+	samples = 300 // per operation and database
 )
 
-// filled is a database that holds many leads.
+// filled is a database with many leads.
 type filled struct {
 	crm     *cims.Manager
 	leads   int
-	manager int64  // one of them
-	used    int64  // the id of a status that a tenth of the leads is in
-	rare    int64  // the id of a status that fifty leads are in
+	manager int64  // a sales manager
+	used    int64  // the id of a status with a tenth of the leads
+	rare    int64  // the id of a status with fifty leads
 	deep    string // the cursor of the hundredth page
-	made    int    // statuses, to be deleted
+	made    int    // number of created statuses, to delete
 }
 
 const page = 9 // a size at which 1,000 leads have a hundredth page
 
-// operation is one thing to measure, with its preparation.
+// operation is an operation to measure, with its preparation.
 type operation struct {
 	name    string
 	prepare func(ctx context.Context, f *filled) (int64, error)
 	do      func(ctx context.Context, f *filled, prepared int64) error
 }
 
-// lead is a lead somewhere in the middle.
+// lead returns a lead from the middle of the list.
 func (f *filled) lead() int64 { return int64(f.leads / 2) }
 
-// listing is the operation that reads one page of customers.
+// listing returns the operation that reads one page of customers.
 func listing(name string, ask func(f *filled) (cims.CustomerFilter, cims.PageRequest)) operation {
 	return operation{name: name, do: func(ctx context.Context, f *filled, _ int64) error {
 		filter, request := ask(f)
@@ -83,7 +83,7 @@ func operations() []operation {
 		{name: "delete-used-status", do: func(ctx context.Context, f *filled, _ int64) error {
 			return wantInUse(f.crm.DeleteStatus(ctx, trusted, f.rare, cims.Deletion{}))
 		}},
-		// It counts up to 1,000, and of a thousand leads only a hundred can be counted.
+		// It counts up to 1,000 leads, but the database with a thousand has only a hundred.
 		{name: "delete-much-used-status", do: func(ctx context.Context, f *filled, _ int64) error {
 			return wantInUse(f.crm.DeleteStatus(ctx, trusted, f.used, cims.Deletion{}))
 		}},
@@ -141,9 +141,8 @@ func wantInUse(err error) error {
 	return err
 }
 
-// BenchmarkReads measures each operation on a small and on a large database in
-// turn: its cost must not grow with the number of leads. CIMS_BENCH_LEADS sets how
-// many leads they hold.
+// BenchmarkReads measures each operation on a small and a large database alternately. Its
+// cost must not grow with the number of leads. CIMS_BENCH_LEADS sets these numbers.
 func BenchmarkReads(b *testing.B) {
 	for _, database := range []struct {
 		name string
@@ -188,7 +187,7 @@ func compareLatency(b *testing.B, op operation, small, large *filled) {
 	b.Helper()
 	const (
 		parts   = 5
-		enough  = 3 * time.Second // of one part, where an operation is slow
+		enough  = 3 * time.Second // limit for one part with slow operations
 		fewest  = 5
 		warmUps = samples / parts / 10
 	)
@@ -210,7 +209,7 @@ func compareLatency(b *testing.B, op operation, small, large *filled) {
 	b.ReportMetric(micros(median(larges)), "p50-µs")
 	b.ReportMetric(median(ratios), "ratio")
 	b.ReportMetric(slices.Max(ratios)-slices.Min(ratios), "ratio-spread")
-	b.ReportMetric(0, "ns/op") // says nothing here
+	b.ReportMetric(0, "ns/op") // has no meaning here
 }
 
 func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
@@ -230,7 +229,7 @@ func once(b *testing.B, op operation, f *filled) time.Duration {
 	return took
 }
 
-// open makes a Manager of a filled database and finds the hundredth page.
+// open returns a Manager over a filled database, and finds the hundredth page.
 func open(b *testing.B, crm *cims.Manager, leads int) *filled {
 	b.Helper()
 	f := &filled{crm: crm, leads: leads}
@@ -257,14 +256,14 @@ func open(b *testing.B, crm *cims.Manager, leads int) *filled {
 }
 
 const (
-	fillManagers = 5             // each has more than a hundred leads, also of a thousand
+	fillManagers = 5             // of a thousand leads, each owns more than a hundred
 	usedStatus   = "negotiating" // not a system status, so that it may be deleted
 	rareStatus   = "visited"
 )
 
-// The leads are older the lower their id, one every five seconds up to now; one
-// in ten is in usedStatus, fifty in rareStatus, some have gone further, and each has its history, its
-// assignment and its place in the count of its manager.
+// The leads came one every five seconds, in the order of their ids, the last one now. One in
+// ten is in usedStatus, fifty are in rareStatus, and some have advanced. Each has a history
+// and an assignment, and counts for its manager.
 const (
 	fillPostgres = `
 BEGIN;
@@ -319,8 +318,8 @@ func filledPostgres(b *testing.B, leads int) *cims.Manager {
 	defer func() { require.NoError(b, conn.Close(context.Background())) }()
 	for _, statements := range []string{
 		fmt.Sprintf(fillPostgres, leads, usedStatus, fillManagers, rareStatus),
-		// Only now: the plans of foreign-key checks that are made while a table is
-		// known to be empty scan it for ever after.
+		// Foreign keys come last. While a table is known to be empty, PostgreSQL plans
+		// their checks as scans, and keeps these plans.
 		"VACUUM ANALYZE customer, sales_manager_assignment, customer_status_history, assignment_history",
 		"CHECKPOINT",
 	} {
@@ -338,8 +337,8 @@ func filledSQLite(b *testing.B, leads int) *cims.Manager {
 	b.Cleanup(func() { require.NoError(b, store.Close()) })
 	crm, _ := prepare(b, store, fillManagers)
 	makeStatuses(b, crm)
-	// Nothing that matters is lost if this is interrupted. Foreign keys hold by
-	// the way it is made.
+	// An interruption loses nothing of value. The generated rows satisfy the foreign
+	// keys.
 	db := openSQLite(b, path, "_pragma=busy_timeout(5000)&_pragma=synchronous(OFF)&_pragma=cache_size(-500000)")
 	_, err = db.ExecContext(b.Context(), "BEGIN IMMEDIATE;"+fmt.Sprintf(fillSQLite, leads, usedStatus, fillManagers, rareStatus)+"; COMMIT; PRAGMA wal_checkpoint(TRUNCATE)")
 	require.NoError(b, err)

@@ -23,9 +23,9 @@ import (
 	"github.com/cimskit/cims/internal/pgtest"
 )
 
-// TestFaultAnswers asks the routes while the database is gone, is too slow, or has
-// no connection left. Each answer comes in time, invites another try and shows
-// nothing of the inside. Afterwards the server goes on by itself.
+// TestFaultAnswers calls the routes while the database is down, too slow, or out of
+// connections. Each answer comes in time, invites a retry and reveals nothing internal.
+// Afterwards the server recovers by itself.
 func TestFaultAnswers(t *testing.T) {
 	t.Parallel()
 	target := pgtest.URL(t)

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestFaultAppKilled kills -9 a process that takes leads in, again and again:
-// alone, and beside another that goes on.
+// TestFaultAppKilled repeatedly kills -9 a process that adds leads, alone and beside another
+// process that continues.
 func TestFaultAppKilled(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, url string) {
@@ -34,7 +34,7 @@ func TestFaultAppKilled(t *testing.T) {
 		survivor.requireSome(t, survivor.answers.count()+10) // it has not noticed
 		survivor.finish(t, true)
 
-		// A process that starts afterwards goes on as if nothing had been.
+		// A process that starts afterwards works normally.
 		last := d.start(t, answers, "last", 20)
 		last.finish(t, false)
 		require.Len(t, last.answers.stored, 20*workerCallers)

@@ -17,20 +17,19 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// The checker recomputes the guarantees from the tables and from the answers that
-// callers got. It uses nothing of the library. It takes two things from the
-// design: new leads take their turns in the order of their ids; leads that waited
-// or were redistributed take theirs in the order of their history rows, placed
-// between the others by time.
+// The checker recomputes the guarantees from the tables and from the answers that callers
+// got. It uses no code of the library. It relies on two facts of the design. New leads take
+// their turns in the order of their ids. Leads that waited or were redistributed take theirs
+// in the order of their history rows, placed between the others by time.
 
 // result holds the findings of the checker.
 type result struct {
 	complaints []string
 	leads      int
-	spread     int // the most that two of those who were there throughout ever differed by
+	spread     int // largest difference ever between two members that were eligible throughout
 }
 
-// books is the whole database, as far as it matters.
+// books is the relevant content of the database.
 type books struct {
 	customers  map[int64]*lead
 	turns      []turn // of new leads, by id
@@ -40,7 +39,7 @@ type books struct {
 	complaints []string
 }
 
-// lead is one customer and all that the tables say of it.
+// lead is one customer with all its rows.
 type lead struct {
 	name, status   string
 	present        []int64 // active assignments
@@ -62,8 +61,8 @@ func (b *books) complain(format string, args ...any) {
 	b.complaints = append(b.complaints, fmt.Sprintf(format, args...))
 }
 
-// check reads a database and compares. Of the team that was eligible throughout,
-// nobody may ever have been more than one lead ahead of another.
+// check reads a database and checks the guarantees. Members of the team that were eligible
+// throughout may never have differed by more than one lead.
 func check(ctx context.Context, db *sql.DB, answers *answers, throughout []int64) (result, error) {
 	b := &books{customers: map[int64]*lead{}, counts: map[int64]int{}}
 	if err := b.load(ctx, db); err != nil {
@@ -83,7 +82,7 @@ func each(ctx context.Context, db *sql.DB, query string, row func(), to ...any) 
 	if err != nil {
 		return err
 	}
-	defer func() { _ = rows.Close() }() // Err below tells
+	defer func() { _ = rows.Close() }() // Err below reports its error
 	for rows.Next() {
 		if err := rows.Scan(to...); err != nil {
 			return fmt.Errorf("%s: %w", query, err)
@@ -192,8 +191,8 @@ func (b *books) checkLeads() {
 	}
 }
 
-// checkCounts: the managers' numbers are those of the assignments, and no turn
-// was taken without a lead or the other way round.
+// checkCounts checks that the managers' counts match the assignments, and that each turn has
+// a lead and each lead a turn.
 func (b *books) checkCounts() {
 	owned := map[int64]int{}
 	for _, l := range b.customers {
@@ -240,7 +239,7 @@ func (b *books) checkAnswers(answers *answers) {
 	}
 }
 
-// checkSpread counts, turn by turn.
+// checkSpread computes the spread turn by turn.
 func (b *books) checkSpread(throughout []int64) (spread int) {
 	if len(throughout) == 0 {
 		return 0
@@ -279,8 +278,8 @@ func (b *books) inOrder() []turn {
 	return append(all, later...)
 }
 
-// TestCheckerComplains proves the checker: it is content with a good database,
-// and sees each of many ways to spoil it.
+// TestCheckerComplains tests the checker. It accepts a good database, and finds each of many
+// corruptions.
 func TestCheckerComplains(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t, sqliteURL(t), 3)

@@ -32,8 +32,8 @@ type cluster struct {
 	ended            chan error
 }
 
-// newCluster makes and starts one, or skips the test where the programs are
-// missing: a server that somebody else runs is not ours to kill.
+// newCluster creates and starts a cluster. It skips the test if the programs are missing,
+// since the test must not kill a server that it didn't start.
 func newCluster(t *testing.T, settings string) *cluster {
 	t.Helper()
 	c := &cluster{programs: findPostgres()}
@@ -66,7 +66,7 @@ func newCluster(t *testing.T, settings string) *cluster {
 	require.NoError(t, err)
 	_, err = config.WriteString("\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = on\nsynchronous_commit = on\n" + settings + "\n")
 	require.NoError(t, errors.Join(err, config.Close()))
-	for range 8 { // whether a port is free is known once the server has it
+	for range 8 { // another program may take the port before the server does
 		c.port = 20000 + rand.IntN(10000) //nolint:gosec // below what systems use for outgoing connections
 		if err = c.start(t); err == nil {
 			t.Cleanup(func() { c.stop(t, syscall.SIGQUIT) })
@@ -77,7 +77,7 @@ func newCluster(t *testing.T, settings string) *cluster {
 	return nil
 }
 
-// findPostgres is the directory of the server's programs, or "".
+// findPostgres returns the directory of the server's programs, or "".
 func findPostgres() string {
 	var folders []string
 	if initdb, err := exec.LookPath("initdb"); err == nil {

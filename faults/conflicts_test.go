@@ -20,7 +20,7 @@ import (
 
 func nameOf(n int) string { return fmt.Sprintf("lead %d", n) }
 
-// stream takes leads in from a number of callers until stop is closed.
+// stream adds leads from a number of callers until stop is closed.
 func stream(t *testing.T, answers *answers, callers int, stop chan struct{}, crms ...*cims.Manager) *sync.WaitGroup {
 	t.Helper()
 	var group sync.WaitGroup
@@ -75,7 +75,7 @@ func countTo(t *testing.T, db *sql.DB, query string, want int) (count int) {
 	return count
 }
 
-// checkNobodyTold checks the database, and that no caller has noticed anything.
+// checkNobodyTold checks the database, and that no caller got an error.
 func (d *database) checkNoFailures(t *testing.T, answers *answers) result {
 	t.Helper()
 	refused, unknown := answers.faults()
@@ -123,9 +123,9 @@ func TestFaultDeadlocks(t *testing.T) {
 	report(t, "%d deadlocks, %d leads stored, nobody was told, spread %d", deadlocks, found.leads, found.spread)
 }
 
-// TestFaultTeamChanges has managers join, leave, be paused and come back while
-// leads stream in from two programs. Managers who stay never differ by more than
-// one lead, and those who have left get none.
+// TestFaultTeamChanges lets managers join, leave, pause and return while two programs add
+// leads. Managers that stay never differ by more than one lead, and those that have left get
+// none.
 func TestFaultTeamChanges(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, url string) {

@@ -36,9 +36,8 @@ func openQuietly(t *testing.T, url string) (crm *cims.Manager, closing func()) {
 	}
 }
 
-// TestFaultConnectionCut cuts the connection where it matters: before and after
-// the server has committed. The caller's answer has to be true, and with an
-// idempotency key the call can be made again.
+// TestFaultConnectionCut cuts the connection before and after the server has committed. The
+// caller's answer has to be true, and with an idempotency key the call can be repeated.
 func TestFaultConnectionCut(t *testing.T) {
 	t.Parallel()
 	const first, later = true, false // of a Storage: it reads the rotation first, or remembers it
@@ -113,9 +112,8 @@ func TestFaultConnectionCut(t *testing.T) {
 	}
 }
 
-// TestFaultHalfOpenConnection has the other end fall silent. Callers wait until
-// their deadline and no longer, and nothing of it stays behind. It is alone, so
-// that it can count goroutines.
+// TestFaultHalfOpenConnection makes the server fall silent. Callers wait no longer than their
+// deadline, and no goroutine is left. The test runs alone, so that it can count goroutines.
 func TestFaultHalfOpenConnection(t *testing.T) { //nolint:paralleltest // see above
 	d := newDatabase(t, pgtest.URL(t), 3)
 	answers := newAnswers()
@@ -188,7 +186,7 @@ func TestFaultHalfOpenConnection(t *testing.T) { //nolint:paralleltest // see ab
 		len(cases), refused, unknown, found.leads)
 }
 
-// requireCame waits until the statement has come that the proxy waits for.
+// requireCame waits until the proxy has received the statement that it waits for.
 func requireCame(t *testing.T, fired <-chan struct{}) {
 	t.Helper()
 	select {
@@ -202,8 +200,8 @@ func isTyped(err error) bool {
 	return errors.Is(err, cims.ErrUnavailable) || errors.Is(err, cims.ErrOutcomeUnknown)
 }
 
-// TestFaultNobodySetsADeadline has the connection of a caller without a deadline
-// fall silent: others must not wait for it for ever.
+// TestFaultNobodySetsADeadline makes the connection of a caller without a deadline fall
+// silent. Other callers must not wait for it forever.
 func TestFaultNobodySetsADeadline(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t, pgtest.URL(t), 3)
@@ -225,8 +223,7 @@ func TestFaultNobodySetsADeadline(t *testing.T) {
 	report(t, "a silent connection under a caller without a deadline holds the others up for half a minute, not for ever")
 }
 
-// goroutines counts those that are at work in the library or in its drivers, by
-// where they began.
+// goroutines counts the goroutines of the library and its drivers, by where they started.
 func goroutines(t *testing.T) map[string]int {
 	t.Helper()
 	var text bytes.Buffer

@@ -1,11 +1,10 @@
 //go:build unix
 
-// Package faults kills processes and servers, cuts and stalls connections and fills
-// up disks under the library, all of them real. A checker then judges the tables: it
-// reads them with plain SQL and knows nothing of the library.
+// Package faults tests the library under real faults. It kills processes and servers, cuts
+// and stalls connections, and fills disks. A checker then reads the tables with plain SQL,
+// independently of the library.
 //
-// Within go test ./... this is a short version; ./scripts/test -long runs the full
-// one.
+// go test ./... runs a short version, and ./scripts/test -long the full one.
 package faults
 
 import (
@@ -34,8 +33,8 @@ import (
 
 // Settings from the environment.
 const (
-	fullSetting   = "CIMS_FAULTS"        // "full": as often as the design demands
-	reportSetting = "CIMS_FAULTS_REPORT" // a file that gets the numbers
+	fullSetting   = "CIMS_FAULTS"        // "full" runs the full version
+	reportSetting = "CIMS_FAULTS_REPORT" // file for the results
 )
 
 var full = os.Getenv(fullSetting) == "full"
@@ -53,7 +52,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// times is how often something is done: more often in the full version.
+// times returns the number of repetitions, which is larger in the full version.
 func times(short, whole int) int {
 	if full {
 		return whole
@@ -222,7 +221,7 @@ func newAnswers() *answers {
 	return &answers{stored: map[int64]answer{}, refused: map[string]string{}, unknown: map[string]string{}}
 }
 
-// note takes down an answer of AddCustomer.
+// note records an answer of AddCustomer.
 func (o *answers) note(name string, customer cims.Customer, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -247,21 +246,21 @@ func ownerOf(customer cims.Customer) int64 {
 	return customer.SalesManager.ID
 }
 
-// count is how many leads were acknowledged so far.
+// count returns the number of leads acknowledged so far.
 func (o *answers) count() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.stored)
 }
 
-// faults is how many calls failed so far, and how.
+// faults returns the number of calls that failed so far, by kind.
 func (o *answers) faults() (refused, unknown int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return len(o.refused), len(o.unknown)
 }
 
-// snapshot is a copy that nobody writes to.
+// snapshot returns a copy, which doesn't change.
 func (o *answers) snapshot() *answers {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -25,8 +25,8 @@ import (
 	"github.com/cimskit/cims/storage/storagetest"
 )
 
-// need finds a program that a fault is made with, or skips the test; in CI it has
-// to be there.
+// need finds a program that a test needs, or skips the test. In CI a missing program fails
+// the test.
 func need(t *testing.T, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)

@@ -75,7 +75,7 @@ func TestFaultPostgresKilled(t *testing.T) {
 		kills, len(answers.stored), refused, unknown, found.leads-len(answers.stored), found.spread)
 }
 
-// addOnce takes one lead in and notes the answer.
+// addOnce adds one lead and records the answer.
 func addOnce(crm *cims.Manager, answers *answers, in cims.NewCustomer) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -99,8 +99,8 @@ func killBackend(t *testing.T, c *cluster) {
 	_ = conn.Close(t.Context()) // dead already
 }
 
-// TestFaultTooManyClients takes all of a server's connections away. Callers get an
-// error within their time, and go on when there are connections again.
+// TestFaultTooManyClients occupies all connections of a server. Callers get an error within
+// their deadline, and succeed once there are connections again.
 func TestFaultTooManyClients(t *testing.T) {
 	t.Parallel()
 	const connections = 12
@@ -150,8 +150,8 @@ func TestFaultTooManyClients(t *testing.T) {
 	report(t, "%d of %d calls refused as unavailable while there was no connection, none stored; recovered", refused, refused)
 }
 
-// TestFaultPoolExhausted has the pool's few connections wait for a lock that
-// somebody else holds: others wait no longer than they want to.
+// TestFaultPoolExhausted makes all connections of the pool wait for a lock of another
+// program. Other callers wait no longer than their deadline.
 func TestFaultPoolExhausted(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t, pgtest.URL(t), 3)

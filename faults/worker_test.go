@@ -31,8 +31,8 @@ const (
 
 const workerCallers = 8
 
-// work takes in leads and writes down each answer, until its stdin ends or it is
-// killed. The lines that it has written to the pipe outlive it.
+// work adds leads and prints each answer, until its stdin ends or it is killed. The lines
+// written to the pipe survive the process.
 func work() int {
 	leads, err := strconv.Atoi(os.Getenv(leadsSetting))
 	if err != nil {
@@ -116,7 +116,7 @@ func (o *answers) read(line string) {
 	}
 }
 
-// worker is a process that takes in leads.
+// worker is a process that adds leads.
 type worker struct {
 	cmd     *exec.Cmd
 	stdin   io.WriteCloser

@@ -10,7 +10,7 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// orNull is an optional object: null in JSON where there is none.
+// orNull is an optional object. It is null in JSON if there is none.
 type orNull[T any] struct{ value *T }
 
 // MarshalJSON returns the object, or null.
@@ -28,7 +28,7 @@ func named(registry huma.Registry, name string, schema *huma.Schema) *huma.Schem
 	return &huma.Schema{Ref: "#/components/schemas/" + name}
 }
 
-// list answers an empty list as [], never as null.
+// list returns the items for JSON, where an empty list is [] and not null.
 func list[T any](items []T, err error) ([]T, error) {
 	if items == nil {
 		items = []T{}
@@ -60,5 +60,5 @@ func convertAll[From, To any](items []From, convert func(From) To) []To {
 	return converted
 }
 
-// exampleTime is the time of everything in the document's examples.
+// exampleTime is the time in all examples of the document.
 var exampleTime = time.Date(2025, 12, 15, 10, 30, 0, 0, time.UTC)

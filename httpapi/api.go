@@ -1,5 +1,5 @@
-// Package httpapi mounts a cims.Manager on a router, through huma
-// (https://huma.rocks) and whichever of its adapters the router needs.
+// Package httpapi mounts a cims.Manager on a router, through huma (https://huma.rocks) and
+// its adapter for that router.
 //
 //	mux := http.NewServeMux()
 //	api := humago.New(mux, huma.DefaultConfig("CRM", "1.0.0"))
@@ -7,23 +7,23 @@
 //	…
 //	server.Handler = httpapi.Problems(mux, nil)
 //
-// The host identifies the user of a request by an [Authenticator]; package jwtauth
-// has one for Bearer tokens. Each request reads the user's permissions from the
-// database. The rules are the Manager's, so that they hold for calls in Go too.
+// The host identifies the user of a request with an [Authenticator]. Package jwtauth has one
+// for Bearer tokens. Each request reads the user's permissions from the database. The
+// Manager enforces all rules, so that they also hold for calls in Go.
 //
-// examples/routers has a function to copy for each of net/http, chi, gin, echo and
-// fiber, and explains how they differ.
+// The module examples/routers has a function to copy for each of net/http, chi, gin, echo
+// and fiber, and explains how these differ.
 //
-// To mount the routes below a path, pass a group: huma.NewGroup(api, "/v1").
-// [Register] leaves huma's shared state alone. It makes refusals with
-// huma.NewError, so that an error model set by the host applies.
+// To mount the routes below a path, pass a group: huma.NewGroup(api, "/v1"). [Register]
+// doesn't change huma's shared state. It creates refusals with huma.NewError, so that an
+// error model set by the host applies.
 //
-// Refusals are problem documents (RFC 9457) in the language of
-// Accept-Language: Uzbek, Russian or English. [Problems], wrapped around the whole
-// router, turns the router's 404 and 405 and panics into such documents too.
-// Package docs serves a page for reading and trying out the API.
+// Refusals are problem documents (RFC 9457) in Uzbek, Russian or English, depending on
+// Accept-Language. [Problems] wraps the whole router. It turns the router's 404 and 405, and
+// panics, into such documents too. Package docs serves a page for reading and trying out the
+// API.
 //
-// Login, TLS, rate limits and CORS belong to the host, in front of the router.
+// Login, TLS, rate limits and CORS are tasks of the host, in front of the router.
 package httpapi
 
 import (
@@ -43,12 +43,13 @@ import (
 
 // Authenticator identifies the user who makes a request.
 type Authenticator interface {
-	// Authenticate returns the user of a request, found in a header, a cookie
-	// (huma.ReadCookie) or a value that a middleware left in ctx.Context(). It is
-	// called once for each request and must be safe for concurrent use. An error
-	// is answered with 401, or with 503 if it wraps cims.ErrUnavailable. Browsers
-	// send cookies unasked: a host that trusts them should wrap the server in
-	// http.CrossOriginProtection.
+	// Authenticate returns the user of a request, for example from a header, a cookie
+	// (huma.ReadCookie) or a value that a middleware has stored in ctx.Context(). It is
+	// called once for each request and must be safe for concurrent use. The answer to an
+	// error is 401, or 503 if the error wraps cims.ErrUnavailable.
+	//
+	// Browsers also send cookies with requests from other sites. A host that trusts
+	// cookies should wrap the server in http.CrossOriginProtection.
 	Authenticate(ctx huma.Context) (Identity, error)
 }
 
@@ -64,36 +65,36 @@ type Identity struct {
 	Email  string
 }
 
-// Options configures Register. The zero value of each field but Authenticator
-// stands for its default.
+// Options configures Register. The zero value of each field, except Authenticator, means its
+// default.
 type Options struct {
 	// Authenticator identifies the user of a request. Required.
 	Authenticator Authenticator
 
-	// Security tells readers of the OpenAPI document how to authenticate.
+	// Security describes the authentication in the OpenAPI document.
 	// Default: bearerAuth, a JWT in the Authorization header.
 	Security []map[string][]string
 
-	// OperationIDPrefix keeps operation ids apart from those of the host.
+	// OperationIDPrefix is the prefix of operation ids, which sets them apart from the host's.
 	// Default: "cims-".
 	OperationIDPrefix string
 
-	// DefaultLanguage is the language of an answer when Accept-Language is
-	// absent or names none of "uz", "ru" and "en". Register refuses any other
-	// value. Default: "uz".
+	// DefaultLanguage is the language of an answer if Accept-Language is absent or names
+	// none of "uz", "ru" and "en". It must be one of these, or Register returns an error.
+	// Default: "uz".
 	DefaultLanguage string
 
 	// MaxBodyBytes limits the size of a request's body. Default: 1 MiB.
 	MaxBodyBytes int64
 
-	// Timeout limits a request, which is then answered with 503, and the arrival
-	// of its body, which is then answered with 408. In an import it limits a
-	// silence within the file. Default: 10 seconds.
+	// Timeout limits the time of a request, with the answer 503, and the arrival of its
+	// body, with the answer 408. For an import it limits each pause within the file.
+	// Default: 10 seconds.
 	Timeout time.Duration
 
-	// ImportTimeout limits POST /crm/customers/import, from the first byte of the
-	// file to the answer. The server's read and write timeouts have to allow for
-	// it. Default: 15 minutes.
+	// ImportTimeout limits POST /crm/customers/import, from the first byte of the file to
+	// the answer. The server's read and write timeouts must not be shorter. Default: 15
+	// minutes.
 	ImportTimeout time.Duration
 
 	// Logger receives the causes of answers with status 500 and 503. Default:
@@ -128,9 +129,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Register mounts every route on api. It returns an error where an argument is
-// missing or a name is taken: do not serve the API then. Without an Authenticator
-// it mounts nothing.
+// Register mounts every route on api. It returns an error if an argument is missing or
+// invalid, or if an operation, schema or path of that name exists already. Do not serve the
+// API after an error. Without an Authenticator, Register mounts nothing.
 func Register(api huma.API, manager *cims.Manager, opts Options) (err error) {
 	switch {
 	case api == nil:
@@ -148,7 +149,7 @@ func Register(api huma.API, manager *cims.Manager, opts Options) (err error) {
 	if err := api.Marshal(io.Discard, jsonType, nil); err != nil {
 		return fmt.Errorf("httpapi: the API's Formats must have %s: %w", jsonType, err)
 	}
-	// huma and routers panic where an operation, schema or path exists already.
+	// huma and routers panic if an operation, schema or path exists already.
 	defer func() {
 		if fault := recover(); fault != nil {
 			err = fmt.Errorf("httpapi: %v", fault)
@@ -186,14 +187,14 @@ type server struct {
 	manager  *cims.Manager
 	opts     Options
 	language language      // of answers to requests that name none
-	imports  chan struct{} // holds one value for each import under way
+	imports  chan struct{} // holds one value for each import in progress
 }
 
-// maxImports limits how many imports are under way at once: each has a temporary
-// file that may be large.
+// maxImports limits the number of concurrent imports, since each may have a large temporary
+// file.
 const maxImports = 4
 
-// authenticate returns the actor who makes a request.
+// authenticate returns the actor of a request.
 func (s *server) authenticate(ctx huma.Context) (cims.Actor, error) {
 	identity, err := s.opts.Authenticator.Authenticate(ctx)
 	switch {

@@ -26,7 +26,7 @@ type cimsAuditEntry struct {
 	After     auditState          `json:"after"`
 }
 
-// auditState is an entity in the JSON that the audit log keeps.
+// auditState is an entity as JSON from the audit log.
 type auditState json.RawMessage
 
 // MarshalJSON returns the object, or null.

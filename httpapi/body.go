@@ -17,8 +17,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// body describes the body that a route takes: a JSON object with these fields and
-// no others.
+// body describes the body of a route, a JSON object with these fields and no others.
 type body struct {
 	field  int // its index in the input
 	typ    reflect.Type
@@ -44,7 +43,7 @@ func bodyOf(field int, t reflect.Type, registry huma.Registry) *body {
 		}
 	}
 	if len(schema.Required) == 0 {
-		schema.MinProperties = new(1) // an update of nothing is a mistake
+		schema.MinProperties = new(1) // an empty update is a mistake
 	}
 	return b
 }
@@ -54,17 +53,16 @@ func fieldName(f reflect.StructField) string {
 	return name
 }
 
-// alwaysFalse is a field that only the library sets. A client may send false.
+// alwaysFalse is a field that only the library sets. A client may only send false.
 type alwaysFalse bool
 
-// Schema documents the only value that is taken.
+// Schema documents the only accepted value.
 func (alwaysFalse) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeBoolean, Enum: []any{false}, Description: "Read-only: `false` is accepted and ignored."}
 }
 
-// decode reads an object more strictly than json.Unmarshal does. Each key is known,
-// spelled exactly and given once, has a value of its type, and no text is replaced
-// silently.
+// decode reads an object more strictly than json.Unmarshal does. Each key must be known,
+// spelled exactly, and given once with a value of its type. No text is replaced silently.
 func (b *body) decode(text []byte, to reflect.Value) error {
 	if !utf8.Valid(text) || !json.Valid(text) {
 		return httpError{status: http.StatusBadRequest}
@@ -98,7 +96,7 @@ func (b *body) decode(text []byte, to reflect.Value) error {
 	return faults.err()
 }
 
-// set stores a value and returns the rule that it breaks, or "".
+// set stores a value. It returns the rule that the value breaks, or "".
 func (b *body) set(name string, value json.RawMessage, again bool, to reflect.Value) cims.FieldRule {
 	field, known := b.fields[name]
 	switch {
@@ -132,8 +130,8 @@ func (b *body) set(name string, value json.RawMessage, again bool, to reflect.Va
 	return ""
 }
 
-// nearest sets the integer nearest to one that is out of range, so that the Manager
-// refuses it as any other. It reports whether the value is such an integer.
+// nearest stores the nearest integer for one that is out of range, so that the Manager
+// refuses it like other wrong values. It reports whether the value is such an integer.
 func nearest(value json.RawMessage, target reflect.Value) bool {
 	if !target.CanInt() {
 		return false
@@ -143,8 +141,8 @@ func nearest(value json.RawMessage, target reflect.Value) bool {
 	return errors.Is(err, strconv.ErrRange)
 }
 
-// loneSurrogate reports whether a value has an escape, such as \ud800, that is half
-// of a character. encoding/json would replace it silently.
+// loneSurrogate reports whether a value has an escape that is half of a character, such as
+// \ud800. encoding/json would replace it silently.
 func loneSurrogate(value []byte) bool {
 	for i := 0; i < len(value); i++ {
 		if value[i] != '\\' {

@@ -13,13 +13,13 @@ import (
 	"github.com/cimskit/cims/internal/contract"
 )
 
-// requireClients has a test fail that can't get what it needs, in place of being
-// skipped: scripts/test sets it.
+// requireClients makes a test fail, instead of being skipped, if a tool is missing.
+// scripts/test sets it.
 const requireClients = "CIMS_TEST_REQUIRE_CLIENTS"
 
-// TestTypedClients does a sales department's day with clients that are generated
-// from the document of the server, and compiled as strictly as can be.
-// What is generated is never committed, so that it can't be out of date.
+// TestTypedClients plays a day of a sales department with clients that are generated from
+// the server's document and compiled strictly. The generated code is never committed, so
+// that it can't be out of date.
 func TestTypedClients(t *testing.T) {
 	t.Parallel()
 	for _, client := range []struct {
@@ -78,7 +78,7 @@ func TestTypedClients(t *testing.T) {
 	}
 }
 
-// TestLockFileNamesNoRegistry: whoever installs from it has a registry of his own.
+// TestLockFileNamesNoRegistry checks that the lock file works with any registry.
 func TestLockFileNamesNoRegistry(t *testing.T) {
 	lock, err := os.ReadFile("testdata/clients/typescript/package-lock.json")
 	require.NoError(t, err)

@@ -14,8 +14,8 @@ import (
 	"github.com/cimskit/cims/internal/contract"
 )
 
-// netHTTP has nothing but the routes. The module routertest has hosts on other
-// routers, with routes and a middleware of their own.
+// netHTTP has only the routes. The module examples/routers has hosts on other routers, with
+// their own routes and a middleware.
 var netHTTP = contract.Host{AnswersHead: true, Serve: func(t *testing.T, register func(huma.API) error, logger *slog.Logger) string {
 	t.Helper()
 	mux := http.NewServeMux()

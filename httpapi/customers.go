@@ -10,7 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// cimsCustomer is a customer, and where it has just been created its assignment.
+// cimsCustomer is a customer. A new one includes its assignment.
 type cimsCustomer struct {
 	cims.Customer
 	Assignment *orNull[cimsCustomerAssignment] `json:"assignment,omitempty" doc:"Of a customer just created: how it got its sales manager; null while it waits for one."`
@@ -85,7 +85,7 @@ type cimsEvent struct {
 	Owner  *int64    `json:"owner" doc:"The id of the sales manager at that moment."`
 }
 
-// eventEnd is the status or the sales manager that an event leads from or to.
+// eventEnd is the status or sales manager before or after an event.
 type eventEnd struct {
 	status  string
 	manager *int64

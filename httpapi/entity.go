@@ -10,9 +10,9 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// documentEntities has the document describe each of the root's types as the type
-// that stands for it here. Answers are made of the root's own: these types only
-// give the schema its name, and its fields their descriptions and examples.
+// documentEntities documents each entity of package cims by a type of this package. Answers
+// hold the entities themselves. The types here only provide the name of the schema, and the
+// descriptions and examples of its fields.
 func documentEntities(registry huma.Registry) {
 	document[cims.Text, optionalText](registry)
 	document[cims.Permission, cimsPermission](registry)
@@ -34,7 +34,7 @@ func document[Entity, As any](registry huma.Registry) {
 // optionalText documents cims.Text.
 type optionalText string
 
-// Schema documents a text that is null where there is none.
+// Schema documents a text, or null for an empty one.
 func (optionalText) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Nullable: true}
 }
@@ -44,11 +44,11 @@ type fields map[string]field
 
 type field struct {
 	doc     string
-	example any // none where it is nil
+	example any // nil for no example
 }
 
-// describe completes the schema of type T. A list in it is never null, and an object
-// that is a pointer may be. It panics where the schema lacks one of the fields.
+// describe completes the schema of type T. A list in it is never null. An object behind a
+// pointer may be null. describe panics if the schema lacks one of the fields.
 func describe[T any](schema *huma.Schema, described ...fields) *huma.Schema {
 	for _, fields := range described {
 		for name, field := range fields {
@@ -62,7 +62,7 @@ func describe[T any](schema *huma.Schema, described ...fields) *huma.Schema {
 			}
 		}
 	}
-	var order []string // in which JSON has the fields; huma puts embedded ones last
+	var order []string // order of the fields in JSON; huma puts embedded ones last
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[T]()) {
 		name := fieldName(f)
 		order = append(order, name)

@@ -52,7 +52,7 @@ func (f invalid) err() error {
 	return f
 }
 
-// unavailable reports whether the cause of an error is likely to pass.
+// unavailable reports whether the cause of an error is likely to be temporary.
 func unavailable(err error) bool {
 	return is(err, cims.ErrUnavailable, cims.ErrOutcomeUnknown, cims.ErrClosed, context.DeadlineExceeded, context.Canceled)
 }
@@ -66,7 +66,7 @@ func is(err error, kinds ...error) bool {
 	return false
 }
 
-// problem is a refusal as the client reads it.
+// problem is a refusal in the client's language.
 type problem struct {
 	status         int
 	detail         string
@@ -145,7 +145,7 @@ func (r *route) problem(lang language, err error) problem {
 	}
 }
 
-// rule returns the Manager's rule, or the one that it stands for in this route.
+// rule returns the Manager's rule, or the rule that replaces it in this route.
 func (r *route) rule(f cims.FieldError) cims.FieldRule {
 	switch {
 	case f.Rule == cims.RuleUnknown && r.method == http.MethodGet: // a filter may name an inactive entry
@@ -157,7 +157,7 @@ func (r *route) rule(f cims.FieldError) cims.FieldRule {
 	}
 }
 
-// line returns the refusal of a file for one of its lines.
+// line returns the refusal for a line of a file.
 func (l language) line(refused *LineError) problem {
 	var faults, located invalid
 	var known *cims.Error
@@ -182,7 +182,7 @@ func (l language) line(refused *LineError) problem {
 	}
 	p := problem{status: http.StatusUnprocessableEntity, details: l.details(located)}
 	switch {
-	case len(p.details) == 0: // too long to be named
+	case len(p.details) == 0: // the line is too long
 		p.detail = l["422"]
 	case first == "":
 		p.detail = l.format("line.whole", refused.Line, p.details[0].Message)
@@ -206,8 +206,8 @@ func inUse(lang language, refused cims.Error) problem {
 	return p
 }
 
-// These bound the faults that an answer names, so that a hostile request does not
-// get an answer much longer than itself.
+// These limit the faults in an answer, so that a hostile request doesn't get an answer much
+// longer than itself.
 const (
 	maxFaults     = 10
 	maxFaultBytes = 1500
@@ -245,8 +245,8 @@ func (p problem) document(model huma.StatusError) huma.StatusError {
 	return model
 }
 
-// cimsProblem adds to huma's error model. As all types in the document it has a
-// prefix, since huma names schemas after types without their packages.
+// cimsProblem extends huma's error model. Like all types in the document it has a prefix,
+// since huma names schemas after types without their packages.
 type cimsProblem struct { //nolint:errname // it names the schema, which clients see
 	huma.ErrorModel
 	Count          int  `json:"count,omitempty" doc:"Of an entry in use: how many customers or users have it; exact up to 1,000." example:"12"`

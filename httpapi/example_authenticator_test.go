@@ -26,8 +26,8 @@ import (
 	"github.com/cimskit/cims/storage/sqlite"
 )
 
-// sessions is who is logged in, by the hash of what the cookie says, so that who
-// reads them can't take one over. A host keeps them in its database.
+// sessions holds the users that are logged in, by the hash of their cookie. The hash keeps a
+// reader of the sessions from taking one over. A host stores them in its database.
 type sessions struct {
 	mu   sync.Mutex
 	open map[[sha256.Size]byte]session
@@ -38,10 +38,10 @@ type session struct {
 	until  time.Time
 }
 
-// The prefix has browsers take the cookie only from this host, over TLS.
+// The prefix makes browsers accept the cookie only from this host, over TLS.
 const cookieName = "__Host-session"
 
-// Authenticate looks the session up that the cookie names.
+// Authenticate returns the user of the session in the cookie.
 func (s *sessions) Authenticate(ctx huma.Context) (httpapi.Identity, error) {
 	cookie, err := huma.ReadCookie(ctx, cookieName)
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *sessions) Authenticate(ctx huma.Context) (httpapi.Identity, error) {
 	return httpapi.Identity{UserID: found.userID}, nil
 }
 
-// start gives the browser a new session's cookie, once the login knows who it is.
+// start sets the cookie of a new session, after the login has identified the user.
 func (s *sessions) start(w http.ResponseWriter, userID int64) {
 	token, lasting := rand.Text(), 12*time.Hour
 	s.mu.Lock()
@@ -64,11 +64,11 @@ func (s *sessions) start(w http.ResponseWriter, userID int64) {
 	s.mu.Unlock()
 	http.SetCookie(w, &http.Cookie{
 		Name: cookieName, Value: token, Path: "/", MaxAge: int(lasting.Seconds()),
-		HttpOnly: true, Secure: true, SameSite: http.SameSiteLaxMode, // no script reads it, no other site's form sends it
+		HttpOnly: true, Secure: true, SameSite: http.SameSiteLaxMode, // scripts can't read it, and forms of other sites don't send it
 	})
 }
 
-// end is for the logout: whoever copied the cookie is out, too.
+// end ends the session at logout, also for copies of the cookie.
 func (s *sessions) end(r *http.Request) {
 	if cookie, err := r.Cookie(cookieName); err == nil {
 		s.mu.Lock()
@@ -77,7 +77,7 @@ func (s *sessions) end(r *http.Request) {
 	}
 }
 
-// Users are known by a session's cookie.
+// Identify users by a session cookie.
 func ExampleAuthenticator_sessionCookie() {
 	crm, done := exampleCRM()
 	defer done()
@@ -85,9 +85,10 @@ func ExampleAuthenticator_sessionCookie() {
 	mux := http.NewServeMux()
 	api := humago.New(mux, huma.DefaultConfig("My CRM", "1.0.0"))
 	must(api, httpapi.Register(api, crm, httpapi.Options{Authenticator: auth}))
-	mux.HandleFunc("POST /login", func(w http.ResponseWriter, _ *http.Request) { auth.start(w, 1) }) // whose password was right
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, _ *http.Request) { auth.start(w, 1) }) // after a correct password
 	mux.HandleFunc("POST /logout", func(_ http.ResponseWriter, r *http.Request) { auth.end(r) })
-	// Browsers send cookies unasked, and SameSite lets in the neighbors on the same domain.
+	// Browsers also send cookies with requests from other sites, and SameSite allows
+	// sites on the same domain.
 	server := httptest.NewTLSServer(http.NewCrossOriginProtection().Handler(httpapi.Problems(mux, nil)))
 	defer server.Close()
 
@@ -111,11 +112,10 @@ func ExampleAuthenticator_sessionCookie() {
 	// logout: 200 401
 }
 
-// proxyHeader believes the header in which a proxy says who logged in there. Only
-// the proxy's, for anybody can send one: the proxy has to replace what clients
-// send, and who goes around it has no say. The connection's own address counts;
-// X-Forwarded-For is a client's claim as well, so no middleware that believes it,
-// as chi's RealIP does, may stand before this.
+// proxyHeader trusts the header in which a proxy names the user that logged in there. The
+// proxy has to replace a header sent by the client. Since anybody can send the header, it
+// only counts if the connection comes from the proxy. X-Forwarded-For is a claim of the
+// client too, so no middleware that trusts it, such as chi's RealIP, may run before this.
 type proxyHeader struct{ proxies []netip.Prefix }
 
 // Authenticate reads X-Auth-Request-Email.
@@ -133,13 +133,13 @@ func (p proxyHeader) Authenticate(ctx huma.Context) (httpapi.Identity, error) {
 			emails = append(emails, value)
 		}
 	})
-	if len(emails) != 1 { // the proxy's own, beside one that it let through
+	if len(emails) != 1 { // a second one may come from the client
 		return httpapi.Identity{}, fmt.Errorf("%d names", len(emails))
 	}
 	return httpapi.Identity{Email: emails[0]}, nil
 }
 
-// Users are known by the header of a proxy in front, such as oauth2-proxy.
+// Identify users by the header of a proxy, such as oauth2-proxy.
 func ExampleAuthenticator_proxyHeader() {
 	crm, done := exampleCRM()
 	defer done()
@@ -163,7 +163,7 @@ func ExampleAuthenticator_proxyHeader() {
 	// anybody else: 401
 }
 
-// Users are known by a Bearer token.
+// Identify users by a Bearer token.
 func ExampleAuthenticator_jwt() {
 	crm, done := exampleCRM()
 	defer done()

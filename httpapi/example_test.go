@@ -18,10 +18,10 @@ import (
 	"github.com/cimskit/cims/httpapi/jwtauth"
 )
 
-// mount is all that a host on net/http needs.
+// mount mounts everything that a host on net/http needs.
 func mount(mux *http.ServeMux, crm *cims.Manager, secret []byte) error {
 	config := huma.DefaultConfig("My CRM", "1.0.0")
-	config.DocsPath = "" // ours needs no other host
+	config.DocsPath = "" // package docs loads nothing from other hosts
 	api := humago.New(mux, config)
 	auth, err := jwtauth.New(jwtauth.Config{Secret: secret})
 	if err != nil {
@@ -30,7 +30,7 @@ func mount(mux *http.ServeMux, crm *cims.Manager, secret []byte) error {
 	return errors.Join(httpapi.Register(api, crm, httpapi.Options{Authenticator: auth}), docs.Register(api))
 }
 
-// mountBelow has the routes below /api, beside the pages of the program: /api/crm/customers.
+// mountBelow mounts the routes below /api, such as /api/crm/customers.
 func mountBelow(mux *http.ServeMux, crm *cims.Manager, options httpapi.Options) error {
 	config := huma.DefaultConfig("My CRM", "1.0.0")
 	config.DocsPath, config.OpenAPIPath = "", "" // docs serves both

@@ -17,8 +17,8 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// FuzzAcceptLanguage: whoever asks for one language alone gets it, and whatever else
-// is said picks one of the three.
+// FuzzAcceptLanguage checks that a header with one language selects it, and that any other
+// header selects one of the three.
 func FuzzAcceptLanguage(f *testing.F) {
 	for _, accept := range []string{"", "ru", "en-GB, uz;q=0.9", "*;q=0.1, ru;q=0", "q=1", ";;;", "ru;q=1e400", strings.Repeat("en,", 5_000)} {
 		f.Add(accept)
@@ -36,7 +36,7 @@ func FuzzAcceptLanguage(f *testing.F) {
 	})
 }
 
-// FuzzAccept: what is taken for a wish for JSON names it.
+// FuzzAccept checks that a header that accepts JSON names it.
 func FuzzAccept(f *testing.F) {
 	for _, accept := range []string{"", "*/*", "text/html", "application/json;q=0", "APPLICATION/*", "a/b;;q=1, application/json;q=.5"} {
 		f.Add(accept)
@@ -49,7 +49,7 @@ func FuzzAccept(f *testing.F) {
 	})
 }
 
-// read is every lead of a file, or the error that it is refused with.
+// read returns the leads of a file, or the error that refuses it.
 func read(t *testing.T, text []byte, contentType string) ([]cims.NewCustomer, error) {
 	t.Helper()
 	file, err := ReadLeads(bytes.NewReader(text), contentType)
@@ -66,7 +66,7 @@ func read(t *testing.T, text []byte, contentType string) ([]cims.NewCustomer, er
 	return leads, nil
 }
 
-// requireClean: whoever is refused leaves no temporary file, and is told of a line.
+// requireClean checks that a refused file leaves no temporary file.
 func requireClean(t *testing.T, folder string) {
 	t.Helper()
 	left, err := os.ReadDir(folder)
@@ -74,7 +74,7 @@ func requireClean(t *testing.T, folder string) {
 	require.Empty(t, left)
 }
 
-// FuzzCSV: what is taken, another reader reads in the same way.
+// FuzzCSV checks that another reader reads accepted files in the same way.
 func FuzzCSV(f *testing.F) {
 	for _, text := range []string{
 		"full_name,phone_number\nAziza,+99890\nBekzod,\n", "full_name\n\"a\nb\"\n", "full_name\r\nA\r\n", "\ufefffull_name\nA\n", "full_name;x\nA;B\n",
@@ -109,7 +109,7 @@ func FuzzCSV(f *testing.F) {
 	})
 }
 
-// FuzzNDJSON likewise.
+// FuzzNDJSON is like FuzzCSV for NDJSON.
 func FuzzNDJSON(f *testing.F) {
 	for _, text := range []string{
 		`{"full_name": "Aziza"}` + "\n" + `{"full_name": "B", "notes": "\u0041"}`, "\n\n", `{"full_name": "A"}{"full_name": "B"}`, `[]`, `{"FULL_NAME": "A"}`,

@@ -8,15 +8,15 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// language words what people read. Names and codes are the same in all.
+// language maps keys to texts for people. Names and codes are the same in all languages.
 type language map[string]string
 
 const defaultLanguage = "uz"
 
 var languages = map[string]language{"uz": uzbek, "ru": russian, "en": english}
 
-// languageOf returns the language that an Accept-Language header prefers. It
-// returns otherwise if the header is empty, malformed or names none that exists.
+// languageOf returns the preferred language of an Accept-Language header. It returns
+// otherwise if the header is empty, malformed or names no supported language.
 func languageOf(accept string, otherwise language) language {
 	best, picked := 0.0, otherwise
 	for tag, quality := range preferences(accept) {
@@ -33,13 +33,13 @@ func languageOf(accept string, otherwise language) language {
 
 type languageKey struct{}
 
-// languageIn returns the language of the request that ctx belongs to.
+// languageIn returns the language of the request with this ctx.
 func languageIn(ctx context.Context) language {
 	lang, _ := ctx.Value(languageKey{}).(language)
 	return lang
 }
 
-// say returns the text of the first key that has one.
+// say returns the text of the first key with a text.
 func (l language) say(keys []string) string {
 	for _, key := range keys {
 		if text := l[key]; text != "" {
@@ -51,7 +51,7 @@ func (l language) say(keys []string) string {
 
 func (l language) format(key string, values ...any) string { return fmt.Sprintf(l[key], values...) }
 
-// rule returns the sentence that names a field's rule.
+// rule returns a sentence about a field's rule.
 func (l language) rule(f fault) string {
 	key := "rule." + string(f.rule)
 	switch {

@@ -24,7 +24,7 @@ func TestLanguagesSayTheSame(t *testing.T) {
 	}
 }
 
-// Whatever the Manager refuses has words of its own.
+// TestEveryRefusalHasWords checks that each refusal of the Manager has a text.
 func TestEveryRefusalHasWords(t *testing.T) {
 	for _, rule := range []cims.FieldRule{
 		cims.RuleRequired, cims.RuleLength, cims.RuleRange, cims.RuleName, cims.RuleColor, cims.RuleEmail, cims.RuleText, cims.RuleReadOnly,

@@ -21,20 +21,20 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// The content types of a file of leads.
+// These are the content types of a file of leads.
 const (
 	NDJSON = "application/x-ndjson" // one JSON object on each line
 	CSV    = "text/csv"             // comma separated; the first row names the fields
 )
 
-// The limits of a file of leads.
+// These limit a file of leads.
 const (
 	maxLeadBytes = 256 << 20
 	maxLeads     = 1_000_000
 	maxLeadLine  = 1 << 20
 )
 
-// LineError names the refused line of a file, and the reason.
+// LineError reports a refused line of a file and the reason.
 type LineError struct {
 	Line int // counted from 1
 	Err  error
@@ -46,23 +46,23 @@ func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e
 // Unwrap returns the reason.
 func (e *LineError) Unwrap() error { return e.Err }
 
-// LeadFile is a file of leads, received, checked and kept in a temporary file.
+// LeadFile is a file of leads that was received and checked. It is stored in a temporary
+// file.
 type LeadFile struct {
 	Leads int // the number of leads
 
 	file *os.File
 }
 
-// lead is a new customer and the line that it comes from.
+// lead is a new customer and its line in the file.
 type lead struct {
 	Line     int
 	Customer cims.NewCustomer
 }
 
-// ReadLeads receives a file of leads and checks it as far as that needs no
-// database, so that a slow sender holds no transaction open. Its fields are those
-// of POST /crm/customers. ReadLeads returns a *LineError for a bad line. The caller
-// closes the LeadFile.
+// ReadLeads receives a file of leads and makes all checks that need no database. A slow
+// sender therefore keeps no transaction open. The fields are those of POST /crm/customers.
+// ReadLeads returns a *LineError for a bad line. The caller must close the LeadFile.
 func ReadLeads(r io.Reader, contentType string) (*LeadFile, error) {
 	parse := parseNDJSON
 	switch contentType {
@@ -91,7 +91,7 @@ func (f *LeadFile) receive(leads iter.Seq2[lead, error]) error {
 			err = lead.Customer.Validate()
 		}
 		switch {
-		case err != nil && lead.Line == 0: // of the transfer, not of a line
+		case err != nil && lead.Line == 0: // an error of the transfer, not of a line
 			return err
 		case err != nil:
 			return &LineError{Line: lead.Line, Err: err}
@@ -106,8 +106,8 @@ func (f *LeadFile) receive(leads iter.Seq2[lead, error]) error {
 	return buffer.Flush()
 }
 
-// AddTo stores the leads, all or none, by cims.Manager.ImportCustomers and returns
-// their number. It calls progress, if not nil, with the number stored so far.
+// AddTo stores the leads, all or none, with cims.Manager.ImportCustomers. It returns their
+// number. If progress is not nil, AddTo calls it with the number stored so far.
 func (f *LeadFile) AddTo(ctx context.Context, crm *cims.Manager, actor cims.Actor, progress func(stored int)) (int, error) {
 	leads := func(yield func(cims.NewCustomer, error) bool) {
 		for lead, err := range f.all() {
@@ -123,7 +123,7 @@ func (f *LeadFile) AddTo(ctx context.Context, crm *cims.Manager, actor cims.Acto
 	return n, err
 }
 
-// locate returns the error of a refused lead as one of its line.
+// locate returns a *LineError for the line of a refused lead.
 func (f *LeadFile) locate(refused *cims.LeadError) error {
 	i := 0
 	for lead, err := range f.all() {
@@ -161,11 +161,11 @@ func (f *LeadFile) all() iter.Seq2[lead, error] {
 // Close removes the temporary file.
 func (f *LeadFile) Close() error { return errors.Join(f.file.Close(), os.Remove(f.file.Name())) }
 
-// bounded is a reader that limits the bytes of a file and of each record in it.
+// bounded is a reader that limits the size of a file and of each record.
 type bounded struct {
 	r      io.Reader
-	left   int64 // of the file
-	record int64 // left of this record; 0 for no limit
+	left   int64 // bytes left of the file
+	record int64 // bytes left of this record; 0 for no limit
 }
 
 var errLongLine = errors.New("httpapi: a line is too long")
@@ -239,7 +239,7 @@ func parseCSV(from *bounded) iter.Seq2[lead, error] {
 				return nil, line + 1, invalid{{rule: ruleLongLine}}
 			}
 			if err != nil {
-				return nil, 0, err // of the transfer, or the end
+				return nil, 0, err // an error of the transfer, or io.EOF
 			}
 			return row, line, nil
 		}

@@ -26,8 +26,8 @@ func document(t *testing.T) *huma.OpenAPI {
 	return api.OpenAPI()
 }
 
-// TestRoutesAndWhatOpensThem states the permissions of each tag: to read and for
-// all else. api/openapi.json lists the routes one by one.
+// TestRoutesAndWhatOpensThem states the permissions of each tag, for reading and for all
+// else. api/openapi.json lists the permissions of each route.
 func TestRoutesAndWhatOpensThem(t *testing.T) {
 	leads := []cims.Permission{cims.LeadsRead, cims.LeadsReadOwn}
 	opens := map[string]struct{ read, write []cims.Permission }{
@@ -40,7 +40,7 @@ func TestRoutesAndWhatOpensThem(t *testing.T) {
 		"Audit":          {read: []cims.Permission{cims.AuditRead}},
 	}
 	exceptions := map[string][]cims.Permission{
-		"GET /me":                    {}, // for anybody who is known
+		"GET /me":                    {}, // open to any known user
 		"POST /crm/customers/import": {cims.LeadsWrite},
 	}
 	operations := contract.Operations(document(t))

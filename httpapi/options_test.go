@@ -21,7 +21,7 @@ import (
 	"github.com/cimskit/cims/internal/contract"
 )
 
-// asCEO lets everybody in.
+// asCEO authenticates every request as the CEO.
 var asCEO = httpapi.Options{
 	Authenticator: httpapi.AuthenticatorFunc(func(huma.Context) (httpapi.Identity, error) {
 		return httpapi.Identity{Email: contract.CEOEmail}, nil

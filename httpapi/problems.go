@@ -13,21 +13,22 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// Problems wraps a router and turns its plain or empty 404 and 405 answers into
-// problem documents in the client's language. It does the same for the 429 that a
-// limiter writes by http.Error, and for panics. It sets the headers that every
-// answer should have; next may change them. A path that a router would clean up,
-// such as one with "..", is answered with 404. A nil logger stands for
-// slog.Default(). [Problem] serves routers that are no http.Handler.
+// Problems wraps a router and turns its plain or empty 404 and 405 answers into problem
+// documents in the client's language. It does the same for a 429 that a limiter writes with
+// http.Error, and for panics. It sets the headers that every answer should have, which next
+// may change.
+//
+// Problems answers 404 to a path that a router would clean, such as one with "..". A nil
+// logger means slog.Default(). For a router that isn't an http.Handler, use [Problem].
 func Problems(next http.Handler, logger *slog.Logger) http.Handler {
 	return Options{Logger: logger}.Problems(next)
 }
 
-// Problems is the function Problems with the Logger and DefaultLanguage of o.
+// Problems is like the function Problems, with the Logger and DefaultLanguage of o.
 func (o Options) Problems(next http.Handler) http.Handler {
 	o = o.withDefaults()
 	logger, lang := o.Logger, languages[o.DefaultLanguage]
-	if lang == nil { // Register says so
+	if lang == nil { // Register returns the error
 		lang = languages[defaultLanguage]
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -56,9 +57,9 @@ func (o Options) Problems(next http.Handler) http.Handler {
 	})
 }
 
-// Problem makes the answer of a router that is no http.Handler: it sets the headers
-// that every answer should have and returns the body. The request's X-Request-ID
-// and Accept-Language may be empty.
+// Problem returns the body of a refusal, for a router that isn't an http.Handler. It sets
+// the headers that every answer should have. The request's X-Request-ID and Accept-Language
+// may be empty.
 func Problem(status int, requestID, acceptLanguage string, set func(name, value string)) []byte {
 	_, id := withRequestID(context.Background(), requestID)
 	setHeaders(id, set)

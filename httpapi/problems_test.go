@@ -15,7 +15,7 @@ import (
 	"github.com/cimskit/cims/internal/contract"
 )
 
-// serveProblems asks once; the response is nil where it was cut off.
+// serveProblems makes one request. The response is nil if the connection was cut.
 func serveProblems(t *testing.T, handler http.HandlerFunc) (*http.Response, string, *contract.LogBuffer) {
 	t.Helper()
 	log := &contract.LogBuffer{}

@@ -20,7 +20,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 )
 
-// The rules that this package adds to the Manager's.
+// These rules are checked by this package, in addition to those of the Manager.
 const (
 	ruleUnknownField     cims.FieldRule = "unknown_field"
 	ruleUnknownParameter cims.FieldRule = "unknown_parameter"
@@ -38,7 +38,7 @@ const (
 	ruleNoKey            cims.FieldRule = "no_key"
 )
 
-// typeRule returns the rule that a value of another type breaks.
+// typeRule returns the rule that a value of a wrong type breaks.
 func typeRule(t reflect.Type) cims.FieldRule {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -66,7 +66,7 @@ type input struct {
 	upload     bool // the field Upload is a file
 }
 
-// upload is a file sent as a body, to be read as it arrives.
+// upload is a file sent as a body. It is read as it arrives.
 type upload struct {
 	body        io.Reader
 	contentType string
@@ -104,7 +104,7 @@ func inputOf(t reflect.Type, registry huma.Registry) input {
 	return in
 }
 
-// location returns the place in the request of a field that the Manager names.
+// location returns the location in the request of a field named by the Manager.
 func (in input) location(field string) string {
 	for _, p := range in.parameters {
 		if strings.ReplaceAll(strings.ToLower(p.name), "-", "_") == field {
@@ -133,7 +133,7 @@ func (in input) read(hc huma.Context, to reflect.Value, s *server) error {
 		return err
 	}
 	if in.upload {
-		if len(headers(hc, idempotencyKey)) > 0 { // its sender would rely on a safe repetition
+		if len(headers(hc, idempotencyKey)) > 0 { // the sender would rely on a safe repetition
 			return invalid{{location: "header." + idempotencyKey, rule: ruleNoKey}}
 		}
 		body := &flowing{Reader: hc.BodyReader(), hc: hc, silence: s.opts.Timeout, end: time.Now().Add(s.opts.ImportTimeout)}
@@ -203,7 +203,7 @@ func (p parameter) set(values []string, to reflect.Value) fault {
 		n, err := strconv.ParseInt(text, 10, 64)
 		switch {
 		case p.in == "path" && errors.Is(err, strconv.ErrRange):
-			n = 0 // as any other id that does not exist
+			n = 0 // like any other id that does not exist
 		case errors.Is(err, strconv.ErrRange):
 			f := p.outOfRange()
 			f.max = cmp.Or(f.max, math.MaxInt64)
@@ -253,7 +253,7 @@ func (p parameter) text(text string) fault {
 	case len(p.schema.Enum) > 0 && !slices.Contains(p.schema.Enum, any(text)):
 		return fault{rule: cims.RuleChoice}
 	case p.schema.MinLength != nil && len(text) < *p.schema.MinLength:
-		return fault{rule: ruleEmpty} // it may be omitted
+		return fault{rule: ruleEmpty} // an optional parameter must be omitted instead
 	}
 	return fault{}
 }
@@ -291,7 +291,7 @@ func readBody(hc huma.Context, s *server) ([]byte, error) {
 	return text, nil
 }
 
-// flowing is a body that may arrive slowly until end, but with no long silence.
+// flowing is a body that may arrive slowly until end, but without long pauses.
 type flowing struct {
 	io.Reader
 	hc      huma.Context
@@ -307,13 +307,13 @@ func (f *flowing) Read(p []byte) (int, error) {
 	}
 	_ = f.hc.SetReadDeadline(deadline)
 	n, err := f.Reader.Read(p)
-	if errors.Is(err, io.EOF) { // or net/http, which reads on, takes a passed deadline for a client that hung up
+	if errors.Is(err, io.EOF) { // net/http reads on, and would take an expired deadline for a client that hung up
 		_ = f.hc.SetReadDeadline(time.Time{})
 	}
 	return n, err
 }
 
-// bodyFault returns the refusal that answers an error of reading a body.
+// bodyFault returns the refusal for an error of reading a body.
 func bodyFault(err error) error {
 	var tooLarge *http.MaxBytesError
 	switch {

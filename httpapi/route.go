@@ -21,8 +21,8 @@ type route struct {
 	summary      string
 	description  string
 	tag          string
-	permissions  []cims.Permission // any of these opens it; none: any known user
-	entity       cims.Entity       // of its 404; none: it has no 404
+	permissions  []cims.Permission // any of these opens it; if empty, it is open to any known user
+	entity       cims.Entity       // of its 404; empty for no 404
 	conflict     error             // the kind of its 409, if it has one
 	status       int               // of a success; 200 unless set
 	request      any               // an example of its body
@@ -36,8 +36,8 @@ type route struct {
 // none is an empty answer.
 type none struct{}
 
-// add mounts a route. It calls do with an actor who holds a permission of the route
-// and with a request that fits the tags of In.
+// add mounts a route. It calls do with an actor who holds a permission of the route, and
+// with a request that satisfies the tags of In.
 func add[In, Out any](s *server, r route, do func(ctx context.Context, actor cims.Actor, in *In) (Out, error)) {
 	registry := s.api.OpenAPI().Components.Schemas
 	r.input = inputOf(reflect.TypeFor[In](), registry)
@@ -51,7 +51,7 @@ func add[In, Out any](s *server, r route, do func(ctx context.Context, actor cim
 		}
 		return do(hc.Context(), actor, in)
 	})
-	// As huma.Register does, except for reading the request.
+	// This does the same as huma.Register, except for reading the request.
 	if group, ok := s.api.(huma.OperationDocumenter); ok {
 		group.DocumentOperation(op)
 	} else {
@@ -248,8 +248,8 @@ const (
 	tagAudit     = "Audit"
 )
 
-// documentCommons adds the parts that all routes refer to. It keeps those that the
-// host has under the same name.
+// documentCommons adds the parts that all routes refer to. It keeps parts of the host with
+// the same name.
 func (s *server) documentCommons() {
 	document := s.api.OpenAPI()
 	documentEntities(document.Components.Schemas)

@@ -26,8 +26,8 @@ const (
 	retryAfter      = "1" // second
 )
 
-// serve returns the handler of a route. It authenticates, then authorizes, then
-// reads the request, so that a stranger learns nothing of the later steps.
+// serve returns the handler of a route. It authenticates, then authorizes, then reads the
+// request, so that a stranger learns nothing about the later steps.
 func (s *server) serve(r *route, call func(huma.Context, cims.Actor) (any, error)) func(huma.Context) {
 	return func(hc huma.Context) {
 		ctx, cancel := context.WithTimeout(hc.Context(), cmp.Or(r.timeout, s.opts.Timeout))
@@ -118,7 +118,7 @@ func (s *server) refuse(hc huma.Context, r *route, err error) {
 	}
 }
 
-// write sends an answer. It sends nothing where it returns an error.
+// write sends an answer. If it returns an error, it has sent nothing.
 func (s *server) write(hc huma.Context, status int, body any) error {
 	if status == http.StatusNoContent {
 		hc.SetStatus(status)
@@ -139,8 +139,8 @@ func (s *server) write(hc huma.Context, status int, body any) error {
 	return nil
 }
 
-// withRequestID keeps the id that ctx has, or takes the valid one that was sent, or
-// makes a new one.
+// withRequestID returns ctx with a request id: the one that ctx has, the one that was sent
+// if it is valid, or a new one.
 func withRequestID(ctx context.Context, sent string) (context.Context, string) {
 	if cims.RequestID(ctx) == "" {
 		ctx = cims.WithRequestID(ctx, sent)

@@ -1,28 +1,27 @@
-# What scripts/test and scripts/bench share: a directory for all that they write,
-# which goes away however they end, and a PostgreSQL of their own in it. To be
-# sourced by bash, from the repository's root; gives $tmp, group, step, install
-# and start_postgres.
+# scripts/test and scripts/bench share this file. It creates a temporary directory, which is
+# always removed at the end, and starts PostgreSQL in it. Source it with bash from the root
+# of the repository. It defines $tmp, group, step, install and start_postgres.
 
 fail() { echo "scripts/${0##*/}: $*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# group COMMAND…: runs it as a job in a process group of its own. bash runs a trap
-# only after the foreground command has ended, but leaves a wait at once, and a whole
-# group can be ended, with all that go test has started.
+# group COMMAND…: runs the command as a job in a separate process group. bash runs a trap
+# only after the foreground command has ended, but interrupts a wait at once. A process group
+# can be killed with everything that go test has started.
 group() {
 	set -m; "$@" & set +m
 	wait $!
 }
 
-# step TITLE COMMAND…: announces it, runs it, stops the script where it fails.
+# step TITLE COMMAND…: prints the title, runs the command, and stops the script on failure.
 step() {
 	echo "== $1"
 	group "${@:2}" || fail "$1: failed"
 }
 
-# All that the script and what it starts write is in one directory, which goes
-# away however the script ends. Directly under /tmp: a socket's path may have no
-# more than 107 bytes, and the server's user must be able to get there.
+# The script and its children write only to this directory, which is always removed at the
+# end. It is directly under /tmp, since the path of a socket is limited to 107 bytes and the
+# server's user needs access.
 tmp=$(mktemp -d "/tmp/cims-${0##*/}.XXXXXX")
 cleanup() {
 	trap '' INT TERM HUP # a second Ctrl-C must not leave half of it behind
@@ -74,9 +73,9 @@ find_postgres() {
 	done
 }
 
-# as_server runs a command as the server's user: PostgreSQL refuses to be root,
-# so root lends it an unprivileged user that exists already. From $tmp, since
-# that user may not be able to read the directory where we are.
+# as_server runs a command as the server's user. PostgreSQL refuses to run as root, so root
+# uses an existing unprivileged user. The command runs in $tmp, since that user may not be
+# able to read the current directory.
 as_server() (
 	cd "$tmp"
 	if [ "$(id -u)" != 0 ]; then
@@ -111,9 +110,9 @@ start_postgres() {
 			--no-sync >"$tmp/initdb.log" 2>&1 || break
 	done
 
-	# A time zone that is neither UTC nor, most likely, this machine's: a time
-	# that is written or read without its zone is then five hours off, and a
-	# test sees it. fsync stays on: durability is among what is tested.
+	# The time zone is neither UTC nor, most likely, that of this machine. A time
+	# written or read without its zone is then hours off, and a test fails. fsync
+	# stays on, since tests cover durability.
 	cat >>"$tmp/pg/postgresql.conf" <<-EOF
 		listen_addresses = '127.0.0.1'
 		unix_socket_directories = '$tmp/pg'
@@ -122,8 +121,8 @@ start_postgres() {
 		log_timezone = 'Asia/Tashkent'
 	EOF
 
-	# Whether a port is free is known once the server has it. From below the
-	# range that systems use for outgoing connections.
+	# Another program may take a free port before the server does, so several are
+	# tried. They are below the range for outgoing connections.
 	for _ in 1 2 3 4 5 6 7 8; do
 		port=$((20000 + RANDOM % 10000))
 		if as_server "$pg/pg_ctl" -D "$tmp/pg" -l "$tmp/pg/log" -o "-p $port" -w start >/dev/null 2>&1; then

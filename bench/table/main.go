@@ -1,5 +1,5 @@
-// Command table turns the output of this module's benchmarks into one table in
-// Markdown: each result, its floor, and whether the ratio reaches the goal.
+// Command table turns the output of the benchmarks into one Markdown table. It shows each
+// result, its floor, and whether the ratio reaches the goal.
 //
 //	go test -run '^$' -bench . -benchtime 1x ./bench | go run ./bench/table -versions "…"
 package main
@@ -28,7 +28,7 @@ func main() {
 	}
 }
 
-// result is one line of a benchmark.
+// result is one line of a benchmark's output.
 type result struct {
 	kind, database, what string
 	metrics              map[string]float64
@@ -67,7 +67,7 @@ func parse(r io.Reader) (cpu string, results []result, err error) {
 			continue
 		}
 		fields := strings.Fields(line)
-		if len(fields) < 4 { // a benchmark's own word
+		if len(fields) < 4 { // other output of a benchmark
 			continue
 		}
 		one := result{metrics: map[string]float64{}}
@@ -91,7 +91,7 @@ func parse(r io.Reader) (cpu string, results []result, err error) {
 	return cpu, results, lines.Err()
 }
 
-// describe puts the rest of a benchmark's name into words.
+// describe describes the rest of a benchmark's name.
 func describe(parts []string) string {
 	words := make([]string, len(parts))
 	for i, part := range parts {
@@ -108,8 +108,7 @@ func describe(parts []string) string {
 	return strings.Join(words, ", ")
 }
 
-// row returns the cells of a result. The floor of HTTP is the route that needs no
-// database.
+// row returns the cells of a result. The floor of HTTP is a route without database access.
 func (r result) row(idle map[string]float64) string {
 	var measured, times, floor, ratio, spread string
 	share := r.metrics["ratio"]
@@ -173,7 +172,7 @@ func (r result) wanted(value float64) (text string, met bool) {
 	return fmt.Sprintf("≥ %g", least), value >= least
 }
 
-// thousands writes a number as people read it.
+// thousands formats a number with separators.
 func thousands(n float64) string {
 	text := strconv.FormatFloat(n, 'f', 0, 64)
 	for i := len(text) - 3; i > 0; i -= 3 {

@@ -1,15 +1,12 @@
-// Package customstorage is a [cims.Storage] of one's own: all of one, in one
-// file. It keeps everything in memory, and forgets it when the program ends.
-// Start from it to put cims over a database that it has no storage for; keep it
-// for tests that need no more.
+// Package customstorage is a complete [cims.Storage] in one file. It keeps everything in
+// memory. Use it as a template for a database that cims doesn't support, or in tests.
 //
-// It is simple before it is fast. One transaction runs at a time, on a copy of
-// everything, which takes the place of the original when it commits. So a
-// rollback is to let the copy go, readers never wait, and none of the locks that
-// the interface speaks of has anything to do. A database does the same with its
-// own transactions and row locks; what each method has to give is the same.
+// It prefers simplicity to speed. One transaction runs at a time, on a copy of everything.
+// A commit replaces the original by the copy, and a rollback drops the copy. Readers never
+// wait, and the locks of the interface need no code. A database uses its transactions and
+// row locks instead, but each method has the same results.
 //
-// storagetest proves it, in memory_test.go.
+// memory_test.go runs the suite of storagetest on it.
 package customstorage
 
 import (
@@ -28,10 +25,10 @@ import (
 	"github.com/cimskit/cims/rotation"
 )
 
-// Storage is a cims.Storage in memory. It is safe for concurrent use, and may be
-// shared by several Managers.
+// Storage is a cims.Storage in memory. It is safe for concurrent use, and several Managers
+// may share it.
 type Storage struct {
-	reader    // of what is committed
+	reader    // reads committed data
 	committed atomic.Pointer[tables]
 	writing   chan struct{} // full while a transaction runs
 }
@@ -41,33 +38,33 @@ var (
 	_ cims.Tx      = (*tx)(nil)
 )
 
-// New makes an empty Storage. It has to be migrated before it is used.
+// New returns an empty Storage. Call Migrate before use.
 func New() *Storage {
 	s := &Storage{writing: make(chan struct{}, 1)}
 	s.source = s.committed.Load
 	return s
 }
 
-// tables is everything that there is. Rows are replaced, never changed, since
-// several copies share them; what they point to is copied on the way in and out.
+// tables holds all data. Several copies share the rows, so rows are replaced and never
+// changed. Values behind pointers are copied when they are stored and returned.
 type tables struct {
-	lastID    int64 // one row of numbers serves all tables
+	lastID    int64 // shared by all tables
 	statuses  map[int64]cims.Status
 	roles     map[int64]cims.Role
 	users     map[int64]cims.User
 	customers map[int64]customer
-	history   map[int64][]cims.Event // of each customer, as it was written
+	history   map[int64][]cims.Event // by customer, in the order of writing
 	turn      int64
-	members   map[int64]rotation.Member // by user: a place is kept when the user leaves
+	members   map[int64]rotation.Member // by user; kept when the user leaves
 	keys      map[keyName]cims.Key
-	audit     []cims.AuditEntry // each one's id is its place, from 1
+	audit     []cims.AuditEntry // the id of an entry is its index plus 1
 }
 
-// customer is stored with nothing of its sales manager but the assignment.
+// customer is a stored customer. Of its sales manager it holds only the assignment.
 type customer struct {
 	cims.Customer
 	assignment *cims.Assignment // nil for none
-	waiting    bool             // for a sales manager, if it has none
+	waiting    bool             // waits for a sales manager
 }
 
 type keyName struct{ scope, key string }
@@ -83,7 +80,7 @@ func (t *tables) clone() *tables {
 		turn:      t.turn,
 		members:   maps.Clone(t.members),
 		keys:      maps.Clone(t.keys),
-		audit:     slices.Clip(t.audit), // who adds to it copies it
+		audit:     slices.Clip(t.audit), // an append to it copies it
 	}
 }
 
@@ -119,8 +116,8 @@ func (s *Storage) Migrate(ctx context.Context) error {
 	})
 }
 
-// Update implements cims.Storage. Nobody else writes at the same time, so there are
-// no conflicts, and do is never run again.
+// Update implements cims.Storage. Only one transaction writes at a time, so there are no
+// conflicts and do runs only once.
 func (s *Storage) Update(ctx context.Context, do func(ctx context.Context, tx cims.Tx) error) error {
 	return s.alone(ctx, func() error {
 		before, err := s.read(ctx)
@@ -139,7 +136,7 @@ func (s *Storage) Update(ctx context.Context, do func(ctx context.Context, tx ci
 	})
 }
 
-// alone runs one call at a time.
+// alone runs do while no other call runs.
 func (s *Storage) alone(ctx context.Context, do func() error) error {
 	select {
 	case s.writing <- struct{}{}:
@@ -158,8 +155,8 @@ func (s *Storage) Ready(ctx context.Context) error {
 	return err
 }
 
-// Close implements cims.Storage. There is nothing to free, and whoever shares
-// the Storage goes on.
+// Close implements cims.Storage. It does nothing, since other Managers may share the
+// Storage.
 func (s *Storage) Close() error { return nil }
 
 func unavailable(err error) error { return &cims.Error{Kind: cims.ErrUnavailable, Err: err} }
@@ -178,13 +175,13 @@ func inUse(entity cims.Entity, name string) error {
 
 // ----------------------------------------------------------------- the Reader
 //
-// What each method has to do is said in cims.Reader.
+// The documentation of cims.Reader describes each method.
 
-// reader reads what is committed, or what a transaction has made of it.
+// reader reads the committed data, or that of a transaction.
 type reader struct{ source func() *tables }
 
-// read is where each reading begins: whoever has gone away gets an error, never
-// an answer that could be taken for "there is none".
+// read returns the tables to read. If ctx has ended it returns an error, so that an empty
+// result always means that nothing was found.
 func (r reader) read(ctx context.Context) (*tables, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, unavailable(err)
@@ -196,7 +193,7 @@ func (r reader) read(ctx context.Context) (*tables, error) {
 	return t, nil
 }
 
-// list returns the first rows, in an order, of those that are wanted.
+// list returns the first wanted rows in an order.
 func list[T any](table map[int64]T, wanted func(T) bool, order func(a, b T) int, limit int) []T {
 	rows := []T{}
 	for _, row := range table {
@@ -208,7 +205,7 @@ func list[T any](table map[int64]T, wanted func(T) bool, order func(a, b T) int,
 	return rows[:min(limit, len(rows))]
 }
 
-// find returns a row that is wanted, if there is one.
+// find returns a wanted row, if there is one.
 func find[T any](table map[int64]T, wanted func(T) bool) (row T, found bool) {
 	for _, row := range table {
 		if wanted(row) {
@@ -227,7 +224,7 @@ func byID[T any](table map[int64]T, id int64, entity cims.Entity) (T, error) {
 	return row, nil
 }
 
-// count counts the rows that are wanted, up to a limit.
+// count counts the wanted rows, up to a limit.
 func count[T any](table map[int64]T, wanted func(T) bool, limit int) int {
 	n := 0
 	for _, row := range table {
@@ -238,7 +235,7 @@ func count[T any](table map[int64]T, wanted func(T) bool, limit int) int {
 	return n
 }
 
-// startsWith tells whether one of the texts starts with prefix, in any case.
+// startsWith reports whether one of the texts starts with prefix, ignoring case.
 func startsWith(prefix string, texts ...string) bool {
 	prefix = strings.ToLower(prefix)
 	return slices.ContainsFunc(texts, func(text string) bool { return strings.HasPrefix(strings.ToLower(text), prefix) })
@@ -325,7 +322,7 @@ func (r reader) CountUsers(ctx context.Context, role string, limit int) (int, er
 	return count(t.users, func(user cims.User) bool { return string(user.RoleName) == role }, limit), nil
 }
 
-// withManager is the customer as it is handed out.
+// withManager returns a customer with its sales manager.
 func (t *tables) withManager(c customer) cims.Customer {
 	if c.assignment != nil {
 		c.Assignment = copyAssignment(*c.assignment)
@@ -339,7 +336,7 @@ func copyAssignment(a cims.Assignment) *cims.Assignment {
 	return &a
 }
 
-// copyOf copies what a pointer points to.
+// copyOf returns a pointer to a copy.
 func copyOf[T any](p *T) *T {
 	if p == nil {
 		return nil
@@ -355,7 +352,7 @@ func (c customer) ownedBy(id int64) bool {
 	return c.assignment != nil && c.assignment.SalesManagerID == id
 }
 
-// newestFirst is the order of customers.
+// newestFirst compares customers in the order of their list.
 func newestFirst(a, b customer) int {
 	return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(b.ID, a.ID))
 }
@@ -418,7 +415,7 @@ func (r reader) Unassigned(ctx context.Context, query cims.UnassignedQuery) ([]i
 	return ids, nil
 }
 
-// inTime is the order of a customer's events: of the same moment, a status
+// inTime compares events in the order of a customer's history. At the same time, a status
 // comes before an assignment.
 func inTime(a, b cims.Event) int {
 	kind := func(e cims.Event) int {
@@ -434,7 +431,7 @@ func (r reader) History(ctx context.Context, query cims.HistoryQuery) ([]cims.Ev
 	}
 	events := slices.Clone(t.history[query.CustomerID])
 	latest := map[cims.EventKind]time.Time{}
-	for i, event := range events { // as they were written
+	for i, event := range events { // in the order of writing
 		if event.At.Before(latest[event.Kind]) {
 			events[i].At = latest[event.Kind]
 		}
@@ -520,7 +517,7 @@ func (r reader) Rotation(ctx context.Context) (cims.Rotation, error) {
 	return state, nil
 }
 
-// member returns a user's place in the rotation.
+// member returns a user's member of the rotation.
 func (t *tables) member(id int64) rotation.Member {
 	member, found := t.members[id]
 	if !found {
@@ -531,10 +528,10 @@ func (t *tables) member(id int64) rotation.Member {
 
 // --------------------------------------------------------------------- the Tx
 //
-// What each method has to do is said in cims.Tx.
+// The documentation of cims.Tx describes each method.
 
-// tx is a transaction. It writes to tables that are its own until it commits,
-// and whoever locks something has all of them already.
+// tx is a transaction. It writes to a copy of the tables until it commits. No other
+// transaction runs meanwhile, so that it holds all locks.
 type tx struct {
 	reader
 	*tables
@@ -574,7 +571,7 @@ func (x *tx) DeleteStatus(ctx context.Context, id int64) error {
 	return nil
 }
 
-// LockRights has nothing to do: the transaction is the only one.
+// LockRights implements cims.Tx. It does nothing, since no other transaction runs.
 func (x *tx) LockRights(context.Context) error { return nil }
 
 func (x *tx) LockRole(_ context.Context, id int64) (cims.Role, error) {
@@ -697,7 +694,7 @@ func (x *tx) changeOwner(change cims.OwnerChange) (assignment cims.Assignment) {
 	c.assignment, c.waiting = nil, change.To == nil
 	if change.To != nil {
 		assignment = cims.Assignment{ID: x.newID(), CustomerID: c.ID, SalesManagerID: *change.To, AssignedAt: change.At, Active: true}
-		if change.Cause == cims.CauseManual { // else the rotation did it, whoever had it done
+		if change.Cause == cims.CauseManual { // otherwise the rotation decided
 			assignment.AssignedBy = change.By
 		}
 		c.assignment = copyAssignment(assignment)

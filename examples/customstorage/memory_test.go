@@ -10,7 +10,7 @@ import (
 	"github.com/cimskit/cims/storage/storagetest"
 )
 
-// TestStorage is all that it takes to prove a Storage.
+// TestStorage runs the whole suite.
 func TestStorage(t *testing.T) {
 	t.Parallel()
 	storagetest.Run(t, func(*testing.T) storagetest.Open {
@@ -19,7 +19,7 @@ func TestStorage(t *testing.T) {
 	})
 }
 
-// A Manager works over it as over any other.
+// A Manager uses it like any other Storage.
 func Example() {
 	ctx, us := context.Background(), cims.System("example")
 	store := customstorage.New()

@@ -1,5 +1,4 @@
-// Command embed is a program with a CRM in it: it keeps a sales manager and a
-// lead in an SQLite file.
+// Command embed embeds a CRM. It stores a sales manager and a lead in an SQLite file.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command hosttx stores a host's own order and the lead who ordered in one
-// transaction: both, with the lead's sales manager, or neither.
+// Command hosttx stores a host's order and the lead that placed it in one transaction.
+// Either both are stored, the lead with its sales manager, or neither is.
 package main
 
 import (
@@ -35,7 +35,7 @@ func order(ctx context.Context, db *sql.DB, crm *cims.Manager, name, title strin
 	if err != nil {
 		return lead, err
 	}
-	defer func() { _ = tx.Rollback() }() // which does nothing after Commit
+	defer func() { _ = tx.Rollback() }() // does nothing after Commit
 	if lead, err = crm.WithTx(tx).AddCustomer(ctx, cims.System("shop"), cims.NewCustomer{FullName: name}); err != nil {
 		return lead, err
 	}

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestMain keeps the file that the program makes out of the repository.
+// TestMain runs the program in a temporary folder, to keep its file out of the repository.
 func TestMain(m *testing.M) {
 	folder, err := os.MkdirTemp("", "cims-hosttx")
 	if err == nil {
@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 
 func Example_main() {
 	main()
-	main() // again, on the file that is there now
+	main() // again, on the existing file
 	// Output:
 	// Bekzod Toshev goes to Aziza <nil>
 	// refused: true

@@ -1,7 +1,7 @@
-// Command outbox tells another program of each change, at least once, whatever
-// happens in between. A hook puts an event into a table of the host's own, in the
-// transaction that makes the change; a relay delivers the events in their order and
-// forgets each when it has arrived. Who receives them knows an event by its id.
+// Command outbox delivers each change to another program at least once. A hook inserts an
+// event into a table of the host, in the transaction of the change. A relay delivers the
+// events in order and deletes each after its delivery. The receiver recognizes repeated
+// events by their ids.
 package main
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/cimskit/cims/storage/sqlite"
 )
 
-// event is what is delivered.
+// event is an event as delivered.
 type event struct {
 	ID      string
 	At      time.Time
@@ -32,7 +32,7 @@ type event struct {
 	After   any
 }
 
-// enqueue is the hook.
+// enqueue is the hook. It inserts an event for the change.
 func enqueue(ctx context.Context, tx cims.Executor, change cims.Change) error {
 	body, err := json.Marshal(event{change.ID.String(), change.At, change.Action, change.Entity, change.EntityID, change.After})
 	if err != nil {
@@ -42,7 +42,7 @@ func enqueue(ctx context.Context, tx cims.Executor, change cims.Change) error {
 	return err
 }
 
-// relay delivers until ctx ends. What could not be delivered stays first.
+// relay delivers events until ctx ends. An event that can't be delivered stays the first.
 func relay(ctx context.Context, db *sql.DB, url string) {
 	for ctx.Err() == nil {
 		delivered, err := deliver(ctx, db, url)
@@ -58,8 +58,8 @@ func relay(ctx context.Context, db *sql.DB, url string) {
 	}
 }
 
-// deliver delivers the oldest event, if there is one. It is deleted after it has
-// arrived: a program that dies in between delivers it again.
+// deliver delivers the oldest event, if there is one, and then deletes it. A program that
+// dies in between delivers the event again.
 func deliver(ctx context.Context, db *sql.DB, url string) (bool, error) {
 	var place int64
 	var body []byte
@@ -106,7 +106,7 @@ func run(ctx context.Context, file, url string, leads int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	// The sequence of the places is that of the commits, since SQLite has one writer.
+	// The ids are in the order of the commits, since SQLite has one writer.
 	if _, err := db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS outbox (place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, body TEXT NOT NULL)"); err != nil {
 		return err
 	}

@@ -74,9 +74,9 @@ func TestNothingIsLostWhenItIsKilled(t *testing.T) {
 	const kills = 4
 	var acknowledged []int64
 	for kill := range kills + 1 {
-		leads := 100_000 // more than it has the time for
+		leads := 100_000 // more than it can add before the kill
 		if kill == kills {
-			leads = 0 // it delivers what is left
+			leads = 0 // it only delivers the remaining events
 		}
 		program := exec.CommandContext(t.Context(), os.Args[0], "-db", file, "-to", server.URL, "-leads", strconv.Itoa(leads)) //nolint:gosec // ourselves
 		program.Env = append(os.Environ(), "CIMS_OUTBOX=1")
@@ -97,7 +97,7 @@ func TestNothingIsLostWhenItIsKilled(t *testing.T) {
 			}
 		})
 		switch {
-		case kill == 0: // also before it has begun
+		case kill == 0: // before it has started
 			time.Sleep(rand.N(300 * time.Millisecond)) //nolint:gosec // no secret
 		case kill < kills:
 			<-first                                    // however long that takes on a busy machine

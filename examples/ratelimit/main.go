@@ -1,6 +1,5 @@
-// Command ratelimit has a limit on how fast each client may ask, in front of the
-// mounted routes. What is to be limited, and how far, is the host's to say; it
-// takes a page.
+// Command ratelimit limits the requests of each client before they reach the routes of
+// httpapi. A limiter is the host's task, since only the host knows its limits.
 //
 //	go run ./examples/ratelimit
 package main
@@ -28,7 +27,7 @@ import (
 
 func main() {
 	ctx := context.Background()
-	store := customstorage.New() // all is gone at the end
+	store := customstorage.New() // in memory only
 	must(store, store.Migrate(ctx))
 	crm := must(cims.New(store, nil))
 	must(crm.CreateUser(ctx, cims.System("ratelimit"), cims.NewUser{
@@ -46,8 +45,8 @@ func main() {
 	must(server, server.ListenAndServe())
 }
 
-// handler is the routes, the limiter in front of them, and in front of both what
-// makes a problem document of the limiter's refusal too.
+// handler returns the routes behind the limiter. Both are behind Problems, which turns the
+// refusals of the limiter into problem documents too.
 func handler(crm *cims.Manager, secret []byte, limit *limiter) (http.Handler, error) {
 	auth, err := jwtauth.New(jwtauth.Config{Secret: secret})
 	if err != nil {
@@ -63,9 +62,8 @@ func handler(crm *cims.Manager, secret []byte, limit *limiter) (http.Handler, er
 	return httpapi.Problems(limit.wrap(mux), nil), nil
 }
 
-// limiter gives each client so many requests a second, and a burst of them after
-// a pause. It is asked before anything else is done: who guesses at tokens is
-// slowed down as well.
+// limiter limits each client to a number of requests per second, with a burst after a
+// pause. It comes before authentication, so that it also slows down guesses of tokens.
 type limiter struct {
 	perSecond rate.Limit
 	burst     int
@@ -75,7 +73,7 @@ type limiter struct {
 	tidied  time.Time
 }
 
-// maxClients is how many are told apart at a time.
+// maxClients is the number of clients with separate limits.
 const maxClients = 10_000
 
 func newLimiter(perSecond rate.Limit, burst int) *limiter {
@@ -90,14 +88,14 @@ func (l *limiter) wrap(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		place.Cancel() // it is not waited for
+		place.Cancel() // the request doesn't wait for its turn
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 		http.Error(w, http.StatusText(http.StatusTooManyRequests), http.StatusTooManyRequests)
 	})
 }
 
-// of is a client's limiter. Where there are too many clients, those are forgotten
-// who have their whole burst again: they would start with as much.
+// of returns the limiter of a client. If there are too many clients, it forgets those with
+// a full burst, since a new limiter starts with a full burst too.
 func (l *limiter) of(client netip.Prefix) *rate.Limiter {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -113,7 +111,7 @@ func (l *limiter) of(client netip.Prefix) *rate.Limiter {
 		}
 	}
 	if len(l.clients) >= maxClients {
-		client = netip.Prefix{} // an attack from everywhere: whoever is new shares one
+		client = netip.Prefix{} // under a distributed attack, new clients share one limiter
 		if shared := l.clients[client]; shared != nil {
 			return shared
 		}
@@ -122,9 +120,9 @@ func (l *limiter) of(client netip.Prefix) *rate.Limiter {
 	return l.clients[client]
 }
 
-// client is who asks: an address or, with IPv6, the network that one subscriber
-// gets. Behind a proxy of yours take the address that the proxy says instead; it
-// must be one that clients can't make up.
+// client returns the client of a request: its address or, with IPv6, the network of one
+// subscriber. Behind a proxy, use the address that the proxy reports instead. Clients must
+// not be able to forge it.
 func client(r *http.Request) netip.Prefix {
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

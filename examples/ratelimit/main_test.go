@@ -22,8 +22,8 @@ import (
 
 var system = cims.System("test")
 
-// serve starts the program's handler on a port, with a limit, and returns what
-// asks it.
+// serve starts the program's handler on a port, with a limit, and returns a function that
+// makes a request.
 func serve(t *testing.T, limit *limiter) (crm *cims.Manager, ask func(method, path, body, language string) *http.Response) {
 	t.Helper()
 	store := customstorage.New()
@@ -61,8 +61,8 @@ func document(t *testing.T, response *http.Response) map[string]any {
 	return problem
 }
 
-// TestTooManyRequests: what is too much is refused in the API's own form, and
-// does nothing.
+// TestTooManyRequests checks that the limiter refuses a request with a problem document, and
+// that the request has no effect.
 func TestTooManyRequests(t *testing.T) {
 	crm, ask := serve(t, newLimiter(rate.Every(time.Hour), 3))
 	require.Equal(t, http.StatusCreated, ask(http.MethodPost, "/crm/customers", `{"full_name": "Aziza"}`, "en").StatusCode)
@@ -85,8 +85,8 @@ func TestTooManyRequests(t *testing.T) {
 	require.Len(t, stored.Items, 1)
 }
 
-// TestAfterAWait: who does as Retry-After says is answered. A refusal costs
-// nothing: it doesn't put that off.
+// TestAfterAWait checks that a client is served after the time of Retry-After, and that
+// refused requests don't extend that time.
 func TestAfterAWait(t *testing.T) {
 	_, ask := serve(t, newLimiter(2, 1))
 	require.Equal(t, http.StatusOK, ask(http.MethodGet, "/me", "", "en").StatusCode)
@@ -99,7 +99,8 @@ func TestAfterAWait(t *testing.T) {
 	require.Equal(t, http.StatusOK, ask(http.MethodGet, "/me", "", "en").StatusCode)
 }
 
-// TestClientsAreToldApart: by address, or by the network of one subscriber.
+// TestClientsAreToldApart checks that each address, or network of a subscriber, has its own
+// limit.
 func TestClientsAreToldApart(t *testing.T) {
 	limited := newLimiter(rate.Every(time.Hour), 1).wrap(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	for _, c := range []struct {
@@ -124,8 +125,8 @@ func TestClientsAreToldApart(t *testing.T) {
 	}
 }
 
-// TestMemoryIsBounded: who has been quiet is forgotten, and an attack from
-// everywhere forgets nobody.
+// TestMemoryIsBounded checks that the limiter forgets idle clients, and no client with a
+// used burst, even under a distributed attack.
 func TestMemoryIsBounded(t *testing.T) {
 	limit := newLimiter(rate.Every(time.Hour), 1)
 	address := netip.MustParseAddr("10.0.0.0")
@@ -136,7 +137,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	first := next()
 	require.True(t, limit.of(first).Allow())
 	for range maxClients + 100 {
-		limit.of(next()) // and asks nothing
+		limit.of(next()) // makes no request
 	}
 	require.LessOrEqual(t, len(limit.clients), maxClients)
 	require.False(t, limit.of(first).Allow(), "who has asked is not forgotten")

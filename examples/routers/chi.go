@@ -10,7 +10,7 @@ import (
 	"github.com/cimskit/cims/httpapi"
 )
 
-// onChi mounts on chi.
+// onChi mounts the routes on chi.
 func onChi(router chi.Router, mount func(huma.API) error) (http.Handler, error) {
 	api := humachi.New(router, huma.DefaultConfig("My CRM", "1.0.0"))
 	return httpapi.Problems(router, nil), mount(api)

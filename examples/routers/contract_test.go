@@ -20,8 +20,8 @@ import (
 	"github.com/cimskit/cims/internal/contract"
 )
 
-// The hosts under test have the routes below a prefix, beside a shop of their own
-// whose types have the same names, and a middleware of their router's kind.
+// The hosts under test mount the routes below a prefix. They also have a shop, whose types
+// have the same names, and a middleware of their router.
 
 type (
 	Status   struct{ Name string }
@@ -45,7 +45,7 @@ func withShop(register func(huma.API) error) func(huma.API) error {
 	}
 }
 
-// seenBy is a header that the host's middleware sets.
+// seenBy is the header that the host's middleware sets.
 const seenBy = "X-Seen-By"
 
 type serving func(t *testing.T, mount func(huma.API) error) (url string)
@@ -110,7 +110,7 @@ var hosts = map[string]serving{
 	},
 }
 
-// seen is a middleware of net/http's kind.
+// seen is a middleware for net/http.
 func seen(by string) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -144,8 +144,8 @@ func TestContract(t *testing.T) {
 	}
 }
 
-// TestHostsOwn: what the host has of its own is as it was, and goes before what is
-// mounted.
+// TestHostsOwn checks that the host's routes are unchanged and take precedence over mounted
+// ones.
 func TestHostsOwn(t *testing.T) {
 	for name, serve := range hosts {
 		t.Run(name, func(t *testing.T) {
@@ -178,7 +178,8 @@ type shopError struct {
 func (e *shopError) Error() string  { return e.Message }
 func (e *shopError) GetStatus() int { return e.Status }
 
-// TestHostsErrorModel: all refusals are in it, those of the router too.
+// TestHostsErrorModel checks that all refusals use the host's error model, also those of the
+// router.
 func TestHostsErrorModel(t *testing.T) {
 	original := huma.NewError
 	huma.NewError = func(status int, message string, _ ...error) huma.StatusError {
@@ -205,7 +206,7 @@ func TestHostsErrorModel(t *testing.T) {
 	}
 }
 
-// TestServe starts what the program starts.
+// TestServe starts the server of the program.
 func TestServe(t *testing.T) {
 	for name := range hosts {
 		t.Run(name, func(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"github.com/cimskit/cims/httpapi"
 )
 
-// onEcho mounts on echo, whose own refusals are made plain text here, which
+// onEcho mounts the routes on echo. It turns echo's own refusals into plain text, which
 // Problems replaces.
 func onEcho(e *echo.Echo, mount func(huma.API) error) (http.Handler, error) {
 	e.HTTPErrorHandler = func(c *echo.Context, err error) {

@@ -10,8 +10,8 @@ import (
 	"github.com/cimskit/cims/httpapi"
 )
 
-// onGin mounts on gin, which by itself answers 404 for 405, redirects to paths
-// without a slash at the end, and takes %2F for a slash.
+// onGin mounts the routes on gin. By default gin answers 404 instead of 405, redirects
+// paths with a trailing slash, and treats %2F as a slash.
 func onGin(engine *gin.Engine, mount func(huma.API) error) (http.Handler, error) {
 	engine.HandleMethodNotAllowed, engine.RedirectTrailingSlash, engine.UseRawPath = true, false, true
 	api := humagin.New(engine, huma.DefaultConfig("My CRM", "1.0.0"))

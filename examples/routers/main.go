@@ -2,32 +2,32 @@
 //
 //	go run . -router fiber
 //
-// For each router there is a function to copy, with all that a host needs. The
-// tests ask each for the whole contract over HTTP, below a prefix, beside
-// operations of the host's own, behind its middleware, and in its error model. It
-// is a module of its own so that the library's go.mod has none of the routers.
+// Each router has a function to copy, which is all that a host needs. The tests run the
+// whole HTTP contract on each router: below a prefix, beside operations of the host, behind
+// its middleware, and with its error model. This is a separate module, so that the library's
+// go.mod requires no router.
 //
-// What a router does in its own way, whatever is mounted; the tests expect it:
+// The routers differ in these points, which the tests expect:
 //
 //   - net/http and fiber answer HEAD as GET without the body; chi, gin and echo
 //     with 405.
-//   - echo answers OPTIONS by itself, with 204 and Allow; the others with 405.
-//   - fiber doesn't notice that a client has hung up: a request goes on until it
-//     is done or its time is up.
-//   - fiber keeps the last of two Content-Type headers, so two are not refused.
-//   - fiber answers 431 to headers larger than its ReadBufferSize, of which it has
-//     one for each connection.
-//   - fiber reads up to 8 KiB of a body before it asks anybody, so the time for
-//     those is its ReadTimeout, and what arrives later is 408 from it.
-//   - fiber closes the connection on who still sends after 4 MiB that nobody
-//     reads: its client may see no answer but that.
+//   - echo answers OPTIONS itself, with 204 and Allow. The others answer 405.
+//   - fiber doesn't notice that a client has hung up. A request continues until it
+//     is done or times out.
+//   - fiber keeps the last of two Content-Type headers, so it doesn't refuse two.
+//   - fiber answers 431 to headers larger than its ReadBufferSize. Each connection
+//     has one such buffer.
+//   - fiber reads up to 8 KiB of a body before it calls a handler. Its ReadTimeout
+//     limits the time for them, and it answers 408 itself.
+//   - fiber closes the connection of a client that still sends after 4 MiB of
+//     unread body. Such a client may see no answer.
 //
-// fiber has to stream bodies (StreamRequestBody), else a file of leads ends at its
-// BodyLimit, and is in memory as a whole. Then it limits none itself, and takes
-// what a handler leaves unread for the next request. The routes of httpapi read
-// all, or close the connection; handlers of the host's own have to as well. And it
-// recovers from no panic: those in the routes are answered with 500, for those in
-// handlers and middleware of the host's own there is its middleware recover.
+// fiber has to stream bodies (StreamRequestBody). Otherwise its BodyLimit applies to a file
+// of leads, and the whole file is in memory. When it streams, fiber limits no body, and
+// takes an unread rest for the next request. The routes of httpapi read the whole body or
+// close the connection, and the host's handlers must do the same. fiber doesn't recover from
+// panics either. The routes of httpapi answer them with 500; for its own handlers and
+// middleware, a host uses fiber's middleware recover.
 package main
 
 import (
@@ -85,11 +85,11 @@ func run(ctx context.Context, router, address string) error {
 	}
 	defer func() { _ = crm.Close(context.WithoutCancel(ctx)) }()
 	_, err = crm.CreateUser(ctx, cims.System("routers"), cims.NewUser{Email: ceoEmail, Name: "Aziza", Surname: "Karimova", RoleName: cims.RoleCEO})
-	if err != nil && !errors.Is(err, cims.ErrExists) { // she does from the second run on
+	if err != nil && !errors.Is(err, cims.ErrExists) { // she exists from the second run on
 		return err
 	}
 
-	secret := []byte(rand.Text() + rand.Text()) // good for this run
+	secret := []byte(rand.Text() + rand.Text()) // valid for this run only
 	auth, err := jwtauth.New(jwtauth.Config{Secret: secret})
 	if err != nil {
 		return err
@@ -108,7 +108,7 @@ func run(ctx context.Context, router, address string) error {
 	})
 }
 
-// serve serves what mount mounts until ctx ends.
+// serve serves the routes of mount until ctx ends.
 func serve(ctx context.Context, router string, listener net.Listener, mount func(huma.API) error) error {
 	var handler http.Handler
 	var err error

@@ -9,7 +9,7 @@ import (
 	"github.com/cimskit/cims/httpapi"
 )
 
-// onNetHTTP mounts on the standard library's router.
+// onNetHTTP mounts the routes on the router of net/http.
 func onNetHTTP(mux *http.ServeMux, mount func(huma.API) error) (http.Handler, error) {
 	api := humago.New(mux, huma.DefaultConfig("My CRM", "1.0.0"))
 	return httpapi.Problems(mux, nil), mount(api)

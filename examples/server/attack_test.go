@@ -24,7 +24,7 @@ import (
 	"github.com/cimskit/cims/internal/pgtest"
 )
 
-// hosted is what the program serves, in this process.
+// hosted is the handler of the program, served in this process.
 type hosted struct {
 	url   string
 	log   *lockedBuffer
@@ -131,8 +131,8 @@ func TestHeadersOnEveryAnswer(t *testing.T) {
 	})
 }
 
-// TestOriginsAreLetInByName: nobody's page may call the API but those that the
-// operator names.
+// TestOriginsAreLetInByName checks that only pages of the configured origins may call the
+// API.
 func TestOriginsAreLetInByName(t *testing.T) {
 	const page, evil = "https://crm.example", "https://evil.example"
 	allowed := func(h hosted, origin string) (simple, preflight string) {
@@ -174,7 +174,7 @@ func TestOriginsAreLetInByName(t *testing.T) {
 	}
 }
 
-// TestLogForgesNoLineAndTellsNoSecret: not even with -v.
+// TestLogForgesNoLineAndTellsNoSecret checks the log with -v.
 func TestLogForgesNoLineAndTellsNoSecret(t *testing.T) {
 	onBoth(t, func(t *testing.T, db string) {
 		h := host(t, db)

@@ -21,10 +21,10 @@ var (
 
 const defaultDatabase = "sqlite:cims.db"
 
-// database is what -db names, or another flag.
+// database is the database that -db or another flag names.
 type database struct {
 	url  string
-	path string // of the SQLite file; empty: it is PostgreSQL
+	path string // of the SQLite file; empty for PostgreSQL
 	flag string
 }
 
@@ -38,7 +38,7 @@ func databaseOf(flag, text string) (database, error) {
 	switch {
 	case text == "":
 		return database{}, errors.New(flag + ": want sqlite:PATH or postgres://…, and it is not given")
-	case !ok || path == "": // the text is not repeated: it may hold a password
+	case !ok || path == "": // the error leaves out the text, which may hold a password
 		return database{}, errors.New(flag + ": want sqlite:PATH or postgres://…")
 	case strings.HasPrefix(path, "//"), strings.HasPrefix(path, "file:"):
 		return database{}, fmt.Errorf("%s: %s: want a plain path after sqlite:, as in sqlite:cims.db or sqlite:/var/lib/cims.db", flag, text)
@@ -52,7 +52,7 @@ func databaseOf(flag, text string) (database, error) {
 	return database{text, path, flag}, nil
 }
 
-// shown is the URL for where it may end up in a log.
+// shown returns the URL without its password, for logs.
 func (d database) shown() string {
 	if d.path != "" {
 		return d.url
@@ -64,8 +64,9 @@ func (d database) shown() string {
 	return parsed.Redacted()
 }
 
-// create opens the database. A new SQLite file is its owner's only, and so are,
-// by SQLite's rule, those that appear beside it: customers are in there.
+// create opens the database, and creates an SQLite file if it doesn't exist. Only its owner
+// may read the file, since it holds customers. SQLite applies the same mode to the files
+// beside it.
 func (d database) create(ctx context.Context) (transfer.Storage, error) {
 	if d.path != "" {
 		file, err := os.OpenFile(d.path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -79,7 +80,7 @@ func (d database) create(ctx context.Context) (transfer.Storage, error) {
 	return d.open(ctx)
 }
 
-// existing opens a database that is there.
+// existing opens a database that must exist.
 func (d database) existing(ctx context.Context) (transfer.Storage, error) {
 	if d.path != "" {
 		if _, err := os.Stat(d.path); err != nil {
@@ -89,7 +90,7 @@ func (d database) existing(ctx context.Context) (transfer.Storage, error) {
 	return d.open(ctx)
 }
 
-// use opens the database that a server has prepared before, and changes nothing.
+// use opens a database that a server has prepared, and changes nothing.
 func (d database) use(ctx context.Context) (transfer.Storage, error) {
 	if d.path != "" {
 		if _, err := os.Stat(d.path); err != nil {

@@ -31,22 +31,22 @@ var (
 		{Email: "finance@example.com", Name: "Rustam", Surname: "Umarov", RoleName: "financial_director"},
 		{Email: "member@example.com", Name: "Sevara", Surname: "Nazarova", RoleName: "member"},
 	}
-	// demoPaths are the ways that leads take, the likely ones more often.
+	// demoPaths are the paths of leads through the statuses. Likely paths are listed more often.
 	demoPaths = []string{
 		"", "", "need_to_call", "need_to_call rejected", "rejected", "meeting_set", "meeting_set rejected",
 		"meeting_set project_started", "meeting_set project_started continuing", "project_started continuing finished",
 	}
 )
 
-// step is something that happens to a lead in the demo's past.
+// step is a past event of a lead.
 type step struct {
 	at     time.Time
 	lead   int
-	status string // empty: it comes in
+	status string // empty for a new lead
 }
 
-// fillDemo lives through six made-up weeks, on a clock of their own, so that
-// times, owners and history are those of a company that has worked.
+// fillDemo plays six made-up weeks on a simulated clock, so that times, owners and histories
+// look real.
 func fillDemo(ctx context.Context, store cims.Storage, log *slog.Logger) error {
 	var clock atomic.Int64 // microseconds; the Manager reads it in the background too
 	crm, err := cims.New(store, &cims.Config{Clock: func() time.Time { return time.UnixMicro(clock.Load()) }, Logger: log})

@@ -15,11 +15,11 @@ import (
 	"github.com/cimskit/cims/httpapi"
 )
 
-// formats says what a file's name ends in.
+// formats maps file extensions to content types.
 var formats = map[string]string{".csv": httpapi.CSV, ".ndjson": httpapi.NDJSON, ".jsonl": httpapi.NDJSON}
 
-// importFile adds the leads of a file, all or none, to a database that a server
-// has prepared; a server may be running on it.
+// importFile adds the leads of a file, all or none, to a database that a server has
+// prepared. A server may be running on it.
 func importFile(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	s, err := parseImportSettings(args, stdout)
 	if err != nil {
@@ -64,12 +64,12 @@ func importFile(ctx context.Context, args []string, stdout, stderr io.Writer) (e
 	return err
 }
 
-// progressBar draws itself over and over on one line of a terminal.
+// progressBar redraws a bar on one line of a terminal.
 type progressBar struct {
 	to     io.Writer
-	what   string // is counted
+	what   string // the counted things
 	total  int
-	before int // were there at the beginning
+	before int // count at the start
 	begin  time.Time
 	drawn  time.Time
 }
@@ -86,7 +86,7 @@ func (b *progressBar) show(stored int) {
 		stored*100/max(b.total, 1), stored, b.total, b.what, float64(stored-b.before)/time.Since(b.begin).Seconds())
 }
 
-// clear leaves the line to what is said next.
+// clear erases the line for the next output.
 func (b *progressBar) clear() {
 	if !b.drawn.IsZero() {
 		fmt.Fprint(b.to, "\r\033[K")

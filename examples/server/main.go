@@ -1,11 +1,11 @@
-// Command server is a CRM to try, and an example of a host: an SQLite file or a
-// PostgreSQL database, the routes of httpapi, the API's documentation.
+// Command server is a CRM for trying out and an example of a host. It serves the routes of
+// httpapi and their documentation, on an SQLite file or a PostgreSQL database.
 //
 //	go run ./examples/server                         starts it
 //	go run ./examples/server -demo                   … with made-up leads
 //	go run ./examples/server token -email E          prints a token for a user
 //	go run ./examples/server import FILE             adds the leads of a file
-//	go run ./examples/server migrate …               moves an older program's database, or any to another place
+//	go run ./examples/server migrate …               migrates an older program's database, or copies a database
 package main
 
 import (
@@ -57,14 +57,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 			err = start(ctx, s, stdout, stderr)
 		}
 	}
-	if errors.Is(err, flag.ErrHelp) { // it was asked for and is printed
+	if errors.Is(err, flag.ErrHelp) { // the help was requested and is printed
 		return nil
 	}
 	return err
 }
 
-// start prepares the database and serves until ctx ends. What can be wrong with
-// the settings shows before anything is written.
+// start prepares the database and serves until ctx ends. It checks the settings before it
+// writes anything.
 func start(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 	level := slog.LevelInfo
 	if s.verbose {
@@ -81,7 +81,7 @@ func start(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("-addr: %w", err)
 	}
-	defer func() { _ = listener.Close() }() // the server has closed it already, if it came to that
+	defer func() { _ = listener.Close() }() // the server may have closed it
 	store, err := s.db.create(ctx)
 	if err != nil {
 		return err
@@ -124,14 +124,14 @@ func start(ctx context.Context, s settings, stdout, stderr io.Writer) error {
 	} else {
 		err = hint(ctx, stdout, store, s)
 	}
-	if err != nil && ctx.Err() == nil { // stopped this early, it stops as it should below
+	if err != nil && ctx.Err() == nil { // if ctx has ended, the server stops normally below
 		return err
 	}
 	return serve(ctx, listener, handler, log)
 }
 
-// prepare migrates the database. Where somebody else's tables are in it, that is
-// said: it may have been named by mistake.
+// prepare migrates the database. It reports tables of another program, since the database
+// may have been named by mistake.
 func prepare(ctx context.Context, store transfer.Storage, log *slog.Logger) error {
 	if m, ok := store.(mover); ok {
 		_, left, err := m.Steps(ctx)
@@ -157,8 +157,7 @@ func closing(log *slog.Logger, what string, closeIt func() error) {
 	}
 }
 
-// makeCEO makes the first user, so that there is somebody who can make others.
-// It returns nil where there was somebody.
+// makeCEO creates the first user, who can create others. It returns nil if there are users.
 func makeCEO(ctx context.Context, crm *cims.Manager, email string) (*cims.User, error) {
 	trusted := cims.System("first start")
 	users, err := crm.Users(ctx, trusted, cims.UserFilter{}, cims.PageRequest{Limit: 1})
@@ -175,8 +174,8 @@ func makeCEO(ctx context.Context, crm *cims.Manager, email string) (*cims.User, 
 	return &ceo, nil
 }
 
-// baseURL is where a browser on this machine finds a listener: one on all
-// addresses has none that could be opened.
+// baseURL returns the URL of a listener for a browser on this machine. A listener on all
+// addresses has no address that a browser could open.
 func baseURL(addr net.Addr) string {
 	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsUnspecified() {
 		return fmt.Sprintf("http://127.0.0.1:%d", tcp.Port)
@@ -189,8 +188,8 @@ func isTerminal(w io.Writer) bool {
 	return ok && isatty.IsTerminal(file.Fd())
 }
 
-// greet says what to do first. It shows a token, so it is for a person only:
-// what is not a terminal may be a log.
+// greet prints the first steps. It shows a token, so it only prints to a terminal: other
+// output may be a log.
 func greet(stdout io.Writer, ceo cims.User, base string, secret []byte) error {
 	token, err := tokenFor(secret, ceo, 24*time.Hour)
 	if err != nil {
@@ -211,8 +210,8 @@ See who sells, then add a lead:
 	return err
 }
 
-// hint says how to get a token. In a database that had users before, the CEO of
-// the settings need not be one of them.
+// hint tells how to get a token. If the database had users before, the CEO of the settings
+// may not be one of them.
 func hint(ctx context.Context, stdout io.Writer, store cims.Storage, s settings) error {
 	email := s.ceo
 	users, err := store.AccountsByEmail(ctx, email)
@@ -230,7 +229,7 @@ func hint(ctx context.Context, stdout io.Writer, store cims.Storage, s settings)
 	return err
 }
 
-// shellWord quotes what a shell would not read as one plain word.
+// shellWord quotes a text unless a shell reads it as one word.
 func shellWord(text string) string {
 	plain := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("@%+=:,./_-", r)

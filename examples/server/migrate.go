@@ -52,7 +52,7 @@ func migrate(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 }
 
-// migrateCopySettings are those of the command migrate copy.
+// migrateCopySettings are the settings of the command migrate copy.
 type migrateCopySettings struct{ from, to database }
 
 func parseMigrateCopySettings(args []string, stdout io.Writer) (migrateCopySettings, error) {
@@ -74,8 +74,8 @@ func parseMigrateCopySettings(args []string, stdout io.Writer) (migrateCopySetti
 	return s, err
 }
 
-// migrateCopy moves everything from one database, which a server has prepared,
-// to another, which it prepares itself.
+// migrateCopy copies everything from a database that a server has prepared to another one,
+// which it migrates itself.
 func migrateCopy(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	s, err := parseMigrateCopySettings(args, stdout)
 	if err != nil {
@@ -114,8 +114,8 @@ func migrateCopy(ctx context.Context, args []string, stdout, stderr io.Writer) (
 	return err
 }
 
-// prepare opens what is copied to and migrates it; if it can't be copied to, it is
-// left as it is, and a file that is new is none.
+// prepare opens and migrates the target of a copy. If the copy isn't possible it changes
+// nothing, and leaves no new file.
 func (s migrateCopySettings) prepare(ctx context.Context, from transfer.Storage) (to transfer.Storage, left []string, err error) {
 	_, missing := os.Stat(s.to.path)
 	if to, err = s.to.create(ctx); err != nil {
@@ -134,11 +134,10 @@ func (s migrateCopySettings) prepare(ctx context.Context, from transfer.Storage)
 	return to, left, nil
 }
 
-// copyProgress draws a bar for each table that is copied, and again for each
-// that is compared.
+// copyProgress draws a bar for the copy of each table, and another for its comparison.
 type copyProgress struct {
 	bar   progressBar
-	rows  map[string]int64 // that were found equal, by table
+	rows  map[string]int64 // number of equal rows, by table
 	drawn bool
 }
 

@@ -13,14 +13,14 @@ import (
 	"github.com/cimskit/cims/storage/migration"
 )
 
-// mover has the methods of both storages that move a database.
+// mover is the part of both storages that moves a database.
 type mover interface {
 	cims.Storage
 	Plan(ctx context.Context) (migration.Plan, error)
 	MigrateWithProgress(ctx context.Context, progress func(migration.Progress)) error
-	Verify(ctx context.Context, whileRunning bool) (migration.Report, error)
+	Verify(ctx context.Context, options migration.VerifyOptions) (migration.Report, error)
 	Steps(ctx context.Context) (done, left int, err error)
-	Rollback(ctx context.Context, force bool) error
+	Rollback(ctx context.Context, options migration.RollbackOptions) error
 }
 
 var usagesMigrate = map[string]string{
@@ -58,7 +58,7 @@ Flags:
 `,
 }
 
-// migrateHere does what concerns one database.
+// migrateHere runs the commands that concern one database.
 func migrateHere(ctx context.Context, command string, args []string, stdout, stderr io.Writer) (err error) {
 	var running, force bool
 	flags := flag.NewFlagSet("server migrate "+command, flag.ContinueOnError)
@@ -127,7 +127,7 @@ func migrateUp(ctx context.Context, store mover, stdout, stderr io.Writer) error
 	return err
 }
 
-// stepProgress says which step is done, and draws a bar for a long one.
+// stepProgress prints each step, and draws a bar for a long one.
 type stepProgress struct {
 	to    io.Writer
 	drawn bool
@@ -135,15 +135,15 @@ type stepProgress struct {
 	mu    sync.Mutex
 	step  string
 	done  int64
-	since time.Time // of when it came so far
+	since time.Time // time of the last progress
 	count int
 	bar   *progressBar
 }
 
-// patience is how long nothing may happen before that is said.
+// patience is the time without progress after which watch reports that it waits.
 const patience = 5 * time.Second
 
-// watch says when it has to wait, until it is told to stop.
+// watch reports when the migration waits, until it is stopped.
 func (s *stepProgress) watch() (stop func()) {
 	s.since = time.Now()
 	ended, stopped := make(chan struct{}), make(chan struct{})
@@ -214,7 +214,7 @@ func migrateVerify(ctx context.Context, store mover, running bool, stdout io.Wri
 	if left > 0 {
 		return fmt.Errorf("migrate verify: %d steps are left to do: migrate up does them", left)
 	}
-	report, err := store.Verify(ctx, running)
+	report, err := store.Verify(ctx, migration.VerifyOptions{WhileRunning: running})
 	if err != nil {
 		return err
 	}
@@ -234,7 +234,7 @@ func migrateRollback(ctx context.Context, store mover, force bool, stdout io.Wri
 		}
 		return err
 	}
-	err := store.Rollback(ctx, false) // which lists what would be lost, also where it may be
+	err := store.Rollback(ctx, migration.RollbackOptions{}) // with -force too: the error lists the losses
 	if refused, ok := errors.AsType[*migration.RefusedError](err); ok {
 		for _, reason := range refused.Reasons {
 			fmt.Fprintln(stdout, reason)
@@ -243,7 +243,7 @@ func migrateRollback(ctx context.Context, store mover, force bool, stdout io.Wri
 			return errors.New("migrate rollback: this would be lost: add -force to go on")
 		}
 		fmt.Fprintln(stdout, "This is lost, as -force says.")
-		err = store.Rollback(ctx, true)
+		err = store.Rollback(ctx, migration.RollbackOptions{Force: true})
 	}
 	if err == nil {
 		_, err = fmt.Fprintln(stdout, "Done: the database is as it would be without cims.")

@@ -43,9 +43,8 @@ func killAtOnce(t *testing.T, url string, processes int, after time.Duration, ar
 	return hit
 }
 
-// TestKilledAtAnyMoment: three processes migrate at once and are killed, again
-// and again until nothing is left to do; then the way back is killed in the
-// same way. It all ends as if nobody had been in its way.
+// TestKilledAtAnyMoment repeatedly kills three concurrent migrations until nothing is left to
+// do. Then it kills rollbacks in the same way. The result is that of uninterrupted runs.
 func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
 	kills, older := 8, deployed(4_000)

@@ -228,7 +228,7 @@ func (o *olderProgram) takeIn() error {
 	return err
 }
 
-// hand gives a lead to whose turn it is.
+// hand assigns a lead to the next manager.
 func (o *olderProgram) hand(lead int64, assign func(lead, manager int64) error) error {
 	manager, err := o.nextManager()
 	if err != nil || manager == 0 {

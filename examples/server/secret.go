@@ -14,8 +14,8 @@ import (
 
 func secretPath(db database) string { return db.path + ".jwt-secret" }
 
-// loadSecret returns the key that tokens are signed with: the environment's, or
-// the one beside the SQLite file; nil if that has yet to be made.
+// loadSecret returns the key for signing tokens, from the environment or from the file
+// beside the SQLite file. It returns nil if that file doesn't exist yet.
 func loadSecret(db database) ([]byte, error) {
 	source := "CIMS_JWT_SECRET"
 	secret := []byte(os.Getenv(source))
@@ -39,8 +39,8 @@ func loadSecret(db database) ([]byte, error) {
 	return secret, nil
 }
 
-// makeSecret is atomic: of two processes that start at once one makes the file,
-// whole, and both use it.
+// makeSecret creates the file of the key atomically. If two processes start at once, one
+// creates the file and both use it.
 func makeSecret(db database) ([]byte, error) {
 	path := secretPath(db)
 	random := make([]byte, 32) // RFC 7518, section 3.2
@@ -52,7 +52,7 @@ func makeSecret(db database) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = os.Remove(draft.Name()) }() // linked or not
+	defer func() { _ = os.Remove(draft.Name()) }() // also after the link
 	if _, err := draft.Write(secret); err != nil {
 		return nil, errors.Join(err, draft.Close())
 	}

@@ -19,19 +19,19 @@ import (
 	"github.com/cimskit/cims/httpapi/jwtauth"
 )
 
-// Time-outs close connections that are slow on purpose; a request itself has
-// httpapi's deadline.
+// These timeouts close connections that are slow on purpose. httpapi limits the time of the
+// request itself.
 const (
 	headerTime   = 5 * time.Second
 	readTime     = 30 * time.Second
 	writeTime    = 60 * time.Second
-	importTime   = 15 * time.Minute // also of the answer, which comes at the end
+	importTime   = 15 * time.Minute // including the answer, which comes at the end
 	idleTime     = 2 * time.Minute
 	shutdownTime = 20 * time.Second
 	maxHeader    = 32 << 10
 )
 
-// newHandler mounts everything on one router: this is what a host does.
+// newHandler mounts everything on one router, as a host does.
 func newHandler(crm *cims.Manager, secret []byte, origins []string, log *slog.Logger) (http.Handler, error) {
 	auth, err := jwtauth.New(jwtauth.Config{Secret: secret})
 	if err != nil {
@@ -39,7 +39,7 @@ func newHandler(crm *cims.Manager, secret []byte, origins []string, log *slog.Lo
 	}
 	mux := http.NewServeMux()
 	config := huma.DefaultConfig("cims", "1.0.0")
-	config.DocsPath, config.OpenAPIPath, config.SchemasPath = "", "", "" // docs serves the first two, from here alone
+	config.DocsPath, config.OpenAPIPath, config.SchemasPath = "", "", "" // docs serves the first two without other hosts
 	api := humago.New(mux, config)
 	if err := httpapi.Register(api, crm, httpapi.Options{Authenticator: auth, ImportTimeout: importTime, Logger: log}); err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func newHandler(crm *cims.Manager, secret []byte, origins []string, log *slog.Lo
 	if err := docs.Register(api); err != nil {
 		return nil, err
 	}
-	mux.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusFound)) // who opens the address looks for them
+	mux.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusFound)) // the start page
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "up") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), headerTime)
@@ -63,7 +63,7 @@ func newHandler(crm *cims.Manager, secret []byte, origins []string, log *slog.Lo
 	handler := patient(mux)
 	if len(origins) > 0 {
 		handler = cors.New(cors.Options{
-			// Browsers send one; of several the package would allow all if it knows the first.
+			// Browsers send one Origin. With several, the package checks only the first.
 			AllowOriginVaryRequestFunc: func(r *http.Request, origin string) (bool, []string) {
 				return len(r.Header["Origin"]) == 1 && slices.ContainsFunc(origins, func(o string) bool { return strings.EqualFold(o, origin) }), nil
 			},
@@ -76,11 +76,11 @@ func newHandler(crm *cims.Manager, secret []byte, origins []string, log *slog.Lo
 	return logged(httpapi.Problems(handler, log), log), nil
 }
 
-// patient lets an import's answer come later than any other's.
+// patient allows more time for the answer of an import.
 func patient(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/crm/customers/import" {
-			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(importTime)) // or writeTime has to do
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(importTime)) // otherwise writeTime applies
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -92,7 +92,7 @@ func answer(w http.ResponseWriter, status int, text string) {
 	_, _ = w.Write([]byte(`{"status":"` + text + `"}` + "\n")) // the client may be gone
 }
 
-// logged logs every request, with -v. It logs no header and no query, which may
+// logged logs every request, for -v. It logs neither headers nor queries, since these may
 // hold secrets.
 func logged(next http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -120,8 +120,8 @@ func (r *statusRecorder) WriteHeader(status int) {
 
 func (r *statusRecorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
-// serve answers until ctx ends; then requests under way are finished and no
-// more are taken.
+// serve serves until ctx ends. Then it finishes the requests in progress and accepts no
+// others.
 func serve(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger) error {
 	server := &http.Server{
 		Handler:           handler,
@@ -130,7 +130,7 @@ func serve(ctx context.Context, listener net.Listener, handler http.Handler, log
 		WriteTimeout:      writeTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeader,
-		// "OPTIONS *" is refused with headers and in words as anything else.
+		// "OPTIONS *" gets the usual headers and problem document too.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}

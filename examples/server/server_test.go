@@ -123,7 +123,7 @@ func (p *process) await() {
 	p.base, _, _ = strings.Cut(where, ",")
 }
 
-// cleanEnv is the environment without settings of whoever runs the tests.
+// cleanEnv returns the environment without settings of the server.
 func cleanEnv(more ...string) []string {
 	var env []string
 	for _, entry := range os.Environ() {
@@ -347,8 +347,8 @@ func TestTwoProcessesShareOneRotation(t *testing.T) {
 	})
 }
 
-// TestAnyProcessAssignsWaitingLeads: who makes somebody eligible need not be
-// who took the lead in.
+// TestAnyProcessAssignsWaitingLeads checks that a manager can become eligible through
+// another process than the one that added the lead.
 func TestAnyProcessAssignsWaitingLeads(t *testing.T) {
 	onBoth(t, func(t *testing.T, db string) {
 		first := launch(t, db)
@@ -431,7 +431,7 @@ func command(t *testing.T, folder string, env []string, args ...string) (stdout,
 	return out.String(), errs.String(), err
 }
 
-// TestRefusesToStart: what is wrong is named, once, and nothing is written.
+// TestRefusesToStart checks that an error is reported once, and that nothing is written.
 func TestRefusesToStart(t *testing.T) {
 	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -502,8 +502,8 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// TestTokenIsForUsersThatAreThere also shows that a plain start needs no
-// settings, and whose its files are.
+// TestTokenIsForUsersThatAreThere also checks that a plain start needs no settings, and the
+// modes of its files.
 func TestTokenIsForUsersThatAreThere(t *testing.T) {
 	db := sqliteFile(t)
 	file := strings.TrimPrefix(db, "sqlite:")

@@ -58,7 +58,7 @@ Environment without a flag:
 `
 )
 
-// settings come from the environment; flags win over it.
+// settings are the settings of the server. Flags override the environment.
 type settings struct {
 	addr    string
 	db      database
@@ -93,7 +93,7 @@ func parseSettings(args []string, stdout io.Writer) (settings, error) {
 	return s, err
 }
 
-// tokenSettings are those of the command token.
+// tokenSettings are the settings of the command token.
 type tokenSettings struct {
 	db    database
 	email string
@@ -121,7 +121,7 @@ func parseTokenSettings(args []string, stdout io.Writer) (tokenSettings, error) 
 	return s, err
 }
 
-// importSettings are those of the command import.
+// importSettings are the settings of the command import.
 type importSettings struct {
 	db   database
 	file string
@@ -146,8 +146,8 @@ func parseImportSettings(args []string, stdout io.Writer) (importSettings, error
 	return s, err
 }
 
-// parse prints help where it is asked for. The flag package would print an
-// error and all flags, before the error is printed by whoever gets it.
+// parse parses flags, and prints help on request. The flag package itself would also print
+// an error and all flags, although the caller prints the error.
 func parse(flags *flag.FlagSet, args []string, stdout io.Writer, before, after string) error {
 	flags.SetOutput(io.Discard)
 	err := flags.Parse(args)
@@ -165,7 +165,7 @@ func parse(flags *flag.FlagSet, args []string, stdout io.Writer, before, after s
 }
 
 func databaseFlag(flags *flag.FlagSet) *string {
-	// The default is not printed from the environment: it may hold a password.
+	// The help doesn't show the value of the environment, which may hold a password.
 	db := env("CIMS_DATABASE_URL", defaultDatabase)
 	flags.Func("db", "sqlite:PATH or postgres://… `URL` (CIMS_DATABASE_URL; default "+defaultDatabase+")", func(value string) error {
 		db = value
@@ -182,13 +182,13 @@ func env(name, otherwise string) string {
 }
 
 func validEmail(text string) bool {
-	const longest = 255 // for cims
+	const longest = 255 // the limit of cims
 	parsed, err := mail.ParseAddress(text)
 	return err == nil && parsed.Address == text && len(text) <= longest
 }
 
-// parseOrigins takes what a browser can send as Origin. Another form would
-// never match, and nobody would be told why.
+// parseOrigins accepts only origins as browsers send them. Any other form would silently
+// never match.
 func parseOrigins(list string) ([]string, error) {
 	var origins []string
 	for origin := range strings.SplitSeq(list, ",") {

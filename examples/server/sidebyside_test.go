@@ -140,7 +140,7 @@ func TestNewLeadsSideBySide(t *testing.T) {
 	require.Equal(t, "external", owner["cause"])
 	require.Nil(t, owner["by"])
 
-	// What it says later is a reassignment, in whichever way it says it.
+	// A later assignment by it is a reassignment, in any form.
 	for i, assign := range []func(lead, manager int64) error{s.older.assign, s.older.assignAnew} {
 		next, err := s.older.nextManager()
 		require.NoError(t, err)

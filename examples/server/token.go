@@ -12,8 +12,8 @@ import (
 	"github.com/cimskit/cims/httpapi/jwtauth"
 )
 
-// printToken prints a token and nothing else, so that a shell can catch it. It
-// makes nothing: a token under a new secret, or for nobody, would open nothing.
+// printToken prints a token and nothing else, for use in a shell. It creates neither a
+// secret nor a user, since a token for new ones would be useless.
 func printToken(ctx context.Context, args []string, stdout io.Writer) (err error) {
 	s, err := parseTokenSettings(args, stdout)
 	if err != nil {
@@ -43,7 +43,7 @@ func printToken(ctx context.Context, args []string, stdout io.Writer) (err error
 	return err
 }
 
-// findUser asks the storage itself: a Manager would begin to work on it.
+// findUser asks the Storage directly, since a Manager would start background work.
 func findUser(ctx context.Context, store cims.Storage, email string) (cims.User, error) {
 	found, err := store.AccountsByEmail(ctx, email)
 	switch {
@@ -57,7 +57,7 @@ func findUser(ctx context.Context, store cims.Storage, email string) (cims.User,
 	return found[0].User, nil
 }
 
-// tokenFor makes a token out to the user's id: an email can change hands.
+// tokenFor returns a token for a user's id, since an email may pass to another user.
 func tokenFor(secret []byte, user cims.User, ttl time.Duration) (string, error) {
 	return jwtauth.Token(secret, strconv.FormatInt(user.ID, 10), ttl)
 }

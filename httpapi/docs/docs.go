@@ -33,11 +33,11 @@ var page = template.Must(template.ParseFS(files, "index.html"))
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// Register serves the page at /docs, with its files below it, and the OpenAPI
-// document at /openapi.json, unless huma serves that already (the API's
-// Config.OpenAPIPath). They need no authentication unless a middleware asks for
-// it. The first request makes the document, with the routes registered by then.
-// Register returns an error where one of the paths is taken.
+// Register serves the page at /docs and its files below that path. It serves the OpenAPI
+// document at /openapi.json, unless huma already does (Config.OpenAPIPath of the API). None
+// requires authentication, unless a middleware does. The first request creates the document
+// from the routes registered by then. Register returns an error if one of the paths is
+// taken.
 func Register(api huma.API) (err error) {
 	if api == nil {
 		return errors.New("docs: Register needs an API")
@@ -75,7 +75,7 @@ func Register(api huma.API) (err error) {
 			title = info.Title
 		}
 		var text bytes.Buffer
-		// Relative to the page, so that a prefix before the API does no harm.
+		// The paths are relative to the page, so that they work below any prefix.
 		err := page.Execute(&text, map[string]string{"Title": title, "Base": "docs", "Document": strings.TrimPrefix(document, "/")})
 		return text.Bytes(), err
 	}))

@@ -1,14 +1,14 @@
-// Package jwtauth identifies users by a Bearer JWT in the Authorization header. The
-// token's sub is the user's email if it holds an @, and the user's id otherwise.
+// Package jwtauth identifies users by a Bearer JWT in the Authorization header. The sub of
+// the token is the user's email if it contains an @, and the user's id otherwise.
 //
 //	auth, err := jwtauth.New(jwtauth.Config{Secret: secret})
 //
-// That is HS256: the login and this program share a secret. With RS256, ES256 and
-// EdDSA only the login can make tokens, and this program has its public keys: in
-// [Config.PublicKeys] or, where the login publishes them, by package jwks.
+// This uses HS256, where the login and this program share a secret. With RS256, ES256 and
+// EdDSA only the login can issue tokens, and this program needs the login's public keys. Set
+// them in [Config.PublicKeys], or use package jwks if the login publishes them.
 //
-// The host's login issues the tokens; [Token] makes one for tests and tools. A
-// user's permissions are never read from the token.
+// The host's login issues the tokens. [Token] issues tokens for tests and tools. A user's
+// permissions are never read from the token.
 package jwtauth
 
 import (
@@ -33,8 +33,8 @@ const (
 	maxToken      = 8 << 10
 )
 
-// Config defines the valid tokens. It needs a key of at least one kind. Each kind
-// serves its own algorithms, so that a login can move from one kind to another.
+// Config defines which tokens are valid. It needs a key of at least one kind. It may have
+// keys of several kinds, so that a login can move from one algorithm to another.
 type Config struct {
 	// Secret is the key of HS256, at least 32 bytes.
 	Secret []byte
@@ -46,17 +46,16 @@ type Config struct {
 	// map's keys are the kids of the tokens, "" for tokens without one. To change a
 	// key, add the new one beside it first.
 	PublicKeys map[string]crypto.PublicKey
-	// KeySource has further public keys, which may change while the program runs:
+	// KeySource provides further public keys, which may change while the program runs:
 	// see package jwks. It serves the kids that are not in PublicKeys.
 	KeySource KeySource
 	// Issuer is the required iss. Empty accepts any, and none.
 	Issuer string
-	// Audience is a required entry of aud. Empty accepts any, and none. Set it if
-	// the login makes tokens for other programs too: they are valid here otherwise.
+	// Audience is a required entry of aud. Empty accepts any, and none. Set it if the
+	// login also issues tokens for other programs, which would be valid here otherwise.
 	Audience string
-	// Leeway is the allowed difference between the clocks of the login and of this
-	// program, when exp, nbf and iat are checked. At most a minute. Default: 30
-	// seconds.
+	// Leeway is the allowed difference between the clocks of the login and this program
+	// in the checks of exp, nbf and iat. It is at most a minute. Default: 30 seconds.
 	Leeway time.Duration
 }
 
@@ -69,8 +68,8 @@ type Authenticator struct {
 
 var _ httpapi.Authenticator = (*Authenticator)(nil)
 
-// New returns an Authenticator. It returns an error if there is no key, if a key is
-// too weak or of the wrong kind, and for a leeway out of bounds.
+// New returns an Authenticator. It returns an error if there is no key, if a key is weak or
+// of the wrong kind, and if the leeway is out of range.
 func New(config Config) (*Authenticator, error) {
 	known, err := newKeyring(config)
 	if err != nil {

@@ -49,7 +49,7 @@ func signWith(newHash func() hash.Hash, key []byte, header, claims string) strin
 	return signed + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// sign signs whatever it is given, well-formed or not.
+// sign signs a text, well-formed or not.
 func sign(header, claims string) string { return signWith(sha256.New, secret, header, claims) }
 
 // good are claims that nothing is wrong with, and more.
@@ -318,7 +318,7 @@ func TestSecretIsTakenOver(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// Whoever changes a secret or a key has both accepted for a while.
+// During a change of a secret or key, both the old and the new one are accepted.
 func TestSecretsAndKeysRotate(t *testing.T) {
 	before, after := bytes.Repeat([]byte("before"), 6), bytes.Repeat([]byte("after!"), 6)
 	old, err := jwtauth.Token(before, "7", time.Hour)

@@ -15,13 +15,13 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// KeySource returns public keys that may change while the program runs; package
-// jwks has one. It is called for each token, before its signature is verified, so
-// anybody can cause calls. It must be safe for concurrent use.
+// KeySource provides public keys that may change while the program runs. Package jwks has
+// one. It is called for each token before the signature is verified, so anybody can cause
+// calls. It must be safe for concurrent use.
 type KeySource interface {
-	// PublicKey returns the key with this id from those at hand, without waiting.
-	// Where there are no keys yet, its error wraps cims.ErrUnavailable, and the
-	// request is answered with 503 instead of 401.
+	// PublicKey returns the key with this id, without waiting for a fetch. If no keys are
+	// known yet, the error wraps cims.ErrUnavailable, and the answer to the request is 503
+	// instead of 401.
 	PublicKey(kid string) (crypto.PublicKey, error)
 }
 
@@ -57,7 +57,7 @@ func Algorithm(key crypto.PublicKey) (string, error) {
 		}
 		return es256, nil
 	case ed25519.PublicKey:
-		// All zeros is a point on the curve, and anybody can sign for it.
+		// All zeros is a valid point, for which anybody can forge signatures.
 		if len(key) != ed25519.PublicKeySize || bytes.Count(key, []byte{0}) == len(key) {
 			return "", errors.New("jwtauth: the Ed25519 key is malformed")
 		}
@@ -67,9 +67,8 @@ func Algorithm(key crypto.PublicKey) (string, error) {
 	}
 }
 
-// keyring holds all keys that tokens may be signed with. Secrets serve HS256 alone
-// and a public key serves the one algorithm of its kind, so that no key is taken for
-// another's.
+// keyring holds all keys for verifying tokens. A secret only serves HS256, and a public key
+// only serves the algorithm of its kind, so that no key is used with another algorithm.
 type keyring struct {
 	secrets jwt.VerificationKeySet
 	public  map[string]crypto.PublicKey
@@ -101,7 +100,7 @@ func newKeyring(config Config) (keyring, error) {
 	return k, nil
 }
 
-// algorithms lists the algorithms with a possible key; no other is accepted.
+// algorithms lists the algorithms that may have a key. No other is accepted.
 func (k keyring) algorithms() []string {
 	var names []string
 	if len(k.secrets.Keys) > 0 {

@@ -13,8 +13,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// object reads a JSON object. It refuses a repeated key, and a known key in another
-// case, since two readers of such a token could understand it differently.
+// object reads a JSON object. It refuses a repeated key, and a known key in another case,
+// since two readers could interpret such a token differently.
 func object(text []byte, known []string) (map[string]json.RawMessage, error) {
 	if !json.Valid(text) {
 		return nil, errors.New("no JSON")
@@ -31,7 +31,7 @@ func object(text []byte, known []string) (map[string]json.RawMessage, error) {
 		}
 		key, _ := token.(string)
 		if _, again := fields[key]; again {
-			return nil, fmt.Errorf("%q comes twice", key)
+			return nil, fmt.Errorf("%q is repeated", key)
 		}
 		if slices.ContainsFunc(known, func(k string) bool { return k != key && strings.EqualFold(k, key) }) {
 			return nil, fmt.Errorf("%q is in the wrong case", key)

@@ -1,5 +1,6 @@
-// Package migration has the answers of Plan, Migrate, Verify and Rollback of
-// storage/postgres and storage/sqlite, which move a database over to cims and back.
+// Package migration has the options and results of moving a database over to cims and
+// back. The methods Plan, Migrate, Verify and Rollback of storage/postgres and
+// storage/sqlite use them.
 package migration
 
 import (
@@ -7,63 +8,79 @@ import (
 	"strings"
 )
 
-// State is the kind of a database before it is migrated.
+// State is the state of a database before a migration.
 type State string
 
 // The states that a migration starts from.
 const (
-	Empty    State = "empty"                                            // none of the tables is there
-	Host     State = "a host's own tables"                              // customer, "user" or both are
+	Empty    State = "empty"                                            // no table of cims or of a host exists
+	Host     State = "a host's own tables"                              // customer, "user" or both exist
 	EnumOnly State = "the older program's database"                     // with enums for statuses and roles
 	Deployed State = "the older program's database, migrated by itself" // and with names beside them
 	Current  State = "migrated"                                         // nothing is left to do
-	// Unfinished is the target of a copy: nothing but that copy may go on with it.
+	// Unfinished is the target of a copy that has not finished. Only that copy may
+	// continue.
 	Unfinished State = "an unfinished copy of another database"
 )
 
-// Plan lists what a migration would do. Making one changes nothing.
+// Plan lists the steps of a migration and what it would make of odd data.
 type Plan struct {
 	State    State
 	Steps    []Step
 	Findings []Finding
 }
 
-// Step is one step that is left to do.
+// Step is one remaining step.
 type Step struct {
 	Name string
-	Does string // in a sentence
-	Rows int64  // to be gone through; 0 where it is not about rows
+	Does string // one sentence
+	Rows int64  // number of rows to process; 0 if the step processes none
 }
 
-// Finding is something odd in the data, and what the migration makes of it.
+// Finding is something odd in the data.
 type Finding struct {
 	Where string // a table, or table.column
-	Found string // as in "12 rows say “CEO”"
+	Found string // such as "12 rows say “CEO”"
 	Rows  int64
-	Does  string // as in "makes it “ceo”"
+	Does  string // how the migration handles it, such as "makes it “ceo”"
 }
 
-// Progress tells how far a long step is.
+// Progress is the progress of a long step.
 type Progress struct {
 	Step        string
 	Done, Total int64 // rows
 }
 
+// VerifyOptions say how strictly Verify compares.
+type VerifyOptions struct {
+	// WhileRunning makes notes of differences that another program, which still
+	// writes to the database, may have caused. Without it they are faults.
+	WhileRunning bool
+}
+
+// RollbackOptions say how far a rollback may go.
+type RollbackOptions struct {
+	// Force makes Rollback go on where something is lost by it. Without it,
+	// Rollback returns a *RefusedError then.
+	Force bool
+}
+
 // Report is the result of Verify.
 type Report struct {
 	Checks []Check
-	// Notes are no faults. One may be a lead whose name and enum differ.
+	// Notes are differences that are not faults, such as a lead whose status name and
+	// enum differ.
 	Notes []string
 }
 
 // Check is one comparison of Verify.
 type Check struct {
 	Name string
-	// Fault says what is wrong; empty if nothing is.
+	// Fault describes what is wrong. It is empty if the check passed.
 	Fault string
 }
 
-// OK reports whether all checks passed.
+// OK reports whether all checks passed. It is false for a report without checks.
 func (r Report) OK() bool {
 	for _, check := range r.Checks {
 		if check.Fault != "" {
@@ -73,7 +90,7 @@ func (r Report) OK() bool {
 	return len(r.Checks) > 0
 }
 
-// String returns the report for people to read.
+// String returns the report as text, one line per check and note.
 func (r Report) String() string {
 	var text strings.Builder
 	for _, check := range r.Checks {
@@ -89,15 +106,15 @@ func (r Report) String() string {
 	return text.String()
 }
 
-// RefusedError is the error of a rollback that was not begun. Its reasons name what would be
-// lost.
+// RefusedError reports that a rollback would lose data and was not started. Each reason
+// names something that would be lost.
 type RefusedError struct{ Reasons []string }
 
 func (e *RefusedError) Error() string {
-	return "cims: a rollback would lose something: " + strings.Join(e.Reasons, "; ")
+	return "cims: a rollback would lose data: " + strings.Join(e.Reasons, "; ")
 }
 
-// String returns the plan for people to read.
+// String returns the plan as text: the state, the steps and the findings.
 func (p Plan) String() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "This is %s.\n", p.State)

@@ -32,7 +32,7 @@ func (n names) copying() copying.Dialect {
 	}
 }
 
-// tables returns those of the schema that is first on the search_path.
+// tables returns the tables of the first schema on the search_path.
 func (n names) tables(ctx context.Context, conn bun.IConn) ([]string, error) {
 	return sqlstore.ScanAll(ctx, sqlstore.SQL{IConn: conn}, `SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition
 		AND relnamespace = to_regnamespace(quote_ident(current_schema())) ORDER BY relname`)
@@ -46,7 +46,7 @@ func snapshot(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
 	return transaction{simple{tx}, tx}, nil
 }
 
-// loading is a transaction whose connection COPY can be run on.
+// loading is a transaction whose connection can run COPY.
 type loading struct {
 	transaction
 	on *sql.Conn
@@ -70,7 +70,7 @@ func beginLoad(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
 	return loading{transaction{simple{tx}, tx}, on}, nil
 }
 
-// load fills the host's table itself: COPY can't go through a view.
+// load copies rows into the host's table itself, since COPY can't write to a view.
 func (n names) load(ctx context.Context, conn bun.IConn, table string, columns []string, rows [][]any) error {
 	l, ok := conn.(loading)
 	if !ok {
@@ -90,7 +90,7 @@ func (n names) load(ctx context.Context, conn bun.IConn, table string, columns [
 	})
 }
 
-// sequence is the sequence of a table's ids; NULL where they come from elsewhere.
+// sequence returns SQL for the sequence of a table's ids. It is NULL if there is none.
 func (n names) sequence(table string) string {
 	return "CAST(pg_get_serial_sequence('" + n.identifier(table).Sanitize() + "', '" + n.Column(table, "id") + "') AS regclass)"
 }
@@ -100,8 +100,8 @@ func (n names) lastID(ctx context.Context, conn bun.IConn, table string) (id int
 	return id, err
 }
 
-// loaded also makes the server read the table's statistics. Without them it would plan
-// statements as for an empty table for a while.
+// loaded implements copying.Dialect.Loaded. It also updates the statistics of the table.
+// Without them the server would plan statements for an empty table at first.
 func (n names) loaded(ctx context.Context, conn bun.IConn, table string, last int64) error {
 	if last > 0 {
 		if _, err := conn.ExecContext(ctx, fmt.Sprintf("SELECT setval(%s, %d)", n.sequence(table), last)); err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/cimskit/cims/storage/postgres"
 )
 
-// A host whose tables and columns have names of their own.
+// Use a host's tables under other names than those of cims.
 func ExampleCustomers() {
 	open := func(ctx context.Context, url string) (*postgres.Storage, error) {
 		store, err := postgres.Open(ctx, url,

@@ -10,8 +10,7 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// addTheirs has another program add a lead, whose session has a setting of the grace
-// of its own.
+// addTheirs adds a lead as another program, in a session with its own grace setting.
 func addTheirs(t *testing.T, db *sql.DB, name, grace string) (id int64) {
 	t.Helper()
 	tx, err := db.BeginTx(t.Context(), nil)
@@ -23,8 +22,8 @@ func addTheirs(t *testing.T, db *sql.DB, name, grace string) (id int64) {
 	return id
 }
 
-// TestGraceIsTheOtherProgramsOwn: it is left the time that its session says, whatever
-// ours would be, and however long the rotation's lock was waited for meanwhile.
+// TestGraceIsTheOtherProgramsOwn checks that the grace period is that of the other program's
+// session. Neither our own setting nor a wait for the rotation's lock changes it.
 func TestGraceIsTheOtherProgramsOwn(t *testing.T) {
 	t.Parallel()
 	crm, db := hostCRM(t, standardNames)
@@ -50,12 +49,12 @@ func TestGraceIsTheOtherProgramsOwn(t *testing.T) {
 		return lead.SalesManager
 	}
 	require.Eventually(t, func() bool { return owner(due) != nil }, 20*time.Second, 5*time.Millisecond)
-	time.Sleep(1500 * time.Millisecond) // it looks once a second
+	time.Sleep(1500 * time.Millisecond) // the Manager looks once a second
 	for which, id := range left {
 		require.Nil(t, owner(id), which)
 	}
 
-	// A clock that was ahead, and was set back: nobody waits for the hours in between.
+	// After a clock was set back by hours, no lead waits for that time to pass again.
 	_, err = db.ExecContext(t.Context(), `UPDATE cims_unassigned SET due_at = due_at + interval '5 hours' WHERE customer_id = $1`, left["our time"])
 	require.NoError(t, err)
 	_, err = db.ExecContext(t.Context(), `UPDATE customer_status_history SET changed_at = changed_at + interval '5 hours' WHERE customer_id = $1`, left["our time"])

@@ -19,7 +19,7 @@ import (
 
 var system = cims.System("test")
 
-// hostCRM is a Manager over a host's own tables, and the host.
+// hostCRM is a Manager over a host's tables, and the host's connection.
 func hostCRM(t *testing.T, tables string) (*cims.Manager, *sql.DB) {
 	t.Helper()
 	url := pgtest.URL(t)
@@ -52,8 +52,8 @@ func addAll(t *testing.T, crm *cims.Manager, names ...string) []error {
 	return errs
 }
 
-// TestARowThatTheHostLeavesOut is an error of its own caller's, and neither keeps
-// the others out nor has them stored again.
+// TestARowThatTheHostLeavesOut checks that a row dropped by the host is an error of its
+// caller only. Other leads of the batch are stored, and stored once.
 func TestARowThatTheHostLeavesOut(t *testing.T) {
 	t.Parallel()
 	crm, db := hostCRM(t, standardNames+`
@@ -65,10 +65,10 @@ func TestARowThatTheHostLeavesOut(t *testing.T) {
 	for i := range 30 {
 		names = append(names, fmt.Sprint("Lead ", i), fmt.Sprint("Spam ", i))
 	}
-	for range 2 { // with what is remembered of the rotation, and without
+	for range 2 { // with the cached rotation, and without
 		for i, err := range addAll(t, crm, names...) {
 			if strings.HasPrefix(names[i], "Spam") {
-				require.ErrorContains(t, err, "leaves out rows")
+				require.ErrorContains(t, err, "drops inserted rows")
 			} else {
 				require.NoError(t, err)
 			}
@@ -80,7 +80,8 @@ func TestARowThatTheHostLeavesOut(t *testing.T) {
 	require.Equal(t, []int{60, 2, 60}, []int{leads, most, assigned})
 }
 
-// TestTextsThatTheHostHasNoRoomFor are refused with the field's name.
+// TestTextsThatTheHostHasNoRoomFor checks that texts too long for the host's columns are
+// refused with the field's name.
 func TestTextsThatTheHostHasNoRoomFor(t *testing.T) {
 	t.Parallel()
 	crm, _ := hostCRM(t, `
@@ -133,7 +134,7 @@ func TestTextsThatTheHostHasNoRoomFor(t *testing.T) {
 	require.Len(t, page.Items, 21)
 }
 
-// waitForLock returns when a statement of another session waits for what db holds.
+// waitForLock returns when a statement of another session waits for a lock of db.
 func waitForLock(t *testing.T, db *sql.DB) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -144,7 +145,8 @@ func waitForLock(t *testing.T, db *sql.DB) {
 	}, 20*time.Second, 5*time.Millisecond)
 }
 
-// TestWhatTheOlderProgramAssignsMeanwhile stays with whom it was given to.
+// TestWhatTheOlderProgramAssignsMeanwhile checks that a lead assigned by the older program
+// keeps its owner.
 func TestWhatTheOlderProgramAssignsMeanwhile(t *testing.T) {
 	t.Parallel()
 	const given = "INSERT INTO sales_manager_assignment (customer_id, sales_manager_id, assigned_at, is_active) VALUES ($1, $2, now(), TRUE)"
@@ -208,8 +210,8 @@ func requireOwners(t *testing.T, crm *cims.Manager, owners ...int64) {
 	}
 }
 
-// TestHostTablesAreReadWithoutAConnectionToSpare: who is the first to read what a
-// host's table has must not wait for a connection that waits for it.
+// TestHostTablesAreReadWithoutAConnectionToSpare checks that the first read of a host's
+// columns doesn't deadlock when all connections wait for it.
 func TestHostTablesAreReadWithoutAConnectionToSpare(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)

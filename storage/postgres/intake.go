@@ -21,16 +21,15 @@ import (
 
 var _ cims.Intaker = (*Storage)(nil)
 
-// Intake implements cims.Intaker. It is one statement where what is remembered
-// of the rotation still holds, and two round trips where it has to be read
-// under the lock first.
+// Intake implements cims.Intaker. It takes one statement if the cached rotation is current.
+// Otherwise it reads the rotation under the lock first, which takes a second round trip.
 func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(cims.Rotation) cims.Rotation) (stored bool, err error) {
 	statement, err := s.guardedStatement(ctx)
 	if err != nil {
 		return false, s.store.Explain(err)
 	}
 	if unfit, err := s.store.Unfit(ctx, leads); err != nil || unfit != nil {
-		return false, err // Update says what is wrong with it
+		return false, err // Update returns the error of the lead
 	}
 	err = s.store.Retry(ctx, func() error {
 		stored = false
@@ -54,7 +53,7 @@ func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(ci
 	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch {
 		case refused.Code == foreignKey:
-			return false, nil // a status was deleted just now: Update says so properly
+			return false, nil // a status was deleted just now, and Update returns its error
 		case refused.Code == invalidText && strings.Contains(refused.Message, leftOut):
 			return false, errLeftOut
 		}
@@ -62,7 +61,7 @@ func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(ci
 	return stored, err
 }
 
-// onConn runs do on a connection of the pool, and leaves no transaction open.
+// onConn runs do on a connection of the pool. It rolls back a transaction left open.
 func (s *Storage) onConn(ctx context.Context, do func(conn *pgx.Conn) error) error {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
@@ -86,11 +85,10 @@ func (s *Storage) onConn(ctx context.Context, do func(conn *pgx.Conn) error) err
 
 const beginning = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
-// users is the host's table, or the view over it.
+// users is the table of users, or the view over the host's table.
 const users = `"user"`
 
-// lockAndRead begins a transaction, takes the rotation's lock and reads what it
-// guards.
+// lockAndRead begins a transaction, takes the rotation's lock and reads the state.
 func lockAndRead(ctx context.Context, conn *pgx.Conn) (sqlstore.State, error) {
 	var state sqlstore.State
 	batch := &pgx.Batch{}
@@ -106,23 +104,23 @@ func lockAndRead(ctx context.Context, conn *pgx.Conn) (sqlstore.State, error) {
 	return state, conn.SendBatch(ctx, batch).Close()
 }
 
-// errLeftOut: no lead is stored, rather than some of them.
-var errLeftOut = errors.New("cims: a trigger or a rule of the host's table leaves out rows that are inserted")
+// errLeftOut is returned instead of storing only some of the leads.
+var errLeftOut = errors.New("cims: a trigger or rule of the host's table drops inserted rows")
 
 const (
 	invalidText = "22P02"
 	leftOut     = "leads were stored"
 )
 
-// allStored makes the guarded statement fail where fewer rows were stored than
-// there are leads: a row that is no number says so.
+// allStored makes the guarded statement fail if fewer rows than leads were stored. It casts
+// a text that is not a number, and the error repeats that text.
 const allStored = ` UNION ALL SELECT CAST(stored.n || ' of ' || input.n || ' ` + leftOut + `' AS BIGINT), NULL, NULL
 		FROM (SELECT count(*) AS n FROM stored) AS stored, (SELECT count(*) AS n FROM input) AS input, holds WHERE stored.n < input.n`
 
-// tryIntake stores the leads on condition that the rotation is in the state
-// before. It ends the transaction that is under way, or else is one by itself:
-// the statement takes the lock by raising the version, and whoever held it in
-// between has raised it too.
+// tryIntake stores the leads if the rotation is still in the state before, and reports
+// whether it was. It commits the open transaction of conn; without one, the statement is a
+// transaction itself. The statement takes the rotation's lock by increasing the version.
+// Any other holder of the lock has increased the version too.
 func (s *Storage) tryIntake(
 	ctx context.Context, conn *pgx.Conn, statement string, before sqlstore.State, after cims.Rotation, leads []*cims.Lead,
 ) (bool, error) {
@@ -145,12 +143,12 @@ func (s *Storage) tryIntake(
 			return nil
 		})
 	}
-	// A server that shuts down may say so right after it has committed.
+	// A server that shuts down may report that right after it has committed.
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil && !committed {
 		server, answered := errors.AsType[*pgconn.PgError](err)
-		refused := answered && server.SeverityUnlocalized == "ERROR" // anything worse ends the session, and a pooler says so afterwards
+		refused := answered && server.SeverityUnlocalized == "ERROR" // FATAL and PANIC end the session, and a pooler reports them only afterwards
 		if !refused && !pgconn.SafeToRetry(err) {
-			// The commit was on its way too.
+			// The commit had been sent too.
 			return false, &cims.Error{Kind: cims.ErrOutcomeUnknown, Err: err}
 		}
 		return false, err
@@ -161,7 +159,7 @@ func (s *Storage) tryIntake(
 	return stored == len(leads), nil
 }
 
-// leadArguments are those of the leads, $1 to $10.
+// leadArguments returns the arguments $1 to $10, the leads.
 func leadArguments(leads []*cims.Lead) []any {
 	n := len(leads)
 	names, phones, platforms := make([]string, n), make([]string, n), make([]string, n)
@@ -179,7 +177,7 @@ func leadArguments(leads []*cims.Lead) []any {
 	return []any{names, phones, platforms, usernames, notes, statuses, managers, by, waiting, times}
 }
 
-// guardArguments are those of the rotation, $11 to $16.
+// guardArguments returns the arguments $11 to $16, the rotation.
 func guardArguments(before sqlstore.State, after cims.Rotation, leads []*cims.Lead) []any {
 	gained := sqlstore.Gains(before.Rotation, after, leads)
 	ids := slices.Sorted(maps.Keys(gained))
@@ -190,8 +188,8 @@ func guardArguments(before sqlstore.State, after cims.Rotation, leads []*cims.Le
 	return []any{before.Version, before.Digest, after.Turn, sqlstore.FormatLedger(after.Members), ids, counts}
 }
 
-// guard takes the lock where the rotation is in the state that the decision was
-// made on, and all statuses are active; holds has a row then.
+// guard takes the rotation's lock if all statuses are active and the state is still the one
+// of the decision. The CTE holds has a row then.
 var guard = `, holds AS (
 		UPDATE sales_manager_counter SET version = version + 1, turn = $13, ledger = $14
 		WHERE ` + sqlstore.TheCounter + ` AND version = $11 AND (` + sqlstore.MembersDigest(users) + `) = $12
@@ -203,10 +201,10 @@ var guard = `, holds AS (
 		ON CONFLICT (sales_manager_id) DO UPDATE SET assigned_leads_count = r.assigned_leads_count + excluded.assigned_leads_count
 	)`
 
-// intakeStatement makes the statement that stores new leads with what belongs
-// to them, for the host's tables as they are: one data-modifying CTE. Ids are
-// given out in the order of the rows. Under a guard nothing of it happens unless
-// that holds.
+// intakeStatement returns the statement that stores new leads with their histories and
+// assignments. It is one data-modifying CTE, made for the columns of the host's tables. Ids
+// are assigned in the order of the leads. A guarded statement stores nothing if guard has no
+// row.
 func intakeStatement(ctx context.Context, host sqlstore.Hosts, guarded bool) (string, error) {
 	customer, err := host(ctx, "customer")
 	if err != nil {
@@ -255,7 +253,7 @@ func intakeStatement(ctx context.Context, host sqlstore.Hosts, guarded bool) (st
 	) AS answer ORDER BY place`, nil
 }
 
-// guardedStatement makes the statement of Intake once.
+// guardedStatement returns the statement of Intake, which it makes once.
 func (s *Storage) guardedStatement(ctx context.Context) (string, error) {
 	if statement := s.statement.Load(); statement != nil {
 		return *statement, nil
@@ -267,7 +265,7 @@ func (s *Storage) guardedStatement(ctx context.Context) (string, error) {
 	return statement, err
 }
 
-// scanIDs reads the ids of stored leads, and says how many there are.
+// scanIDs reads the ids of the stored leads and returns their number.
 func scanIDs(rows sqlstore.Rows, leads []*cims.Lead) (stored int, err error) {
 	for ; rows.Next() && stored < len(leads); stored++ {
 		var assignment *int64
@@ -281,8 +279,8 @@ func scanIDs(rows sqlstore.Rows, leads []*cims.Lead) (stored int, err error) {
 	return stored, rows.Err()
 }
 
-// intake is a Dialect's: the same statement without the guard, inside a
-// transaction.
+// intake implements sqlstore.Dialect.Intake. It runs the statement without the guard, inside
+// a transaction.
 func intake(ctx context.Context, conn sqlstore.Conn, host sqlstore.Hosts, leads []*cims.Lead) (err error) {
 	statement, err := intakeStatement(ctx, host, false)
 	if err != nil {
@@ -300,8 +298,8 @@ func intake(ctx context.Context, conn sqlstore.Conn, host sqlstore.Hosts, leads 
 	return errors.Join(err, rows.Err())
 }
 
-// at is the time of the intake as a column of a host's table takes it: one
-// without a zone holds UTC.
+// at returns the time of the intake as SQL for a column of the host's table. A column
+// without time zone holds UTC.
 func at(host sqlstore.Host, column string) string {
 	if strings.HasSuffix(host.Columns[column].Type, "without time zone") {
 		return "at AT TIME ZONE 'UTC'"
@@ -309,8 +307,8 @@ func at(host sqlstore.Host, column string) string {
 	return "at"
 }
 
-// simple has bun's statements sent as they are, by the simple protocol: their
-// arguments are part of their text, and a cache would prepare each one anew.
+// simple sends bun's statements by the simple protocol. Their arguments are part of their
+// text, so that each text is new and preparing it would gain nothing.
 type simple struct{ conn }
 
 type conn interface {
@@ -331,8 +329,8 @@ func (s simple) ExecContext(ctx context.Context, query string, args ...any) (sql
 	return s.conn.ExecContext(ctx, query, append([]any{pgx.QueryExecModeSimpleProtocol}, args...)...)
 }
 
-// prepared runs a query in the way that the pool's connections have as their
-// default: pgx's own is to prepare a statement once on each of them.
+// prepared implements sqlstore.Dialect.Prepared. It uses the default mode of the
+// connections. By default, pgx prepares a statement once on each connection.
 func prepared(ctx context.Context, on sqlstore.Conn, query string, args []any) (sqlstore.ResultSet, error) {
 	var numbered strings.Builder
 	for n := 1; ; n++ {
@@ -347,7 +345,7 @@ func prepared(ctx context.Context, on sqlstore.Conn, query string, args []any) (
 	return beneath(on).Query(ctx, numbered.String(), args...)
 }
 
-// beneath is a connection that takes arguments, beside their statement.
+// beneath implements sqlstore.Dialect.TakesArguments.
 func beneath(on sqlstore.Conn) sqlstore.Conn {
 	switch c := on.(type) {
 	case joined:

@@ -12,9 +12,9 @@ import (
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
 
-// WithTx is cims.Manager.WithTx for a pgx.Tx, such as one of a pgxpool. m has to work over
-// a Storage of this package. WithTx panics if its Storage joins no transactions. The
-// Manager's methods return an error if it joins others only.
+// WithTx returns a Manager that works inside tx, as cims.Manager.WithTx does for an *sql.Tx.
+// The Storage of m has to be of this package. WithTx panics if that Storage isn't a
+// cims.Joiner. If it can't join a pgx.Tx, the methods of the Manager return an error.
 func WithTx(m *cims.Manager, tx pgx.Tx) *cims.Manager { return m.Join(tx) }
 
 // join implements sqlstore.Dialect.Join.
@@ -31,15 +31,15 @@ func join(tx any) (sqlstore.Conn, error) {
 	return nil, fmt.Errorf("cims: a pgx.Tx or an *sql.Tx of pgx's stdlib can be joined on PostgreSQL, not a %T", tx)
 }
 
-// checkIsolation implements sqlstore.Dialect.CheckJoined. Under a snapshot the rotation
-// would be read as it was before the lock was taken. Open says why strings have to conform.
+// checkIsolation implements sqlstore.Dialect.CheckJoined. Under a snapshot, the rotation
+// would be read as it was before the lock was taken. Open explains why strings must conform.
 func checkIsolation(ctx context.Context, conn sqlstore.Conn) error {
 	var isolation, conforming string
 	if err := sqlstore.ScanOne(ctx, conn, "SELECT current_setting('transaction_isolation'), current_setting('standard_conforming_strings')", &isolation, &conforming); err != nil {
 		return err
 	}
 	switch {
-	case isolation != "read committed" && isolation != "read uncommitted": // which is the same here
+	case isolation != "read committed" && isolation != "read uncommitted": // the same in PostgreSQL
 		return &cims.Error{Kind: cims.ErrIsolation, Err: fmt.Errorf("it is %s", isolation)}
 	case conforming != "on":
 		return errConforming
@@ -47,8 +47,8 @@ func checkIsolation(ctx context.Context, conn sqlstore.Conn) error {
 	return nil
 }
 
-// joined is a host's transaction as a sqlstore.Conn. The arguments of bun's statements are
-// part of their text: mode sends it as it is.
+// joined is a host's transaction as a sqlstore.Conn. mode sends bun's statements as they
+// are, since their arguments are part of their text.
 type joined struct {
 	tx   pgx.Tx
 	mode []any
@@ -69,7 +69,7 @@ func (j joined) Exec(ctx context.Context, query string, args ...any) (int64, err
 	return tag.RowsAffected(), err
 }
 
-// resultSet are pgx's rows as a sqlstore.ResultSet.
+// resultSet adapts pgx.Rows to a sqlstore.ResultSet.
 type resultSet struct{ pgx.Rows }
 
 // Columns implements sqlstore.ResultSet.
@@ -81,8 +81,8 @@ func (r resultSet) Columns() ([]string, error) {
 	return names, nil
 }
 
-// Scan implements sqlstore.ResultSet. An any gets the type that database/sql would give
-// it.
+// Scan implements sqlstore.ResultSet. An *any gets a value of the type that database/sql
+// would use.
 func (r resultSet) Scan(to ...any) error {
 	if err := r.Rows.Scan(to...); err != nil {
 		return err

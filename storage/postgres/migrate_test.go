@@ -15,15 +15,15 @@ import (
 	"github.com/cimskit/cims/storage/postgres"
 )
 
-// TestFillWaitsForTheOlderProgram has it make a lead's assignment active again
-// in a transaction that is open while the lead's rows are filled in: what is
-// filled in is what holds after it.
+// TestFillWaitsForTheOlderProgram makes a lead's assignment active again in a transaction
+// that is open while the migration fills in the lead. The result has to match the state
+// after that transaction.
 func TestFillWaitsForTheOlderProgram(t *testing.T) {
 	t.Parallel()
 	ctx, url := t.Context(), pgtest.URL(t)
 	pgtest.Execute(t, url, legacy.Deployed)
 	older := connect(t, url)
-	// So many that they don't fit in one batch: the last is not in the first.
+	// The rows need several batches, so that the last row isn't in the first batch.
 	_, err := older.Exec(ctx, `INSERT INTO customer (full_name, platform, phone_number, status, created_at)
 		SELECT 'Lead ' || n, 'site', '+998900000000', 'contacted', now() FROM generate_series(1, 6000) AS n`)
 	require.NoError(t, err)
@@ -57,8 +57,8 @@ func TestFillWaitsForTheOlderProgram(t *testing.T) {
 	require.False(t, unassigned, "it has a sales manager")
 }
 
-// TestInterruptedIndexIsBuiltAgain stops the building of indexes on a table that is
-// being written: it leaves an invalid index, which the next Migrate replaces.
+// TestInterruptedIndexIsBuiltAgain interrupts the building of indexes on a table that is
+// written meanwhile. It leaves an invalid index, which the next Migrate replaces.
 func TestInterruptedIndexIsBuiltAgain(t *testing.T) {
 	t.Parallel()
 	ctx, url := t.Context(), pgtest.URL(t)
@@ -107,8 +107,8 @@ func TestInterruptedIndexIsBuiltAgain(t *testing.T) {
 	verified(t, store)
 }
 
-// TestASettingThatIsNone has the older program work under a time of grace that
-// is none: that is no reason to refuse its lead.
+// TestASettingThatIsNone checks that an invalid grace setting doesn't make an insert of the
+// older program fail.
 func TestASettingThatIsNone(t *testing.T) {
 	t.Parallel()
 	ctx, url := t.Context(), pgtest.URL(t)
@@ -131,8 +131,8 @@ func TestASettingThatIsNone(t *testing.T) {
 	}
 }
 
-// TestEntriesOfTheOlderProgram: whatever its entries are called, names find them,
-// and a rollback calls them so again.
+// TestEntriesOfTheOlderProgram checks that rows find the older program's entries in any
+// spelling, and that a rollback restores that spelling.
 func TestEntriesOfTheOlderProgram(t *testing.T) {
 	t.Parallel()
 	ctx, url, us := t.Context(), pgtest.URL(t), cims.System("test")
@@ -190,7 +190,7 @@ func TestEntriesOfTheOlderProgram(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, want, lead.StatusName)
 	}
-	// What it adds or renames later is found as well, and refused for nothing.
+	// Entries that it adds or renames later are found too.
 	_, err = conn.Exec(ctx, `INSERT INTO customer_status (name, display_name) VALUES ('Much Later', 'Later'), ('CONTACTED', 'Again');
 		UPDATE customer_status SET name = 'NOBODY knows', display_name = 'Still' WHERE name = 'nobody_knows'; UPDATE customer SET status_name = 'much LATER' WHERE id = 4`)
 	require.NoError(t, err)
@@ -210,12 +210,12 @@ func TestEntriesOfTheOlderProgram(t *testing.T) {
 	require.Len(t, users.Items, 1)
 
 	require.NoError(t, crm.Close(ctx))
-	require.NoError(t, store.Rollback(ctx, false))
+	require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 	require.Equal(t, before, dump(t, conn, schema), "all is as it was")
 }
 
-// TestImpossibleAssignments: tables without keys hold what can't be. That is set
-// aside, can't come again, and is back after a rollback.
+// TestImpossibleAssignments checks that assignments that violate keys are set aside, can't
+// occur again, and are restored by a rollback.
 func TestImpossibleAssignments(t *testing.T) {
 	t.Parallel()
 	ctx, url, us := t.Context(), pgtest.URL(t), cims.System("test")
@@ -243,7 +243,7 @@ func TestImpossibleAssignments(t *testing.T) {
 
 	require.NoError(t, store.Migrate(ctx))
 	verified(t, store)
-	report, err := store.Verify(ctx, false)
+	report, err := store.Verify(ctx, migration.VerifyOptions{})
 	require.NoError(t, err)
 	require.Contains(t, report.Notes, "5 rows of sales_manager_assignment are set aside, until a rollback")
 	crm, err := cims.New(store, nil)
@@ -254,7 +254,7 @@ func TestImpossibleAssignments(t *testing.T) {
 		require.Equal(t, want, ownerOf(lead))
 	}
 	require.NoError(t, crm.Close(ctx))
-	require.NoError(t, store.Rollback(ctx, false))
+	require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 	require.Equal(t, before, dump(t, conn, schema), "all is as it was")
 	require.NoError(t, store.Migrate(ctx))
 
@@ -271,13 +271,13 @@ func TestImpossibleAssignments(t *testing.T) {
 	require.NoError(t, err)
 	verifiedButForOthers(t, store)
 	require.NoError(t, crm.Close(ctx))
-	require.NoError(t, store.Rollback(ctx, false))
+	require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 }
 
-// verifiedButForOthers is verified where others have been at work.
+// verifiedButForOthers is like verified, with other programs at work.
 func verifiedButForOthers(t *testing.T, store *postgres.Storage) {
 	t.Helper()
-	report, err := store.Verify(t.Context(), true)
+	report, err := store.Verify(t.Context(), migration.VerifyOptions{WhileRunning: true})
 	require.NoError(t, err)
 	require.True(t, report.OK(), report)
 }
@@ -301,8 +301,8 @@ func ownerOf(lead cims.Customer) int64 {
 	return lead.SalesManager.ID
 }
 
-// TestTimesThatAreNone: before anything is made they are refused, and named; what
-// the older program writes later gets the time of its writing.
+// TestTimesThatAreNone checks that the migration refuses and names impossible times before
+// it changes anything. A later row of the older program gets the time of its insert.
 func TestTimesThatAreNone(t *testing.T) {
 	t.Parallel()
 	ctx, url := t.Context(), pgtest.URL(t)
@@ -347,8 +347,8 @@ func TestTimesThatAreNone(t *testing.T) {
 	verifiedButForOthers(t, store)
 }
 
-// TestRollbackWhereALeadOfWhatWasSetAsideIsGone: a row that can't come back, since the
-// older program's own keys refuse it now, is no reason for all else to stay.
+// TestRollbackWhereALeadOfWhatWasSetAsideIsGone checks that a rollback succeeds although the
+// older program's keys now refuse a row that was set aside.
 func TestRollbackWhereALeadOfWhatWasSetAsideIsGone(t *testing.T) {
 	t.Parallel()
 	ctx, url := t.Context(), pgtest.URL(t)
@@ -363,14 +363,15 @@ func TestRollbackWhereALeadOfWhatWasSetAsideIsGone(t *testing.T) {
 	require.NoError(t, store.Migrate(ctx))
 	_, err := conn.Exec(ctx, "DELETE FROM customer WHERE id = 1")
 	require.NoError(t, err)
-	require.NoError(t, store.Rollback(ctx, false))
+	require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 	var first, second int
 	require.NoError(t, conn.QueryRow(ctx, `SELECT count(*) FILTER (WHERE customer_id = 1), count(*) FILTER (WHERE customer_id = 2)
 		FROM sales_manager_assignment`).Scan(&first, &second))
 	require.Equal(t, []int{0, 2}, []int{first, second})
 }
 
-// TestEntriesThatKeysReferTo keep their names where these can't follow.
+// TestEntriesThatKeysReferTo checks that entries keep their names if foreign keys refer to
+// these and don't follow a change.
 func TestEntriesThatKeysReferTo(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ key, does string }{
@@ -394,14 +395,14 @@ func TestEntriesThatKeysReferTo(t *testing.T) {
 			var status string
 			require.NoError(t, conn.QueryRow(ctx, "SELECT status_name FROM customer WHERE id = 1").Scan(&status))
 			require.Equal(t, "nobody_knows", status)
-			require.NoError(t, store.Rollback(ctx, false))
+			require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 			require.Equal(t, before, dump(t, conn, schema), "all is as it was")
 		})
 	}
 }
 
-// TestImpossibleAssignmentsInSpiteOfKeys: keys were not there, or not at work, when
-// these rows came.
+// TestImpossibleAssignmentsInSpiteOfKeys covers rows that were inserted before the keys, or
+// while these were disabled.
 func TestImpossibleAssignmentsInSpiteOfKeys(t *testing.T) {
 	t.Parallel()
 	ctx, url := t.Context(), pgtest.URL(t)
@@ -416,10 +417,10 @@ func TestImpossibleAssignmentsInSpiteOfKeys(t *testing.T) {
 	require.Contains(t, plan.String(), "1 rows are of a customer that is not there")
 	require.NoError(t, store.Migrate(ctx))
 	verified(t, store)
-	require.NoError(t, store.Rollback(ctx, false))
+	require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 }
 
-// TestMigrateAfterAnInterruptedRollback goes on from where that has come to.
+// TestMigrateAfterAnInterruptedRollback continues from the point of the interruption.
 func TestMigrateAfterAnInterruptedRollback(t *testing.T) {
 	t.Parallel()
 	ctx, url := t.Context(), pgtest.URL(t)
@@ -432,7 +433,7 @@ func TestMigrateAfterAnInterruptedRollback(t *testing.T) {
 	require.NoError(t, err)
 	short, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	require.Error(t, store.Rollback(short, false))
+	require.Error(t, store.Rollback(short, migration.RollbackOptions{}))
 	_, err = conn.Exec(ctx, "ROLLBACK")
 	require.NoError(t, err)
 	require.NoError(t, store.Migrate(ctx))

@@ -6,51 +6,53 @@ import (
 	"github.com/cimskit/cims/storage/migration"
 )
 
-// Migrate brings the schema up to date: call it once before the first use, and
-// after an update of this library. It adds what is missing, and changes and drops
-// nothing that it did not add. It may be interrupted anywhere, run again, and run by
-// several processes at once.
+// Migrate brings the schema up to date. Call it before the first use and after each
+// update of this library. Migrate adds what is missing; it changes and drops only what
+// it has added. It may be interrupted at any point and run again, also by several
+// processes at once.
 //
-// Others may go on writing meanwhile: no lock that stops them is held, or waited
-// for, longer than a moment. Migrate returns transfer.ErrUnfinished for an unfinished
-// copy. It returns an error that names a host's table or column if that is not there
-// or can't be used, or has another name than the first time; nothing is written then.
+// Other programs may write to the database meanwhile. Migrate neither holds nor waits
+// for a lock that stops them longer than a moment.
+//
+// Migrate returns transfer.ErrUnfinished for an unfinished copy. It returns an error
+// that names a host's table or column if that is missing, can't be used, or has another
+// name than the first time. Nothing is written then.
 func (s *Storage) Migrate(ctx context.Context) error { return s.mover.Migrate(ctx, nil) }
 
-// MigrateWithProgress is Migrate, and calls progress, if it is not nil, before each
-// step and after each part of a long one.
+// MigrateWithProgress is like Migrate. If progress is not nil, it is called before each
+// step and after each part of a long step.
 func (s *Storage) MigrateWithProgress(ctx context.Context, progress func(migration.Progress)) error {
 	return s.mover.Migrate(ctx, progress)
 }
 
-// SQL returns the steps that are left as plain SQL for psql, which runs each
-// statement by itself. Its errors are those of Migrate.
+// SQL returns the remaining steps as plain SQL for psql, which runs each statement
+// separately. It returns the same errors as Migrate.
 func (s *Storage) SQL(ctx context.Context) (string, error) { return s.mover.SQL(ctx) }
 
-// Steps counts the steps of Migrate that are done, and those that are left.
+// Steps returns how many steps of Migrate are done, and how many are left.
 func (s *Storage) Steps(ctx context.Context) (done, left int, err error) { return s.store.Steps(ctx) }
 
-// Plan returns what Migrate would do, and what it would make of what is odd. It
-// changes nothing.
+// Plan returns the steps that Migrate would take, and how it would handle odd data.
+// Plan changes nothing.
 func (s *Storage) Plan(ctx context.Context) (migration.Plan, error) { return s.mover.Plan(ctx) }
 
-// Verify compares a migrated database with what it was and with itself: that no row
-// was lost or changed in a column that is not cims's, that every name has its entry,
-// that counts, histories and the rotation are right. It sees the database as it was
-// at one moment. With whileRunning, rows that an older program has changed or deleted
+// Verify compares a migrated database with its earlier state and checks its
+// consistency, in one snapshot. No row may be lost, or changed in a column that isn't
+// cims's. Every name must have its entry. Counts, histories and the rotation must be
+// right. With options.WhileRunning, rows that an older program has changed or deleted
 // since are notes, not faults.
-func (s *Storage) Verify(ctx context.Context, whileRunning bool) (migration.Report, error) {
-	return s.mover.Verify(ctx, whileRunning)
+func (s *Storage) Verify(ctx context.Context, options migration.VerifyOptions) (migration.Report, error) {
+	return s.mover.Verify(ctx, options)
 }
 
-// Rollback takes away what Migrate has added, and leaves every column that was there
-// before as it would be without cims. It puts names of statuses and roles back that
-// it replaced, where nobody has changed them since. The older program's rotation
-// goes on where this one stands.
+// Rollback removes what Migrate has added, and leaves each column that existed before as
+// it would be without cims. It restores the names of statuses and roles that Migrate has
+// replaced, unless they have changed since. The older program's rotation continues where
+// this one is.
 //
-// Unless force is set, Rollback returns a *migration.RefusedError, with nothing done,
-// where something has no form in what remains. It may be interrupted and run again.
-// The host's tables have to be named as for Migrate, or an error says so.
-func (s *Storage) Rollback(ctx context.Context, force bool) error {
-	return s.mover.Rollback(ctx, force)
+// Without options.Force, Rollback returns a *migration.RefusedError, and changes nothing,
+// if the remaining tables can't hold some of the data. Rollback may be interrupted and
+// run again. It returns an error if the host's tables have other names than for Migrate.
+func (s *Storage) Rollback(ctx context.Context, options migration.RollbackOptions) error {
+	return s.mover.Rollback(ctx, options)
 }

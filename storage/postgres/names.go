@@ -10,30 +10,29 @@ import (
 	"github.com/cimskit/cims/storage/internal/hosttables"
 )
 
-// Table says what a host calls a table of its own, and the columns in it.
+// Table holds the names of a host's table and of its columns.
 type Table struct {
-	// Schema is the table's, if it is not to be looked for on the search_path.
+	// Schema is the schema of the table. If it is empty, the search_path decides.
 	Schema string
-	// Name is the table's own.
+	// Name is the name of the table.
 	Name string
-	// Columns are those that have other names than here, each under the name
-	// that it has here. Customers have id, full_name, phone_number, platform,
-	// username, notes, status_name, created_at and updated_at; users have id,
-	// email, name, surname, role_name and is_active. One that the table lacks and
-	// that is not listed is added to it under its name here.
+	// Columns maps the names of columns in cims to the host's names, where they differ.
+	// Customers have id, full_name, phone_number, platform, username, notes, status_name,
+	// created_at and updated_at. Users have id, email, name, surname, role_name and
+	// is_active. Migrate adds a column that is neither in the table nor in this map.
 	Columns map[string]string
 }
 
-// Option is one of [Open] and [New].
+// Option is an option of [Open] and [New].
 type Option func(names)
 
-// Customers names the host's table of customers, if it is not called customer or
-// its columns have other names. Migrate makes a view customer over it then, in
-// the first schema of the search_path; it refuses to where something of that name
-// is there: have search_path name a schema of its own for cims first.
+// Customers declares the host's table of customers, if it is not called customer or its
+// columns have other names. Migrate then creates a view customer over the table, in the
+// first schema of the search_path. It returns an error if that schema has something of this
+// name. To avoid that, put a separate schema for cims first on the search_path.
 func Customers(t Table) Option { return func(n names) { n.set("customer", t) } }
 
-// Users names the host's table of users, as [Customers] does that of customers.
+// Users declares the host's table of users, as [Customers] does for customers.
 func Users(t Table) Option { return func(n names) { n.set("user", t) } }
 
 // names are the names of the host's tables.
@@ -43,7 +42,7 @@ func (n names) set(table string, t Table) {
 	n.Names[table] = hosttables.Named{Schema: t.Schema, Name: t.Name, Columns: t.Columns}
 }
 
-// namesOf returns an error for a name that can't be one.
+// namesOf returns the names that options declare. It returns an error for an invalid name.
 func namesOf(options []Option) (names, error) {
 	n := names{hosttables.Names{}}
 	for _, option := range options {

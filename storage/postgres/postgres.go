@@ -1,4 +1,4 @@
-// Package postgres keeps a CRM in PostgreSQL 13 or newer, through pgx.
+// Package postgres stores a CRM in PostgreSQL 13 or newer, through pgx.
 //
 //	store, err := postgres.Open(ctx, "postgres://…")
 //	…
@@ -6,16 +6,16 @@
 //	…
 //	crm, err := cims.New(store, nil)
 //
-// [Open] makes a pool with the settings of its URL. [New] works on a *sql.DB of the
-// host. Any number of programs may work on one database: a lock in it guards the
-// rotation.
+// [Open] opens a pool of connections to a URL. [New] uses a *sql.DB of the host. Any number
+// of programs may use one database, since a lock in the database guards the rotation.
 //
-// [Storage.Migrate] starts from an empty database, from a host's "user" and customer
-// tables, or from the database of the older CIMS program, which may go on meanwhile.
-// It adds what is missing and changes nothing else. [Customers] and [Users] name
-// tables and columns of other names. [Storage.Plan] says beforehand what Migrate
-// would do, [Storage.Verify] compares afterwards, [Storage.Rollback] takes it all
-// away again.
+// [Storage.Migrate] starts from an empty database, from a host's tables customer and
+// "user", or from the database of the older CIMS program, which may run meanwhile. It adds
+// what is missing and changes nothing else. [Storage.Plan] shows beforehand what Migrate
+// would do, [Storage.Verify] checks the result, and [Storage.Rollback] undoes it.
+//
+// [Customers] and [Users] declare the host's tables if these, or their columns, have other
+// names.
 package postgres
 
 import (
@@ -48,20 +48,21 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Storage is a [cims.Storage] in PostgreSQL, with all methods of that. It is a
-// [cims.Joiner] and a [cims.Intaker] too.
+// Storage is a [cims.Storage] in PostgreSQL. It also implements [cims.Joiner] and
+// [cims.Intaker].
 type Storage struct {
 	reader
 	*database
 	store         *sqlstore.Store
 	mover         *move.Mover
 	db            *sql.DB
-	readCommitted bool // a statement by itself runs at this level
+	readCommitted bool // a statement outside a transaction runs at this level
 	rotation      sqlstore.RotationCache
-	statement     atomic.Pointer[string] // of Intake
+	statement     atomic.Pointer[string] // the statement of Intake
 }
 
-// A Storage embeds what hosts may call of its parts, under names that they can't reach.
+// A Storage embeds its parts under unexported names. Hosts can call their methods, but
+// can't reach the parts.
 type (
 	reader   = cims.Reader
 	database = copying.Database
@@ -78,27 +79,29 @@ func (s *Storage) Update(ctx context.Context, do func(context.Context, cims.Tx) 
 	return s.store.Update(ctx, do)
 }
 
-// Ready returns nil when the database answers and its schema is current. It returns
+// Ready returns nil if the database answers and its schema is current. It returns
 // transfer.ErrUnfinished for an unfinished copy of another database.
 func (s *Storage) Ready(ctx context.Context) error { return s.store.Ready(ctx) }
 
-// Join implements cims.Joiner, for a pgx.Tx or an *sql.Tx of pgx's stdlib.
+// Join implements cims.Joiner. It takes a pgx.Tx or an *sql.Tx of pgx's stdlib.
 func (s *Storage) Join(tx any) cims.Storage { return s.store.Join(tx) }
 
-// Close closes what Open opened.
+// Close closes the connections of Open. After New it does nothing.
 func (s *Storage) Close() error { return s.store.Close() }
 
-// Open connects to the database of a URL such as
-// postgres://user:password@host/database?sslmode=require, with the parameters
-// of pgxpool (pool_max_conns and so on). It returns cims.ErrUnavailable if the
-// database can't be reached, and an error for names that can't be. Close closes
-// the connections.
+// Open connects to the database at a URL such as
+// postgres://user:password@host/database?sslmode=require. The URL may have the parameters
+// of pgxpool, such as pool_max_conns. Open returns cims.ErrUnavailable if the database
+// can't be reached, and an error for invalid names of tables or columns. Close closes the
+// connections.
 //
-// Several hosts, as in postgres://host1,host2/database?target_session_attrs=read-write,
-// are tried until one takes writes: so a failover is followed. Through a pooler that
-// gives out connections by the transaction, such as pgbouncer, say
-// default_query_exec_mode=exec, and Migrate without the pooler: it holds locks that
-// belong to a session.
+// To survive a failover, name several hosts, as in
+// postgres://host1,host2/database?target_session_attrs=read-write. They are tried until one
+// accepts writes.
+//
+// With a pooler that assigns connections per transaction, such as pgbouncer, set
+// default_query_exec_mode=exec. Run Migrate without the pooler, since it holds locks of a
+// session.
 func Open(ctx context.Context, url string, options ...Option) (*Storage, error) {
 	host, err := namesOf(options)
 	if err != nil {
@@ -108,11 +111,11 @@ func Open(ctx context.Context, url string, options ...Option) (*Storage, error) 
 	if err != nil {
 		return nil, fmt.Errorf("cims: database URL: %w", withoutURL(err))
 	}
-	// bun writes arguments into the text of its statements, with escapes of standard
+	// bun writes arguments into the text of its statements, and escapes them as standard
 	// strings.
 	config.ConnConfig.RuntimeParams["standard_conforming_strings"] = "on"
 	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
-	// A pooler that gives out connections by the transaction knows no such setting.
+	// A pooler that assigns connections per transaction doesn't support this setting.
 	pooled := slices.Contains([]pgx.QueryExecMode{pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol}, config.ConnConfig.DefaultQueryExecMode)
 	if !pooled {
 		config.ConnConfig.RuntimeParams["default_transaction_isolation"] = "read committed"
@@ -138,7 +141,7 @@ func Open(ctx context.Context, url string, options ...Option) (*Storage, error) 
 	return store, nil
 }
 
-// withoutURL leaves out what pgx repeats of the URL, which may hold a password.
+// withoutURL removes the URL from an error of pgx, since it may contain a password.
 func withoutURL(err error) error {
 	if parse := new(pgconn.ParseConfigError); errors.As(err, &parse) {
 		if cause := errors.Unwrap(parse); cause != nil {
@@ -149,9 +152,10 @@ func withoutURL(err error) error {
 	return err
 }
 
-// New works on connections that the host has opened with pgx's stdlib, and that
-// stay the host's: Close does not close them. It refuses a server on which a
-// backslash in a text is an escape, and names that can't be.
+// New returns a Storage on connections that the host has opened with pgx's stdlib. Close
+// doesn't close them. New returns an error if the server's standard_conforming_strings is
+// off, and for invalid names of tables or columns. It returns cims.ErrUnavailable if the
+// database can't be reached.
 func New(db *sql.DB, options ...Option) (*Storage, error) {
 	host, err := namesOf(options)
 	if err != nil {
@@ -170,7 +174,7 @@ func New(db *sql.DB, options ...Option) (*Storage, error) {
 	return newStorage(db, nil, host)
 }
 
-var errConforming = errors.New("cims: standard_conforming_strings has to be on")
+var errConforming = errors.New("cims: standard_conforming_strings must be on")
 
 func newStorage(db *sql.DB, closing func() error, host names) (*Storage, error) {
 	steps, err := move.Steps(migrations, host.Names)
@@ -184,9 +188,9 @@ func newStorage(db *sql.DB, closing func() error, host names) (*Storage, error) 
 	}, nil
 }
 
-// due tells that the clock was set back by the time that the trigger has noted with the
-// row. due_at alone doesn't tell: each session has its own time of grace, and the row
-// may be younger than this transaction.
+// due implements sqlstore.Dialect.Due. To detect a clock that was set back, it compares the
+// time that the trigger has recorded for the row. due_at can't be used for this: each
+// session has its own time of grace, and the row may be newer than this transaction.
 const due = `(due_at <= now() OR COALESCE(
 		(SELECT (array_agg(h.changed_at ORDER BY h.id DESC))[1] FROM assignment_history AS h WHERE h.customer_id = cims_unassigned.customer_id AND h.cause = 'external'),
 		(SELECT (array_agg(h.changed_at ORDER BY h.id))[1] FROM customer_status_history AS h WHERE h.customer_id = cims_unassigned.customer_id AND h.cause = 'external')
@@ -214,7 +218,8 @@ func dialect(steps int, host names) sqlstore.Dialect {
 	}
 }
 
-// startsWith lets the server make the prefix lower case, by the rules of the index.
+// startsWith implements sqlstore.Dialect.StartsWith. The server converts the prefix to lower
+// case, so that it follows the same rules as the index.
 func startsWith(column, prefix string) schema.QueryWithArgs {
 	escaped := strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(prefix)
 	return schema.SafeQuery("lower("+column+") LIKE lower(?)", []any{escaped + "%"})
@@ -228,8 +233,8 @@ type transaction struct {
 func (t transaction) Commit(context.Context) error { return t.tx.Commit() }
 func (t transaction) Rollback() error              { return t.tx.Rollback() }
 
-// begin asks for read committed whatever the server's default is: under a
-// snapshot the rotation would be read as it was before the lock was taken.
+// begin requests read committed, whatever the server's default is. Under a snapshot, the
+// rotation would be read as it was before the lock was taken.
 func begin(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
 	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
 	if err != nil {
@@ -240,7 +245,8 @@ func begin(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
 
 const foreignKey = "23503"
 
-// classify reads SQLSTATE codes, and recognizes a lost connection.
+// classify implements sqlstore.Dialect.Classify. It reads SQLSTATE codes and recognizes lost
+// connections.
 func classify(err error) sqlstore.Failure {
 	if server, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch code := server.Code; {
@@ -250,7 +256,7 @@ func classify(err error) sqlstore.Failure {
 			return sqlstore.ForeignKey
 		case code == "42P01":
 			return sqlstore.NoTable
-		case code == "40001", code == "40P01", code == "55P03": // the last: a lock was not to be had in time
+		case code == "40001", code == "40P01", code == "55P03": // 55P03 is a lock timeout
 			return sqlstore.Conflict
 		case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57P"), code == "57014":
 			return sqlstore.Unavailable
@@ -270,15 +276,15 @@ func classify(err error) sqlstore.Failure {
 	return sqlstore.Other
 }
 
-// columns implements sqlstore.Dialect.Columns. It reads those of the table, also where
-// there is a view over it: only the table knows what is NOT NULL or has a default.
+// columns implements sqlstore.Dialect.Columns. It reads the table even if a view stands for
+// it, since only the table has defaults and NOT NULL constraints.
 func (n names) columns(ctx context.Context, conn sqlstore.Conn, table string) ([]hosttables.Column, error) {
 	if _, mayBeHosts := hosttables.Nameable[table]; mayBeHosts {
 		if err := move.Check(ctx, conn, n.Names); err != nil {
 			return nil, err
 		}
 	}
-	var seen []string // through the view
+	var seen []string // columns of the view
 	if _, other := n.Names[table]; other {
 		var err error
 		if seen, err = sqlstore.ScanAll(ctx, conn, `SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(quote_ident('`+table+`')) AND attnum > 0`); err != nil {
@@ -296,7 +302,7 @@ func (n names) columns(ctx context.Context, conn sqlstore.Conn, table string) ([
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = rows.Close() }() // Err below tells
+	defer func() { _ = rows.Close() }() // Err below reports its error
 	var list []hosttables.Column
 	for rows.Next() {
 		var c hosttables.Column

@@ -29,8 +29,8 @@ func open(t *testing.T, url string, options ...postgres.Option) *postgres.Storag
 	return store
 }
 
-// TestStorageOnHostConnections runs on what a host has opened, with its own
-// settings: serializable by default, in a zone of its own.
+// TestStorageOnHostConnections runs the suite on a host's connections, which are
+// serializable by default and have another time zone.
 func TestStorageOnHostConnections(t *testing.T) {
 	t.Parallel()
 	pgtest.Need(t)

@@ -101,7 +101,7 @@ func openStorage(t *testing.T, path string) *sqlite.Storage {
 	return store
 }
 
-// dump is all that a query finds, each value with its type.
+// dump returns all rows of a query, each value with its type.
 func dump(t *testing.T, db *sql.DB, query string) string {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), query)
@@ -122,7 +122,7 @@ func dump(t *testing.T, db *sql.DB, query string) string {
 	return text.String()
 }
 
-// everything is the schema of the host's tables and all they hold.
+// everything returns the schema and the rows of the host's tables.
 func everything(t *testing.T, db *sql.DB) string {
 	t.Helper()
 	text := dump(t, db, "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name <> 'sqlite_sequence' ORDER BY type, name")
@@ -140,7 +140,7 @@ func everything(t *testing.T, db *sql.DB) string {
 
 func requireRight(t *testing.T, store *sqlite.Storage) {
 	t.Helper()
-	report, err := store.Verify(t.Context(), false)
+	report, err := store.Verify(t.Context(), migration.VerifyOptions{})
 	require.NoError(t, err)
 	require.True(t, report.OK(), report.String())
 	require.Empty(t, report.Notes)
@@ -171,13 +171,13 @@ func TestHostTablesAreAdoptedAndGivenBack(t *testing.T) {
 				if strings.Contains(name, "alone") {
 					run(t, db, `DELETE FROM "user" WHERE email IS NULL`)
 				}
-				err = store.Rollback(t.Context(), false)
+				err = store.Rollback(t.Context(), migration.RollbackOptions{})
 				if name == "user alone" {
 					require.NoError(t, err, "there are no customers to be lost")
 				}
 				require.NoError(t, err)
 				require.Equal(t, before, everything(t, db))
-				require.NoError(t, store.Rollback(t.Context(), false), "nothing is left to be done")
+				require.NoError(t, store.Rollback(t.Context(), migration.RollbackOptions{}), "nothing is left to be done")
 			}
 		})
 	}
@@ -270,10 +270,10 @@ func TestAdoptedRowsAreSeenThroughTheAPI(t *testing.T) {
 	require.Equal(t, "seller@example.com", lead.SalesManager.Email)
 	requireRight(t, store)
 
-	// What nobody has touched since is put back, what somebody has is not.
+	// Names that have not changed since are restored, and others are not.
 	_, err = crm.SetStatus(ctx, us, found.Items[0].ID, "finished", "")
 	require.NoError(t, err)
-	require.NoError(t, store.Rollback(ctx, false))
+	require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 	require.Equal(t, `[]interface {}{"Contacted"}
 []interface {}{" Big  Deal "}
 []interface {}{"finished"}
@@ -289,27 +289,27 @@ func TestMigrateRefusesTablesThatItCannotWorkWith(t *testing.T) {
 	t.Parallel()
 	const fine = `CREATE TABLE customer (id INTEGER PRIMARY KEY, full_name TEXT, created_at TIMESTAMP`
 	for want, schema := range map[string]string{
-		"customer.id: it is not INTEGER PRIMARY KEY":                   `CREATE TABLE customer (id BIGINT PRIMARY KEY, full_name TEXT, created_at TIMESTAMP)`,
-		"customer.id: it is not INTEGER PRIMARY":                       `CREATE TABLE customer (id INTEGER, full_name TEXT, created_at TIMESTAMP)`,
-		"customer.id: it is not INTEGER":                               `CREATE TABLE customer (id INTEGER PRIMARY KEY, full_name TEXT, created_at TIMESTAMP) WITHOUT ROWID`,
-		"user.id: it is not INTEGER PRIMARY KEY":                       `CREATE TABLE "user" (uid INTEGER PRIMARY KEY, id TEXT, email TEXT)`,
-		"user.id: it is not":                                           `CREATE TABLE "user" (id INTEGER PRIMARY KEY DESC, email TEXT)`,
-		"customer.created_at: there is no such column":                 `CREATE TABLE customer (id INTEGER PRIMARY KEY, full_name TEXT)`,
-		"user.email: there is no such column":                          `CREATE TABLE "user" (id INTEGER PRIMARY KEY, mail TEXT)`,
-		"customer.Notes: the column's name is written like this":       fine + `, Notes TEXT)`,
-		"customer.search_name: the column is there, but not of cims":   fine + `, search_name TEXT)`,
-		"customer.notes: the column is generated":                      fine + `, notes TEXT AS (full_name))`,
-		"customer.status_name: the column is of type INTEGER":          fine + `, status_name INTEGER)`,
-		"customer.status_name: the column references another table":    `CREATE TABLE s (n TEXT PRIMARY KEY);` + fine + `, status_name TEXT REFERENCES s (n))`,
-		"customer.updated_at: the column is of type BIGINT":            fine + `, updated_at BIGINT)`,
-		"customer.created_at: 2 rows hold no time in text":             fine + `); INSERT INTO customer VALUES (1, 'a', 'yesterday'), (2, 'b', 1735689600), (3, 'c', '2024-01-01 10:00:00')`,
-		"customer.created_at: 1 rows hold none":                        fine + `); INSERT INTO customer VALUES (1, 'a', NULL)`,
-		"user.is_active: the column is of type TEXT":                   `CREATE TABLE "user" (id INTEGER PRIMARY KEY, email TEXT, is_active TEXT)`,
-		"user.is_active: 1 rows hold neither 0 nor 1 nor NULL":         `CREATE TABLE "user" (id INTEGER PRIMARY KEY, email TEXT, is_active BOOLEAN); INSERT INTO "user" VALUES (1, 'a', 'yes')`,
-		"user.email: 2 rows have an email that another row has too":    `CREATE TABLE "user" (id INTEGER PRIMARY KEY, email TEXT); INSERT INTO "user" VALUES (1, 'a'), (2, 'a')`,
-		"user.role_name: 1 rows hold no name":                          `CREATE TABLE "user" (id INTEGER PRIMARY KEY, email TEXT, role_name TEXT NOT NULL); INSERT INTO "user" VALUES (1, 'a', '')`,
-		"customer: it is a view":                                       `CREATE VIEW customer AS SELECT 1 AS id`,
-		"customer_status: there is such a table, which is not of cims": `CREATE TABLE customer_status (id INTEGER PRIMARY KEY)`,
+		"customer.id: it is not INTEGER PRIMARY KEY":                    `CREATE TABLE customer (id BIGINT PRIMARY KEY, full_name TEXT, created_at TIMESTAMP)`,
+		"customer.id: it is not INTEGER PRIMARY":                        `CREATE TABLE customer (id INTEGER, full_name TEXT, created_at TIMESTAMP)`,
+		"customer.id: it is not INTEGER":                                `CREATE TABLE customer (id INTEGER PRIMARY KEY, full_name TEXT, created_at TIMESTAMP) WITHOUT ROWID`,
+		"user.id: it is not INTEGER PRIMARY KEY":                        `CREATE TABLE "user" (uid INTEGER PRIMARY KEY, id TEXT, email TEXT)`,
+		"user.id: it is not":                                            `CREATE TABLE "user" (id INTEGER PRIMARY KEY DESC, email TEXT)`,
+		"customer.created_at: there is no such column":                  `CREATE TABLE customer (id INTEGER PRIMARY KEY, full_name TEXT)`,
+		"user.email: there is no such column":                           `CREATE TABLE "user" (id INTEGER PRIMARY KEY, mail TEXT)`,
+		"customer.Notes: the column's name is written like this":        fine + `, Notes TEXT)`,
+		"customer.search_name: the column is there, but not of cims":    fine + `, search_name TEXT)`,
+		"customer.notes: the column is generated":                       fine + `, notes TEXT AS (full_name))`,
+		"customer.status_name: the column is of type INTEGER":           fine + `, status_name INTEGER)`,
+		"customer.status_name: the column references another table":     `CREATE TABLE s (n TEXT PRIMARY KEY);` + fine + `, status_name TEXT REFERENCES s (n))`,
+		"customer.updated_at: the column is of type BIGINT":             fine + `, updated_at BIGINT)`,
+		"customer.created_at: 2 rows hold no time in text":              fine + `); INSERT INTO customer VALUES (1, 'a', 'yesterday'), (2, 'b', 1735689600), (3, 'c', '2024-01-01 10:00:00')`,
+		"customer.created_at: 1 rows hold none":                         fine + `); INSERT INTO customer VALUES (1, 'a', NULL)`,
+		"user.is_active: the column is of type TEXT":                    `CREATE TABLE "user" (id INTEGER PRIMARY KEY, email TEXT, is_active TEXT)`,
+		"user.is_active: 1 rows hold neither 0 nor 1 nor NULL":          `CREATE TABLE "user" (id INTEGER PRIMARY KEY, email TEXT, is_active BOOLEAN); INSERT INTO "user" VALUES (1, 'a', 'yes')`,
+		"user.email: 2 rows have an email that another row has too":     `CREATE TABLE "user" (id INTEGER PRIMARY KEY, email TEXT); INSERT INTO "user" VALUES (1, 'a'), (2, 'a')`,
+		"user.role_name: 1 rows hold no name":                           `CREATE TABLE "user" (id INTEGER PRIMARY KEY, email TEXT, role_name TEXT NOT NULL); INSERT INTO "user" VALUES (1, 'a', '')`,
+		"customer: it is a view":                                        `CREATE VIEW customer AS SELECT 1 AS id`,
+		"customer_status: this table exists and doesn't belong to cims": `CREATE TABLE customer_status (id INTEGER PRIMARY KEY)`,
 	} {
 		path, db := hostFile(t, schema)
 		store := openStorage(t, path)
@@ -364,7 +364,7 @@ func TestGuardsOfAdoptedTables(t *testing.T) {
 	require.ErrorIs(t, err, cims.ErrInUse)
 }
 
-// What a host goes on writing to its own tables is taken in.
+// TestHostWritesBesideUs checks that later writes of the host are recorded.
 func TestHostWritesBesideUs(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"own names", "none"} {
@@ -510,14 +510,14 @@ func TestVerifyFindsEachFault(t *testing.T) {
 		run(t, db, "VACUUM INTO ?", spoiled)
 		run(t, openFile(t, spoiled, ""), query)
 		store := openStorage(t, spoiled)
-		report, err := store.Verify(t.Context(), false)
+		report, err := store.Verify(t.Context(), migration.VerifyOptions{})
 		require.NoError(t, err, query)
 		found := false
 		for _, c := range report.Checks {
 			found = found || (c.Name == check && c.Fault != "")
 		}
 		require.True(t, found, "%s\n%s", query, report)
-		running, err := store.Verify(t.Context(), true)
+		running, err := store.Verify(t.Context(), migration.VerifyOptions{WhileRunning: true})
 		require.NoError(t, err)
 		if strings.HasSuffix(check, "as they were") {
 			require.True(t, running.OK() || strings.Contains(query, "DELETE"), "%s\n%s", query, running)
@@ -535,12 +535,12 @@ func TestRollbackDoesNotDeleteWhatIsAllOurs(t *testing.T) {
 	plan, err := store.Plan(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, migration.Empty, plan.State)
-	report, err := store.Verify(t.Context(), false)
+	report, err := store.Verify(t.Context(), migration.VerifyOptions{})
 	require.NoError(t, err)
 	require.False(t, report.OK(), "it is not migrated")
 	require.NoError(t, store.Migrate(t.Context()))
 	requireRight(t, store)
-	require.ErrorContains(t, store.Rollback(t.Context(), false), "all of cims")
+	require.ErrorContains(t, store.Rollback(t.Context(), migration.RollbackOptions{}), "all of cims")
 	require.NoError(t, store.Ready(t.Context()))
 	crm, err := cims.New(store, nil)
 	require.NoError(t, err)
@@ -549,8 +549,8 @@ func TestRollbackDoesNotDeleteWhatIsAllOurs(t *testing.T) {
 	_, err = crm.AddCustomer(t.Context(), cims.System("test"), cims.NewCustomer{FullName: "A"})
 	require.NoError(t, err)
 	require.NoError(t, crm.Close(t.Context()))
-	require.ErrorContains(t, store.Rollback(t.Context(), false), "would be lost with its 1 rows")
-	require.NoError(t, store.Rollback(t.Context(), true))
+	require.ErrorContains(t, store.Rollback(t.Context(), migration.RollbackOptions{}), "would be lost with its 1 rows")
+	require.NoError(t, store.Rollback(t.Context(), migration.RollbackOptions{Force: true}))
 	require.Empty(t, everything(t, db))
 	require.Error(t, store.Ready(t.Context()))
 	require.NoError(t, store.Migrate(t.Context()))
@@ -606,7 +606,7 @@ func TestHostWritesWhileManyMigrate(t *testing.T) {
 	for _, p := range seen {
 		require.LessOrEqual(t, p.Done, p.Total)
 	}
-	report, err := stores[1].Verify(t.Context(), true)
+	report, err := stores[1].Verify(t.Context(), migration.VerifyOptions{WhileRunning: true})
 	require.NoError(t, err)
 	require.True(t, report.OK(), report.String())
 }

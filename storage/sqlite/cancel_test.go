@@ -28,8 +28,8 @@ func openNew(t *testing.T) (*sqlite.Storage, *cims.Manager) {
 	return store, crm
 }
 
-// TestCallersWhoGiveUp leave no connection in a transaction, at whatever moment they
-// do: the one that writes would refuse everybody from then on.
+// TestCallersWhoGiveUp checks that a canceled call never leaves the writing connection in a
+// transaction. All later calls would fail.
 func TestCallersWhoGiveUp(t *testing.T) {
 	t.Parallel()
 	store, crm := openNew(t)
@@ -51,8 +51,7 @@ func TestCallersWhoGiveUp(t *testing.T) {
 	}
 }
 
-// TestIntakeAfterAFailure shows that what failed at first works as soon as its
-// reason is gone.
+// TestIntakeAfterAFailure checks that a failed intake works again once its cause is gone.
 func TestIntakeAfterAFailure(t *testing.T) {
 	t.Parallel()
 	t.Run("before Migrate", func(t *testing.T) {

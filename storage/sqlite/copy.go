@@ -33,7 +33,8 @@ func (h host) copying() copying.Dialect {
 	}
 }
 
-// emptyAudit puts the trigger back as it was.
+// emptyAudit implements copying.Dialect.EmptyAudit. It drops the trigger that forbids
+// deletes, and restores it afterwards.
 func emptyAudit(ctx context.Context, conn bun.IConn) error {
 	const trigger = "cims_audit_no_delete"
 	var back string
@@ -52,7 +53,8 @@ func tables(ctx context.Context, conn bun.IConn) ([]string, error) {
 	return sqlstore.ScanAll(ctx, sqlstore.SQL{IConn: conn}, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
 }
 
-// snapshot begins with the first read, and then keeps no writer waiting.
+// snapshot implements sqlstore.Dialect.Snapshot. The snapshot starts with the first read and
+// doesn't block writers.
 func snapshot(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -61,7 +63,7 @@ func snapshot(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
 	return beginOn(ctx, conn, "BEGIN")
 }
 
-// loadRows is how many rows an INSERT has: one at a time takes a fifth longer.
+// loadRows is the number of rows per INSERT. One row at a time takes a fifth longer.
 const loadRows = 50
 
 func (h host) load(ctx context.Context, conn bun.IConn, table string, columns []string, rows [][]any) (err error) {
@@ -74,7 +76,7 @@ func (h host) load(ctx context.Context, conn bun.IConn, table string, columns []
 		names[i] = hosttables.Quote(h.Theirs(table, column))
 	}
 	row := "(?" + strings.Repeat(", ?", len(columns)-1) + ")"
-	// A context that can end costs a goroutine for each statement.
+	// With a context that can end, the driver starts a goroutine for each statement.
 	quiet := context.WithoutCancel(ctx)
 	var stmt *sql.Stmt
 	prepared := 0
@@ -118,7 +120,7 @@ func (h host) load(ctx context.Context, conn bun.IConn, table string, columns []
 	return nil
 }
 
-// lastID is known of those tables that never give out an id twice.
+// lastID implements copying.Dialect.LastID. SQLite only knows it for AUTOINCREMENT tables.
 func (h host) lastID(ctx context.Context, conn bun.IConn, table string) (id int64, err error) {
 	err = conn.QueryRowContext(ctx, "SELECT COALESCE((SELECT seq FROM sqlite_sequence WHERE name = ? COLLATE NOCASE), 0)", h.Table(table)).Scan(&id)
 	return id, err

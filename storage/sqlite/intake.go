@@ -19,8 +19,8 @@ import (
 
 var _ cims.Intaker = (*Storage)(nil)
 
-// statements of Intake, prepared once: a file has no round trips, but parsing
-// costs as much as the work.
+// statements are the statements of Intake. They are prepared once, since parsing them takes
+// as long as running them.
 type statements struct {
 	mu    sync.Mutex
 	ready bool
@@ -30,7 +30,7 @@ type statements struct {
 	member, counter *sql.Stmt
 }
 
-// leadStatements store one new lead.
+// leadStatements are the statements that store one new lead.
 type leadStatements struct {
 	customer, assignment, history, waiting       *sql.Stmt
 	phoneNull, platformNull, userNull, notesNull bool
@@ -41,7 +41,7 @@ type preparer interface {
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 }
 
-// toPrepare is a statement and where it goes.
+// toPrepare is the text of a statement and the variable for the prepared one.
 type toPrepare struct {
 	stmt  **sql.Stmt
 	query string
@@ -56,7 +56,7 @@ func prepareAll(ctx context.Context, on preparer, all ...toPrepare) (err error) 
 	return nil
 }
 
-// prepareLeads makes the statements for a host's table as it is.
+// prepareLeads prepares the statements for the columns of the host's table.
 func (h host) prepareLeads(ctx context.Context, on preparer, host sqlstore.Hosts) (in leadStatements, err error) {
 	customer, err := host(ctx, "customer")
 	if err != nil {
@@ -84,7 +84,7 @@ func (h host) prepareLeads(ctx context.Context, on preparer, host sqlstore.Hosts
 	)
 }
 
-// within is the same statements inside a transaction, which closes them.
+// within returns the statements for use inside a transaction, which closes them.
 func (in leadStatements) within(ctx context.Context, tx *sql.Tx) leadStatements {
 	in.customer, in.assignment = tx.StmtContext(ctx, in.customer), tx.StmtContext(ctx, in.assignment)
 	in.history, in.waiting = tx.StmtContext(ctx, in.history), tx.StmtContext(ctx, in.waiting)
@@ -117,7 +117,7 @@ func (h host) intake(ctx context.Context, conn sqlstore.Conn, host sqlstore.Host
 	if err != nil {
 		return err
 	}
-	// A context that can end costs a goroutine for each statement.
+	// With a context that can end, the driver starts a goroutine for each statement.
 	for _, lead := range leads {
 		if err := in.insert(context.WithoutCancel(ctx), lead); err != nil {
 			return err
@@ -126,9 +126,9 @@ func (h host) intake(ctx context.Context, conn sqlstore.Conn, host sqlstore.Host
 	return ctx.Err()
 }
 
-// Intake implements cims.Intaker, on the file's one writing connection. On a
-// host's connections, whose transactions may begin in another way, it leaves the
-// work to Update.
+// Intake implements cims.Intaker on the one writing connection of the file. On a host's
+// connections it returns false, which leaves the work to Update: their transactions may not
+// begin with the write lock.
 func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(cims.Rotation) cims.Rotation) (stored bool, err error) {
 	if s.write == nil {
 		return false, nil
@@ -144,7 +144,7 @@ func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(ci
 	return stored, err
 }
 
-// prepare makes the statements of Intake, if they are not there yet.
+// prepare prepares the statements of Intake once.
 func (s *Storage) prepare(ctx context.Context) (err error) {
 	in, users := &s.intake, s.host.From("user")
 	in.mu.Lock()
@@ -153,7 +153,7 @@ func (s *Storage) prepare(ctx context.Context) (err error) {
 		return nil
 	}
 	defer func() {
-		if in.ready = err == nil; !in.ready { // such as before Migrate
+		if in.ready = err == nil; !in.ready { // for example before Migrate
 			err = errors.Join(err, in.leads.close(), closeAll(&in.state, &in.members, &in.member, &in.counter))
 		}
 	}()
@@ -178,10 +178,9 @@ type preparedTx struct {
 	conn *sql.Conn
 }
 
-// beginPrepared waits for the file's one writing connection, and no longer than
-// the caller does. A context that can end costs a goroutine for each statement,
-// so that the transaction has one that doesn't: once begun, all is over in a
-// moment.
+// beginPrepared waits for the one writing connection of the file until ctx ends. The
+// transaction itself is short and ignores the end of ctx. With a context that can end, the
+// driver would start a goroutine for each statement.
 func beginPrepared(ctx context.Context, db *sql.DB) (preparedTx, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -196,7 +195,7 @@ func beginPrepared(ctx context.Context, db *sql.DB) (preparedTx, error) {
 
 func (t preparedTx) Commit(context.Context) error {
 	if err := t.Tx.Commit(); err != nil {
-		return errors.Join(err, transaction{t.conn}.Rollback()) // SQLite may be in it still
+		return errors.Join(err, transaction{t.conn}.Rollback()) // SQLite may still be in the transaction
 	}
 	return t.conn.Close()
 }
@@ -244,8 +243,8 @@ func (s *Storage) tryIntake(ctx context.Context, leads []*cims.Lead, decide func
 	return true, nil
 }
 
-// readState tells whether the leads' statuses are active. It reads the rotation
-// only if what is remembered of it does not hold.
+// readState returns the state of the rotation and reports whether the leads' statuses are
+// active. It reads the rotation only if the cached one is not current.
 func (s *Storage) readState(ctx context.Context, tx *sql.Tx, leads []*cims.Lead) (state sqlstore.State, active bool, err error) {
 	statuses := make([]string, 0, 1)
 	for _, lead := range leads {
@@ -272,7 +271,7 @@ func (s *Storage) readState(ctx context.Context, tx *sql.Tx, leads []*cims.Lead)
 	return state, true, errors.Join(err, rows.Err())
 }
 
-// A statement in a transaction is closed when that ends.
+// exec and queryRow run a statement in a transaction. The transaction closes it at its end.
 func exec(ctx context.Context, tx *sql.Tx, stmt *sql.Stmt, args ...any) (sql.Result, error) {
 	return tx.StmtContext(ctx, stmt).ExecContext(ctx, args...) //nolint:sqlclosecheck // closed with tx
 }
@@ -281,7 +280,7 @@ func queryRow(ctx context.Context, tx *sql.Tx, stmt *sql.Stmt, args ...any) *sql
 	return tx.StmtContext(ctx, stmt).QueryRowContext(ctx, args...) //nolint:sqlclosecheck // closed with tx
 }
 
-// insert stores a lead with what belongs to it.
+// insert stores a lead with its history and its assignment or its place in the backlog.
 func (in *leadStatements) insert(ctx context.Context, lead *cims.Lead) error {
 	c := &lead.Customer
 	at := c.CreatedAt.Format(move.TimeFormat)

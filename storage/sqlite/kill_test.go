@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/cimskit/cims/storage/migration"
 )
 
 // migrateEnv names the file that a process of this test is to migrate.
@@ -84,6 +86,6 @@ func TestMigrateSurvivesKills(t *testing.T) {
 	} {
 		require.Equal(t, dump(t, db, query), dump(t, again, query))
 	}
-	require.NoError(t, store.Rollback(t.Context(), false))
+	require.NoError(t, store.Rollback(t.Context(), migration.RollbackOptions{}))
 	require.Equal(t, before, everything(t, again))
 }

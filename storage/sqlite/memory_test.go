@@ -29,7 +29,7 @@ func newCRM(t *testing.T) *cims.Manager {
 	return crm
 }
 
-// newCRMInMemory needs no file, and one connection: each has a database of its own.
+// newCRMInMemory needs no file. It has one connection, since each has a separate database.
 func newCRMInMemory(t *testing.T) *cims.Manager {
 	t.Helper()
 	db, err := sql.Open("sqlite", ":memory:?_pragma=foreign_keys(1)")

@@ -6,52 +6,51 @@ import (
 	"github.com/cimskit/cims/storage/migration"
 )
 
-// Migrate brings the schema up to date: call it once before the first use, and
-// after an update of this library. It starts from an empty file or from the host's
-// customers and users, and adds what is missing. It may be interrupted anywhere, run
-// again, and run by several processes at once.
+// Migrate brings the schema up to date. Call it before the first use and after each
+// update of this library. It starts from an empty file or from the host's customers and
+// users, and adds what is missing. It may be interrupted at any point and run again, also
+// by several processes at once.
 //
-// Migrate changes and drops nothing that it did not add, but for names: it writes
-// status_name and role_name in the one form that this library has for names, and
-// keeps what they were. It returns transfer.ErrUnfinished for an unfinished copy. For
-// a table that it can't work with it returns an error that says why, before anything
-// is changed.
+// Migrate changes and drops only what it has added, with one exception: it normalizes the
+// names in status_name and role_name, and keeps the old ones for Rollback.
+//
+// Migrate returns transfer.ErrUnfinished for an unfinished copy. For a table that it can't
+// use it returns an error that says why. Nothing is changed then.
 func (s *Storage) Migrate(ctx context.Context) error { return s.mover.Migrate(ctx, nil) }
 
-// MigrateWithProgress is Migrate, and calls progress, if it is not nil, after
-// each part of a step that goes through a table's rows.
+// MigrateWithProgress is like Migrate. If progress is not nil, it is called after each
+// part of a step that processes the rows of a table.
 func (s *Storage) MigrateWithProgress(ctx context.Context, progress func(migration.Progress)) error {
 	return s.mover.Migrate(ctx, progress)
 }
 
-// Steps counts the steps of Migrate that are done, and those that are left.
+// Steps returns how many steps of Migrate are done, and how many are left.
 func (s *Storage) Steps(ctx context.Context) (done, left int, err error) { return s.store.Steps(ctx) }
 
-// Plan returns what Migrate would do, and what is odd in the host's tables, also what
-// Migrate refuses. It changes nothing.
+// Plan returns the steps that Migrate would take, and oddities in the host's tables.
+// These include obstacles that make Migrate fail. Plan changes nothing.
 func (s *Storage) Plan(ctx context.Context) (migration.Plan, error) { return s.mover.Plan(ctx) }
 
-// Verify compares a database with what Migrate has promised: nothing of the host's is
-// lost or changed, each name resolves, the counts and the list of unassigned
-// customers are right, each history ends in its customer's status, and the schema is
-// complete. It changes nothing. With whileRunning, changes of the host's columns since
+// Verify checks that a migrated database is complete and consistent. No data of the host
+// may be lost or changed. Every name must have its entry. The counts and the list of
+// unassigned customers must be right. Each history must end in its customer's status.
+// Verify changes nothing. With options.WhileRunning, changes to the host's columns since
 // Migrate are notes, not faults.
-func (s *Storage) Verify(ctx context.Context, whileRunning bool) (migration.Report, error) {
-	return s.mover.Verify(ctx, whileRunning)
+func (s *Storage) Verify(ctx context.Context, options migration.VerifyOptions) (migration.Report, error) {
+	return s.mover.Verify(ctx, options)
 }
 
-// Rollback takes away what Migrate and this library have added, and leaves each
-// column that the host's tables had before as it would be without them. It puts names
-// back that Migrate replaced, where they have not changed since. Statuses, roles,
-// assignments, histories and the audit log are lost with their tables. It does all or
-// nothing.
+// Rollback removes what Migrate and this library have added, all or nothing. It leaves
+// each column that the host's tables had before as it would be without cims. It restores
+// the names that Migrate has replaced, unless they have changed since. Statuses, roles,
+// assignments, histories and the audit log are lost with their tables.
 //
-// Unless force is set, Rollback returns a *migration.RefusedError where a table
-// customer or "user" of cims would be lost with rows in it, and where both are of
-// cims. Nothing else may use the database meanwhile. Of the Storage only Migrate,
-// Plan, Verify, Rollback and Close work afterwards.
-func (s *Storage) Rollback(ctx context.Context, force bool) error {
-	err := s.mover.Rollback(ctx, force)
+// Without options.Force, Rollback returns a *migration.RefusedError if it would drop a
+// table customer or "user" that has rows, or both of these tables. Nothing else may use
+// the database meanwhile. Afterwards only Migrate, Plan, Verify, Rollback and Close of
+// the Storage work.
+func (s *Storage) Rollback(ctx context.Context, options migration.RollbackOptions) error {
+	err := s.mover.Rollback(ctx, options)
 	if err == nil {
 		s.rotation.Invalidate()
 	}

@@ -11,38 +11,36 @@ import (
 	"github.com/cimskit/cims/storage/sqlite/internal/move"
 )
 
-// Option is one of [Open] and [New].
+// Option is an option of [Open] and [New].
 type Option interface{ set(o *options) }
 
-// Table says what a host calls a table of its own, and the columns in it.
+// Table holds the names of a host's table and of its columns.
 type Table struct {
-	// Name is the table's own.
+	// Name is the name of the table.
 	Name string
-	// Columns are those that have other names than here, each under the name
-	// that it has here. Customers have id, full_name, phone_number, platform,
-	// username, notes, status_name, created_at and updated_at; users have id,
-	// email, name, surname, role_name and is_active. One that the table lacks and
-	// that is not listed is added to it under its name here.
+	// Columns maps the names of columns in cims to the host's names, where they differ.
+	// Customers have id, full_name, phone_number, platform, username, notes, status_name,
+	// created_at and updated_at. Users have id, email, name, surname, role_name and
+	// is_active. Migrate adds a column that is neither in the table nor in this map.
 	Columns map[string]string
 }
 
-// Customers names the host's table of customers, if it is not called customer or
-// its columns have other names.
+// Customers declares the host's table of customers, if it is not called customer or its
+// columns have other names.
 func Customers(t Table) Option { return hostTable{"customer", t} }
 
-// Users names the host's table of users, as [Customers] does that of customers.
+// Users declares the host's table of users, as [Customers] does for customers.
 func Users(t Table) Option { return hostTable{"user", t} }
 
-// Synchronous is how safe from a power cut a file is that Open opens. On a host's
-// connections it is the host's choice.
+// Synchronous is an option of [Open] for the durability of changes. [New] takes no
+// Synchronous, since the host opens the connections.
 type Synchronous string
 
 const (
-	// SynchronousFull makes what was acknowledged survive a power cut. It is
-	// the default.
+	// SynchronousFull makes acknowledged changes survive a power cut. It is the default.
 	SynchronousFull Synchronous = "synchronous(FULL)"
-	// SynchronousNormal is faster. The crash of a program loses nothing, but a
-	// power cut may take the last moments back; the file stays sound.
+	// SynchronousNormal is faster. A crash of the program loses nothing. A power cut may
+	// lose the last changes, but doesn't corrupt the file.
 	SynchronousNormal Synchronous = "synchronous(NORMAL)"
 )
 
@@ -54,7 +52,7 @@ type options struct {
 func (s Synchronous) set(o *options) { o.synchronous = s }
 
 type hostTable struct {
-	name   string // here
+	name   string // in cims
 	theirs Table
 }
 
@@ -66,7 +64,7 @@ func (t hostTable) set(o *options) {
 	o.names[t.name] = named
 }
 
-// optionsOf returns an error for a name that can't be one.
+// optionsOf applies a list of options. It returns an error for an invalid name.
 func optionsOf(list []Option) (options, error) {
 	o := options{names: hosttables.Names{}}
 	for _, option := range list {
@@ -91,7 +89,7 @@ func optionsOf(list []Option) (options, error) {
 	return o, nil
 }
 
-// host is the host's tables, with what a Dialect needs of them.
+// host implements the parts of the dialects that depend on the host's tables.
 type host struct{ *move.Host }
 
 // columns implements sqlstore.Dialect.Columns.
@@ -105,7 +103,7 @@ func (h host) columns(ctx context.Context, conn sqlstore.Conn, table string) ([]
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = rows.Close() }() // Err below tells
+	defer func() { _ = rows.Close() }() // Err below reports its error
 	var list []hosttables.Column
 	for rows.Next() {
 		var c hosttables.Column

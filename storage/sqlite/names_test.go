@@ -112,7 +112,7 @@ func TestOtherNamesThereAndBack(t *testing.T) {
 			require.NoError(t, store.Ready(ctx))
 			requireRight(t, store)
 			run(t, db, "UPDATE "+h.customers+` SET region = 'south' WHERE lead_id = 1`)
-			report, err := store.Verify(ctx, false)
+			report, err := store.Verify(ctx, migration.VerifyOptions{})
 			require.NoError(t, err)
 			require.False(t, report.OK())
 			require.Contains(t, report.String(), strings.Trim(h.customers, `"`)+" rows as they were", "it names the host's table")
@@ -162,7 +162,7 @@ func TestOtherNamesThereAndBack(t *testing.T) {
 			requireRight(t, store)
 
 			require.NoError(t, crm.Close(ctx))
-			require.NoError(t, store.Rollback(ctx, false))
+			require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 			run(t, db, "DELETE FROM "+h.customers+" WHERE lead_id > 5")
 			run(t, db, "DELETE FROM "+h.users+" WHERE mail = 'new@example.com'")
 			require.Equal(t, before, h.all(t, db), "all is as it was")
@@ -220,7 +220,7 @@ func TestNamesInColumnsOfOtherNames(t *testing.T) {
 	require.NotContains(t, dump(t, db, posts), "cook")
 	requireRight(t, store)
 	require.NoError(t, crm.Close(ctx))
-	require.NoError(t, store.Rollback(ctx, false))
+	require.NoError(t, store.Rollback(ctx, migration.RollbackOptions{}))
 	run(t, db, "DELETE FROM leads WHERE full_name = 'New'")
 	run(t, db, "UPDATE staff SET post = 'Cook' WHERE post = 'member'")
 	require.Equal(t, before, dump(t, db, stages)+dump(t, db, posts))
@@ -265,7 +265,7 @@ func TestWrongNamesAreRefusedBeforeAnythingIsWritten(t *testing.T) {
 	}
 }
 
-// unfilled is the host's table with a column that nobody can fill but the host.
+// unfilled is the host's table with a column that only the host can fill.
 const unfilled = `
 	DROP TABLE leads;
 	CREATE TABLE leads (
@@ -297,7 +297,7 @@ func TestImpossibleNames(t *testing.T) {
 	}
 	path, _ := hostFile(t)
 	_, err := sqlite.New(openFile(t, path, "?_pragma=foreign_keys(1)"), sqlite.SynchronousNormal)
-	require.ErrorContains(t, err, "the connections are the host's")
+	require.ErrorContains(t, err, "New takes no Synchronous")
 }
 
 func TestOtherNamesThanMigratedWith(t *testing.T) {
@@ -318,8 +318,8 @@ func TestOtherNamesThanMigratedWith(t *testing.T) {
 			store := openWith(t, path, c.opened...)
 			require.ErrorContains(t, store.Ready(ctx), c.found)
 			require.ErrorContains(t, store.Migrate(ctx), c.found)
-			require.ErrorContains(t, store.Rollback(ctx, false), c.found)
-			_, err := store.Verify(ctx, false)
+			require.ErrorContains(t, store.Rollback(ctx, migration.RollbackOptions{}), c.found)
+			_, err := store.Verify(ctx, migration.VerifyOptions{})
 			require.ErrorContains(t, err, c.found)
 			crm, err := cims.New(store, nil)
 			require.NoError(t, err)

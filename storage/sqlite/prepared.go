@@ -8,20 +8,20 @@ import (
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
 
-// maxPrepared bounds how many statements are kept: their texts vary with what a
-// list is filtered and sorted by.
+// maxPrepared limits the number of kept statements. Their texts vary with the filters and
+// the order of a list.
 const maxPrepared = 256
 
-// preparedReads keeps the statements of reads that run often: parsing one takes
-// longer than running it.
+// preparedReads keeps the prepared statements of frequent reads. Parsing one takes longer
+// than running it.
 type preparedReads struct {
-	db *sql.DB // closes them
+	db *sql.DB // closes the statements
 
 	mu    sync.Mutex
 	stmts map[string]*sql.Stmt
 }
 
-// query implements sqlstore.Dialect.Prepared. Inside a transaction a statement is used once.
+// query implements sqlstore.Dialect.Prepared. Inside a transaction it prepares nothing.
 func (p *preparedReads) query(ctx context.Context, on sqlstore.Conn, query string, args []any) (sqlstore.ResultSet, error) {
 	if on != sqlstore.Conn(sqlstore.SQL{IConn: p.db}) {
 		return on.Query(ctx, query, args...)
@@ -40,7 +40,7 @@ func (p *preparedReads) query(ctx context.Context, on sqlstore.Conn, query strin
 	return rows, nil
 }
 
-// prepare returns nil where there are too many already.
+// prepare returns the prepared statement, or nil if too many are kept already.
 func (p *preparedReads) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,24 +1,27 @@
-// Package sqlite keeps a CRM in an SQLite file, through modernc.org/sqlite,
-// which is pure Go: nothing has to be installed. It is the default.
+// Package sqlite stores a CRM in an SQLite file, through modernc.org/sqlite. That is pure Go
+// and needs no installation. SQLite is the default database of cims.
 //
-//	store, err := sqlite.Open(ctx, "crm.db") // made if there is none
+//	store, err := sqlite.Open(ctx, "crm.db") // creates the file if it doesn't exist
 //	…
 //	err = store.Migrate(ctx) // adds what is missing
 //	…
 //	crm, err := cims.New(store, nil)
 //
-// [Open] has a connection that writes and others that read beside it. Several
-// programs may have one file open. [New] works on a *sql.DB of the host instead,
-// which has to check foreign keys. SQLite has one writer at a time: a long
-// transaction of the host keeps new leads waiting. Where that is too little, package
-// transfer moves everything to PostgreSQL.
+// [Open] opens one connection for writing and others for reading. Several programs may have
+// the same file open. [New] uses a *sql.DB of the host, whose connections have to check
+// foreign keys.
 //
-// [Storage.Migrate] starts from an empty file, from the host's tables customer and
-// "user", or from a database of the older CIMS program, and changes nothing of
-// theirs. [Storage.Plan] says beforehand what Migrate would do, [Storage.Verify]
-// compares afterwards, [Storage.Rollback] takes it all away again. Indexes and
-// triggers work in any program that opens the file: none needs a function of this
-// package.
+// SQLite has one writer at a time, so a long transaction of the host delays new leads. If
+// one writer is too little, package transfer copies everything to PostgreSQL.
+//
+// [Storage.Migrate] starts from an empty file, from a host's tables customer and "user", or
+// from a database of the older CIMS program. It keeps their data. [Storage.Plan] shows
+// beforehand what Migrate would do, [Storage.Verify] checks the result, and
+// [Storage.Rollback] undoes it. [Customers] and [Users] declare the host's tables if these,
+// or their columns, have other names.
+//
+// The indexes and triggers work in any program that opens the file. None uses a function of
+// this package.
 package sqlite
 
 import (
@@ -45,8 +48,8 @@ import (
 	"github.com/cimskit/cims/storage/sqlite/internal/move"
 )
 
-// lower makes text of any script lower case. SQLite's lower knows ASCII only. It is for
-// queries alone: an index or a trigger with it would lock other programs out of the file.
+// lower converts text of any script to lower case. SQLite's own lower only knows ASCII. Only
+// queries may use it: an index or trigger with it would lock other programs out of the file.
 const lower = "cims_lower"
 
 func init() {
@@ -58,8 +61,8 @@ func init() {
 	})
 }
 
-// Storage is a [cims.Storage] in an SQLite file, with all methods of that. It is a
-// [cims.Joiner] and a [cims.Intaker] too.
+// Storage is a [cims.Storage] in an SQLite file. It also implements [cims.Joiner] and
+// [cims.Intaker].
 type Storage struct {
 	reader
 	*database
@@ -73,7 +76,8 @@ type Storage struct {
 	intake   statements
 }
 
-// A Storage embeds what hosts may call of its parts, under names that they can't reach.
+// A Storage embeds its parts under unexported names. Hosts can call their methods, but
+// can't reach the parts.
 type (
 	reader   = cims.Reader
 	database = copying.Database
@@ -90,9 +94,9 @@ func (s *Storage) Update(ctx context.Context, do func(context.Context, cims.Tx) 
 	return s.store.Update(ctx, do)
 }
 
-// Ready returns nil when the database answers and its schema is current, under the
-// names of this Storage. It returns transfer.ErrUnfinished for an unfinished copy of
-// another database.
+// Ready returns nil if the database answers and its schema is current. It returns an error
+// if the database was migrated under other names of tables or columns. It returns
+// transfer.ErrUnfinished for an unfinished copy of another database.
 func (s *Storage) Ready(ctx context.Context) error {
 	if _, err := s.host.Applied(ctx, s.read); err != nil {
 		return s.store.Explain(err)
@@ -100,19 +104,19 @@ func (s *Storage) Ready(ctx context.Context) error {
 	return s.store.Ready(ctx)
 }
 
-// Join implements cims.Joiner, for an *sql.Tx of modernc.org/sqlite.
+// Join implements cims.Joiner. It takes an *sql.Tx of modernc.org/sqlite.
 func (s *Storage) Join(tx any) cims.Storage { return s.store.Join(tx) }
 
-// Close closes what Open opened.
+// Close closes the connections of Open. After New it does nothing.
 func (s *Storage) Close() error { return s.store.Close() }
 
-// Open opens the file at path, and makes it if there is none. One connection
-// writes, others read beside it (WAL); what was acknowledged survives a power
-// cut (synchronous=FULL). Several processes may have the same file open. Close
-// closes it.
+// Open opens the file at path, and creates it if it doesn't exist. It uses WAL mode, so
+// that one connection can write while others read. With the default, [SynchronousFull],
+// acknowledged changes survive a power cut. Several processes may have the same file open.
+// Open returns an error for invalid names of tables or columns. Close closes the file.
 func Open(ctx context.Context, path string, options ...Option) (*Storage, error) {
 	if path == "" || strings.Contains(path, ":memory:") {
-		return nil, errors.New("cims: SQLite needs a file: each connection to :memory: would have a database of its own")
+		return nil, errors.New("cims: SQLite needs a file: each connection to :memory: would have a separate database")
 	}
 	choices, err := optionsOf(options)
 	if err != nil {
@@ -122,9 +126,8 @@ func Open(ctx context.Context, path string, options ...Option) (*Storage, error)
 	if err != nil {
 		return nil, fmt.Errorf("cims: database file: %w", err)
 	}
-	// temp_store keeps the journal of a statement that runs triggers in memory: in
-	// a file it costs a fifth of an intake. journal_size_limit gives back what a large
-	// import has made of the WAL.
+	// temp_store keeps the statement journal, which triggers need, in memory. In a file it
+	// costs a fifth of an intake. journal_size_limit shrinks the WAL after a large import.
 	pragmas := []string{
 		"busy_timeout(5000)", "journal_mode(WAL)", string(cmp.Or(choices.synchronous, SynchronousFull)), "foreign_keys(1)", "temp_store(MEMORY)",
 		"journal_size_limit(67108864)",
@@ -136,14 +139,14 @@ func Open(ctx context.Context, path string, options ...Option) (*Storage, error)
 	write.SetMaxOpenConns(1)
 	read, err := open(path, url.Values{}, "busy_timeout(5000)", "foreign_keys(1)", "query_only(1)")
 	if err != nil {
-		_ = write.Close() // nothing is open yet
+		_ = write.Close() // no connection is open yet
 		return nil, err
 	}
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers)
 	store := newStorage(choices.names, write, read, func() error { return errors.Join(read.Close(), write.Close()) })
-	// A new file that another process is switching to WAL is busy at once:
-	// busy_timeout does not cover that.
+	// A new file is busy while another process switches it to WAL. busy_timeout doesn't
+	// apply to that.
 	if err := store.store.Retry(ctx, func() error { return write.PingContext(ctx) }); err != nil {
 		_ = store.Close() // the ping's error says more
 		return nil, fmt.Errorf("cims: database file %s: %w", path, err)
@@ -161,10 +164,10 @@ func open(path string, query url.Values, pragmas ...string) (*sql.DB, error) {
 	return sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query.Encode()}).String())
 }
 
-// New works on connections that the host has opened with modernc.org/sqlite,
-// and that stay the host's: Close does not close them. It refuses connections
-// that do not check foreign keys, since those guard statuses and roles in use:
-// open with _pragma=foreign_keys(1).
+// New returns a Storage on connections that the host has opened with modernc.org/sqlite.
+// Close doesn't close them. They have to check foreign keys, which guard statuses and roles
+// in use: open them with _pragma=foreign_keys(1). New returns an error if they don't, for a
+// [Synchronous] option, and for invalid names of tables or columns.
 func New(db *sql.DB, options ...Option) (*Storage, error) {
 	choices, err := optionsOf(options)
 	if err != nil {
@@ -174,7 +177,7 @@ func New(db *sql.DB, options ...Option) (*Storage, error) {
 		return nil, errors.New("cims: New needs a *sql.DB")
 	}
 	if choices.synchronous != "" {
-		return nil, errors.New("cims: the connections are the host's: open them with _pragma=" + string(choices.synchronous))
+		return nil, errors.New("cims: New takes no Synchronous: open the connections with _pragma=" + string(choices.synchronous))
 	}
 	if err := checksForeignKeys(context.Background(), sqlstore.SQL{IConn: db}); err != nil {
 		return nil, err
@@ -207,7 +210,7 @@ var schemaFiles embed.FS
 func newStorage(names hosttables.Names, write, read *sql.DB, closing func() error) *Storage {
 	h := host{move.NewHost(names, schemaFiles)}
 	d := h.dialect()
-	if closing != nil { // our own connections, which close what is prepared on them
+	if closing != nil { // closing our own connections also closes their statements
 		d.Prepared = (&preparedReads{db: read, stmts: map[string]*sql.Stmt{}}).query
 	}
 	store := sqlstore.New(d, write, read, read, closing)
@@ -236,8 +239,9 @@ func (h host) dialect() sqlstore.Dialect {
 	}
 }
 
-// startsWith is a range, which an index serves for any characters of the prefix. A phone
-// number's index is over SQLite's lower, which leaves all but ASCII as it is.
+// startsWith implements sqlstore.Dialect.StartsWith. It returns a range, which an index
+// serves for any prefix. The index of phone numbers uses SQLite's lower, which only converts
+// ASCII.
 func startsWith(column, prefix string) schema.QueryWithArgs {
 	expr := lower + "(" + column + ")"
 	table, isName := strings.CutSuffix(column, "full_name")
@@ -259,8 +263,8 @@ func lowerASCII(r rune) rune {
 	return r
 }
 
-// transaction is a connection between BEGIN IMMEDIATE and its end. A deferred
-// transaction that reads before it writes would fail as soon as two do it.
+// transaction is a connection inside a transaction begun by BEGIN IMMEDIATE. Two deferred
+// transactions that read before they write would fail.
 type transaction struct{ *sql.Conn }
 
 func begin(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
@@ -271,8 +275,8 @@ func begin(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
 	return beginOn(ctx, conn, "BEGIN IMMEDIATE")
 }
 
-// beginOn leaves no transaction behind where it fails. If the context ends in that moment,
-// the driver returns an error although SQLite has begun.
+// beginOn begins a transaction. If it fails, it also rolls back: when the context ends in
+// that moment, the driver returns an error although SQLite has begun.
 func beginOn(ctx context.Context, conn *sql.Conn, statement string) (sqlstore.Transaction, error) {
 	if _, err := conn.ExecContext(ctx, statement); err != nil {
 		return nil, errors.Join(err, transaction{conn}.Rollback())
@@ -280,7 +284,7 @@ func beginOn(ctx context.Context, conn *sql.Conn, statement string) (sqlstore.Tr
 	return transaction{conn}, nil
 }
 
-// Commit is not interrupted: it is short.
+// Commit is short and ignores the end of the context.
 func (t transaction) Commit(ctx context.Context) error {
 	_, err := t.ExecContext(context.WithoutCancel(ctx), "COMMIT")
 	if err != nil {
@@ -292,14 +296,15 @@ func (t transaction) Commit(ctx context.Context) error {
 func (t transaction) Rollback() error {
 	_, err := t.ExecContext(context.Background(), "ROLLBACK")
 	if err != nil && !strings.Contains(err.Error(), "no transaction is active") {
-		// A connection that is still in a transaction must not go back to the pool.
+		// A connection that is still in a transaction must not return to the pool.
 		_ = t.Raw(func(any) error { return driver.ErrBadConn })
 		return errors.Join(err, t.Close())
 	}
 	return t.Close()
 }
 
-// classify reads SQLite's result codes: https://www.sqlite.org/rescode.html
+// classify implements sqlstore.Dialect.Classify. It reads SQLite's result codes:
+// https://www.sqlite.org/rescode.html
 func classify(err error) sqlstore.Failure {
 	var failed *sqlite.Error
 	if !errors.As(err, &failed) {
@@ -315,7 +320,7 @@ func classify(err error) sqlstore.Failure {
 		return sqlstore.Conflict
 	case code&0xff == sqlite3.SQLITE_IOERR, code&0xff == sqlite3.SQLITE_FULL, code&0xff == sqlite3.SQLITE_CANTOPEN, code&0xff == sqlite3.SQLITE_INTERRUPT:
 		return sqlstore.Unavailable
-	case strings.Contains(err.Error(), "no such table: "): // a mere SQLITE_ERROR
+	case strings.Contains(err.Error(), "no such table: "): // its code is only SQLITE_ERROR
 		return sqlstore.NoTable
 	}
 	return sqlstore.Other

@@ -26,8 +26,8 @@ func TestStorage(t *testing.T) {
 	})
 }
 
-// TestStorageOnOneConnection shows that nothing is read beside a transaction
-// that is under way: it would wait for itself.
+// TestStorageOnOneConnection checks that no read uses another connection during a
+// transaction. With one connection it would wait for itself.
 func TestStorageOnOneConnection(t *testing.T) {
 	t.Parallel()
 	storagetest.Run(t, func(t *testing.T) storagetest.Open {
@@ -76,7 +76,7 @@ func TestReadyBeforeMigrate(t *testing.T) {
 	require.NoError(t, store.Ready(t.Context()))
 }
 
-// Programs that start together on a new file meet while it is switched to WAL.
+// Programs that start together on a new file may meet while one switches it to WAL.
 func TestNewFileIsOpenedByManyAtOnce(t *testing.T) {
 	t.Parallel()
 	for range 20 {

@@ -15,8 +15,8 @@ import (
 
 // HostTx is a transaction that a host has begun on the database of one test.
 type HostTx struct {
-	// Join returns a Manager that works inside the transaction, by
-	// cims.Manager.WithTx or a function of the storage's package.
+	// Join returns a Manager that works inside the transaction. It calls
+	// cims.Manager.WithTx or a similar function of the storage's package.
 	Join             func(*cims.Manager) *cims.Manager
 	Exec             func(statement string) error
 	Commit, Rollback func() error
@@ -25,11 +25,12 @@ type HostTx struct {
 // Host begins transactions on a host's connections to the database of one test.
 type Host func(t *testing.T) HostTx
 
-// RunJoins proves a cims.Joiner: that changes of a Manager inside a host's transaction
-// happen with the host's rows or not at all, that a refusal leaves the transaction
-// usable, and that the rotation is as fair as ever. open is called as Run calls its
-// Factory's; begin begins a transaction that a test ends. Both share a database that
-// is new for each test.
+// RunJoins tests a cims.Joiner. It checks that changes inside a host's transaction commit
+// with the host's rows or not at all, that a refused change leaves the transaction usable,
+// and that the rotation stays fair.
+//
+// factory is called once for each test. It returns two functions that share a new
+// database: open as in Run, and begin, which begins a transaction that the test ends.
 func RunJoins(t *testing.T, factory func(t *testing.T) (open Open, begin Host)) {
 	t.Helper()
 	for _, test := range []struct {
@@ -71,7 +72,7 @@ type hosting struct {
 	begin Host
 }
 
-// do runs a host's transaction, and commits it if it fails not.
+// do runs a host's transaction, and commits it if do succeeds.
 func (h *hosting) do(t *testing.T, run func(tx HostTx) error) {
 	t.Helper()
 	tx := h.begin(t)
@@ -82,8 +83,7 @@ func (h *hosting) do(t *testing.T, run func(tx HostTx) error) {
 	require.NoError(t, tx.Commit())
 }
 
-// requireOrder checks whether a row of the host is there: if so, inserting it again
-// fails.
+// requireOrder checks whether a row of the host exists, by inserting it again.
 func (h *hosting) requireOrder(t *testing.T, id int, there bool) {
 	t.Helper()
 	tx := h.begin(t)
@@ -162,8 +162,8 @@ func (h *hosting) refusals(t *testing.T) {
 	h.requireConsistent(t)
 }
 
-// eachChange makes each kind of change in one transaction, takes all back, and
-// makes them again.
+// eachChange makes each kind of change in one transaction, rolls back, and makes them
+// again.
 func (h *hosting) eachChange(t *testing.T) {
 	ctx := t.Context()
 	sellers := h.sellers(t, "Anvar", "Botir")
@@ -276,8 +276,8 @@ func (h *hosting) afterClose(t *testing.T) {
 	require.NoError(t, tx.Rollback())
 }
 
-// fair has hosts commit and roll back beside callers that gather: nothing is lost
-// and the spread stays 1.
+// fair makes hosts commit and roll back beside callers that share transactions. No lead is
+// lost and the spread stays 1.
 func (h *hosting) fair(t *testing.T) {
 	h.sellers(t, "Anvar", "Botir", "Dilnoza")
 	const hosts, each = 4, 15

@@ -1,7 +1,7 @@
-// Package storagetest proves a [cims.Storage]: that each of its methods keeps the
-// promises of the interface, that every rule of [cims.Manager] holds over it, and
-// that the library's guarantees hold under concurrency. The library's storages are
-// tested by it, and so can be any other:
+// Package storagetest tests a [cims.Storage]. It checks that each method keeps the promises
+// of the interface, that every rule of [cims.Manager] holds over the Storage, and that the
+// library's guarantees hold under concurrency. It tests the storages of the library, and can
+// test any other:
 //
 //	func TestStorage(t *testing.T) {
 //		storagetest.Run(t, func(t *testing.T) storagetest.Open {
@@ -14,15 +14,15 @@
 //		})
 //	}
 //
-// For a Storage in memory, Open returns the same one each time:
+// For a Storage in memory, Open returns the same one on each call:
 //
 //	storagetest.Run(t, func(*testing.T) storagetest.Open {
 //		store := memory.New()
 //		return func(*testing.T) cims.Storage { return store }
 //	})
 //
-// Run it with the race detector on. The order of random operations is made
-// from a seed, which is logged; set STORAGETEST_SEED to repeat one.
+// Run it with the race detector. The order of random operations depends on a seed, which is
+// logged. Set STORAGETEST_SEED to repeat a run.
 package storagetest
 
 import (
@@ -32,22 +32,22 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// Factory makes a fresh, empty database, without tables, that no other test uses.
-// It returns a function that opens a Storage on it. It is called once for each test
-// and cleans up by t.Cleanup.
+// Factory creates an empty database, without tables, that no other test uses. It returns a
+// function that opens a Storage on it. Factory is called once for each test. It cleans up
+// with t.Cleanup.
 type Factory func(t *testing.T) Open
 
-// Open opens a Storage on the database of one test. It may be called several
-// times: several Storages on one database stand for several processes. The suite
-// migrates the first, and closes each; so a Storage that is returned more than
-// once must be usable after Close.
+// Open opens a Storage on the database of one test. It may be called several times, since
+// several Storages on one database stand for several processes. The suite migrates the
+// first Storage and closes each. A Storage that Open returns more than once must therefore
+// be usable after Close.
 type Open func(t *testing.T) cims.Storage
 
 // Run runs the whole suite, in parallel subtests.
 func Run(t *testing.T, factory Factory) {
 	t.Helper()
 	for _, test := range slices.Concat(
-		guaranteeTests, // which take the longest
+		guaranteeTests, // these take the longest
 		statusTests, roleTests, userTests, permissionTests,
 		customerTests, historyTests, idempotencyTests, conversionTests,
 		rotationTests, waitingTests, importTests, hookTests, auditTests, iteratorTests,

@@ -16,13 +16,13 @@ import (
 	"github.com/cimskit/cims/storage/transfer"
 )
 
-// What the test binary needs to know to be a process that copies.
+// These variables make the test binary a process that copies.
 const (
 	fromSetting = "CIMS_TRANSFER_FROM"
 	toSetting   = "CIMS_TRANSFER_TO"
 )
 
-// work copies, and says on stdout how far it is.
+// work copies, and prints its progress.
 func work(from, to string) int {
 	ctx := context.Background()
 	source, err := open(ctx, from)
@@ -39,8 +39,8 @@ func work(from, to string) int {
 	return 0
 }
 
-// TestKilled kills the copy at many moments, the same way as a power cut or an
-// impatient operator would, and each time goes on with it.
+// TestKilled kills the copy at many moments, as a power cut or an operator would, and then
+// continues it.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	const leads, kills = 12_000, 8

@@ -196,7 +196,7 @@ func fill(t *testing.T, d database) {
 	}
 	must(crm.SetSalesManager(ctx, system, team[2].ID, cims.SalesManagerUpdate{Paused: new(false)}))
 
-	// What a host does beside the library.
+	// The host writes without the library.
 	d.exec(
 		t,
 		`INSERT INTO customer (full_name, status_name, created_at) VALUES ('Їх власний', 'contacted', '2024-02-29 23:59:59.000001+00:00')`,
@@ -284,7 +284,7 @@ func dumpTable(t *testing.T, db *sql.DB, table string) []string {
 	return lines
 }
 
-// view is what the public API says of a CRM.
+// view is the content of a CRM as the public API returns it.
 func view(t *testing.T, crm *cims.Manager) map[string]any {
 	t.Helper()
 	ctx, seen := t.Context(), map[string]any{}
@@ -322,8 +322,8 @@ func view(t *testing.T, crm *cims.Manager) map[string]any {
 	return seen
 }
 
-// TestCopiesAreEqual goes on with the copy: whose turn it is, what ids new rows
-// get, and what a repeated request is answered.
+// TestCopiesAreEqual also continues with the copy. The next turn, new ids and answers to
+// repeated requests are those of the source.
 func TestCopiesAreEqual(t *testing.T) {
 	t.Parallel()
 	eachWay(t, slices.Concat(across, within), func(t *testing.T, from, to database) {
@@ -374,8 +374,8 @@ func TestThereAndBack(t *testing.T) {
 	require.Equal(t, view(t, first.manager(t)), view(t, third.manager(t)))
 }
 
-// TestOnHostConnections: of which there may be one only, so that nothing may be
-// asked beside what is under way.
+// TestOnHostConnections copies with a single connection of the host. No statement may need
+// another connection.
 func TestOnHostConnections(t *testing.T) {
 	t.Parallel()
 	one := func(d database) transfer.Storage {
@@ -455,8 +455,8 @@ func TestCheck(t *testing.T) {
 			t.Parallel()
 			for prepared, says := range map[string]string{
 				"": "",
-				hosts + `INSERT INTO customer VALUES (1, 'Somebody', '2025-02-07 12:00:00')`: `there is something in its table "customer"`,
-				hosts + `INSERT INTO "user" (id, email) VALUES (1, 'somebody@example.com')`:  `there is something in its table "user"`,
+				hosts + `INSERT INTO customer VALUES (1, 'Somebody', '2025-02-07 12:00:00')`: `its table "customer" has rows`,
+				hosts + `INSERT INTO "user" (id, email) VALUES (1, 'somebody@example.com')`:  `its table "user" has rows`,
 				hosts: "",
 			} {
 				to := opened(t, place(t))
@@ -535,8 +535,8 @@ func atEnd(do func()) func(transfer.Progress) {
 	}
 }
 
-// TestDifferencesAreFound: the comparison names the first row that differs and
-// who has changed it, and the next copy starts over.
+// TestDifferencesAreFound checks that the comparison names the first row that differs and
+// the side that was changed, and that the next copy starts over.
 func TestDifferencesAreFound(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -544,7 +544,7 @@ func TestDifferencesAreFound(t *testing.T) {
 		says      string
 		target    bool
 	}{
-		"changed in the target": {`UPDATE customer SET notes = 'x' WHERE id = 5`, `table "customer", id 5 differs in notes: something else has written into the target`, true},
+		"changed in the target": {`UPDATE customer SET notes = 'x' WHERE id = 5`, `table "customer", id 5 differs in notes: another program has written to the target`, true},
 		"missing in the target": {`DELETE FROM customer_status_history WHERE id = 7`, `table "customer_status_history", id 7 is missing in the target: something else`, true},
 		"only in the target": {
 			`INSERT INTO assignment_history (id, customer_id, cause, changed_at) VALUES (99999, 1, 'manual', '2024-02-29 23:59:59+00:00')`,
@@ -583,8 +583,8 @@ func TestDifferencesAreFound(t *testing.T) {
 	}
 }
 
-// TestUnfinishedIsNotUsed: neither as it is, nor as the source of another copy,
-// nor as the target of one.
+// TestUnfinishedIsNotUsed checks that an unfinished copy can't be used, neither directly nor
+// as the source or target of another copy.
 func TestUnfinishedIsNotUsed(t *testing.T) {
 	t.Parallel()
 	eachWay(t, across, func(t *testing.T, from, to database) {
@@ -660,8 +660,8 @@ func TestTwoCopiesAtOnce(t *testing.T) {
 	})
 }
 
-// TestHostColumns: what a host has added goes along where there is a place for
-// it, and is not lost silently where there is none.
+// TestHostColumns checks that a host's additional columns are copied if the target has them.
+// Otherwise they are not lost silently.
 func TestHostColumns(t *testing.T) {
 	t.Parallel()
 	eachWay(t, across, func(t *testing.T, from, to database) {
@@ -711,8 +711,8 @@ func TestHostTables(t *testing.T) {
 	require.Equal(t, view(t, from.manager(t)), view(t, back.manager(t)))
 }
 
-// TestOlderProgram: its database moves too. The enums say nothing that the
-// names don't, so they need no place.
+// TestOlderProgram checks that an older program's database can be copied. The target needs no
+// enums, since the names hold the same values.
 func TestOlderProgram(t *testing.T) {
 	t.Parallel()
 	for name, statements := range map[string]string{"enums only": legacy.EnumOnly, "deployed": legacy.Deployed} {
@@ -737,7 +737,7 @@ func TestOlderProgram(t *testing.T) {
 	}
 }
 
-// addColumns gives the target what only an older program's tables have.
+// addColumns adds the columns that only an older program's tables have to the target.
 func addColumns(t *testing.T, from, to database) {
 	t.Helper()
 	rows, err := from.raw(t).QueryContext(t.Context(), `SELECT table_name, column_name, CASE data_type WHEN 'USER-DEFINED' THEN 'text' ELSE data_type END

@@ -67,7 +67,7 @@ func ExampleConfig_rotation() {
 	// user 8
 }
 
-// exampleLogin is a login, but for asking people who they are.
+// exampleLogin is a login that doesn't check who logs in.
 type exampleLogin struct {
 	*httptest.Server
 	keys atomic.Int64

@@ -6,13 +6,13 @@
 //	defer keys.Close()
 //	auth, err := jwtauth.New(jwtauth.Config{KeySource: keys, Issuer: "https://login.example.com", Audience: "crm"})
 //
-// No request waits for the login. The keys are fetched in the background: every few
-// minutes, and sooner when a token names an unknown key. That token is refused
-// meanwhile, so a login should publish a key some minutes before it signs with it.
-// At least [Config.Pause] lies between two fetches, whatever tokens are sent.
+// No request waits for the login. The keys are fetched in the background every few minutes,
+// and sooner if a token names an unknown key. That token is refused meanwhile, so a login
+// should publish a key some minutes before it signs with it. Two fetches are at least
+// [Config.Pause] apart, regardless of the tokens.
 //
-// While the login can't be reached, or answers without a key set, the keys that it
-// published last stay valid. Before the first ones, requests are answered with 503.
+// While the login can't be reached, or doesn't answer with a key set, the last published
+// keys stay valid. Before the first fetch has succeeded, the answer to requests is 503.
 package jwks
 
 import (
@@ -34,23 +34,22 @@ import (
 	"github.com/cimskit/cims/httpapi/jwtauth"
 )
 
-// Config configures Open. The zero value of each field but URL stands for its
-// default.
+// Config configures Open. The zero value of each field, except URL, means its default.
 type Config struct {
-	// URL is the address of the login's keys: https, or http on this machine. No
-	// redirect is followed. Required.
+	// URL is the address of the login's keys. It must be https, or http on this machine.
+	// Redirects are not followed. Required.
 	URL string
 	// Refresh is the time from one fetch to the next. A key that the login withdraws
 	// stays valid for up to that long. Default: 5 minutes.
 	Refresh time.Duration
-	// Pause is the least time from the end of a fetch to the next, even if tokens
-	// name unknown keys or the login doesn't answer. A new key is known after Pause
-	// and Timeout at most. At most Refresh. Default: 10 seconds.
+	// Pause is the minimum time from the end of a fetch to the next, even if tokens name
+	// unknown keys or the login doesn't answer. A new key is known after at most Pause
+	// plus Timeout. Pause must not exceed Refresh. Default: 10 seconds.
 	Pause time.Duration
 	// Timeout limits a fetch. Default: 5 seconds.
 	Timeout time.Duration
 	// Transport makes the requests. Set it for a proxy or a certificate authority.
-	// Default: a plain one that keeps no connection open.
+	// Default: an http.Transport that keeps no connection open.
 	Transport http.RoundTripper
 	// Logger receives failed fetches and unusable keys. Default: slog.Default().
 	Logger *slog.Logger
@@ -78,7 +77,7 @@ func (c Config) check() error {
 	case where.Host == "" || where.User != nil:
 		return errors.New("jwks: the URL must be https://host/path, without a password")
 	case where.Scheme != "https" && (where.Scheme != "http" || !loopback(where.Hostname())):
-		return errors.New("jwks: the URL must be https: who can change the answer on its way gets in as anybody")
+		return errors.New("jwks: the URL must be https: an attacker who changes the keys in transit could act as any user")
 	case c.Refresh < 0 || c.Pause < 0 || c.Timeout < 0 || c.Pause > c.Refresh:
 		return errors.New("jwks: durations must be positive, and Pause at most Refresh")
 	}
@@ -89,8 +88,7 @@ func loopback(host string) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// Keys holds the public keys that a login published last. It is safe for concurrent
-// use.
+// Keys holds the last published public keys of a login. It is safe for concurrent use.
 type Keys struct {
 	config  Config
 	client  http.Client
@@ -103,9 +101,9 @@ type Keys struct {
 
 var _ jwtauth.KeySource = (*Keys)(nil)
 
-// Open fetches the keys and keeps them fresh until Close. A login that is down is no
-// error: Open logs it, and the fetch is repeated after each Pause. ctx limits the
-// first fetch alone.
+// Open fetches the keys and keeps them current until Close. It returns no error if the login
+// is down: it logs the failure, and the fetch is repeated after each Pause. ctx limits only
+// the first fetch.
 func Open(ctx context.Context, config Config) (*Keys, error) {
 	config = config.withDefaults()
 	if err := config.check(); err != nil {
@@ -127,14 +125,14 @@ func Open(ctx context.Context, config Config) (*Keys, error) {
 	return k, nil
 }
 
-// Close stops the fetching and waits for its end. The keys stay valid.
+// Close stops the background fetches and waits until they have stopped. The keys stay valid.
 func (k *Keys) Close() {
 	k.stop()
 	<-k.stopped
 }
 
-// PublicKey returns the key that the login published under this id. For an unknown
-// id it requests a fetch, without waiting for it.
+// PublicKey implements jwtauth.KeySource. For an unknown id it requests a fetch, and doesn't
+// wait for it.
 func (k *Keys) PublicKey(kid string) (crypto.PublicKey, error) {
 	keys := k.current.Load()
 	if keys == nil {
@@ -151,8 +149,8 @@ func (k *Keys) PublicKey(kid string) (crypto.PublicKey, error) {
 	return key, nil
 }
 
-// noKeysYet is a cims.ErrUnavailable with another text, since that speaks of the
-// database.
+// noKeysYet matches cims.ErrUnavailable. It has another text, since that of
+// cims.ErrUnavailable is about the database.
 type noKeysYet struct{} //nolint:errname // named as its text reads
 
 func (noKeysYet) Error() string { return "jwks: there are no keys yet" }

@@ -13,9 +13,8 @@ import (
 	"github.com/cimskit/cims/httpapi/jwtauth"
 )
 
-// readSet reads a key set. A key that is not fit for verifying tokens is left out
-// and the others count: a login that publishes one for something else, or a kind
-// that is not known here, locks nobody out.
+// readSet reads a key set. It skips keys that can't verify tokens, such as keys for another
+// use or of an unknown kind. The other keys stay usable.
 func readSet(text []byte, log *slog.Logger) (map[string]crypto.PublicKey, error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -49,7 +48,7 @@ func readSet(text []byte, log *slog.Logger) (map[string]crypto.PublicKey, error)
 	return keys, nil
 }
 
-// publicKey reads one key, and refuses it unless it can do nothing but verify.
+// publicKey reads one key. It returns an error unless the key is only for verifying.
 func publicKey(said jwkset.JWKMarshal) (crypto.PublicKey, error) {
 	switch {
 	case said.KID == "":
@@ -63,7 +62,7 @@ func publicKey(said jwkset.JWKMarshal) (crypto.PublicKey, error) {
 	case said.KEYOPS != nil && !slices.Contains(said.KEYOPS, jwkset.KeyOpsVerify):
 		return nil, errors.New("it is not for verifying")
 	}
-	// Only the key itself counts: who vouches for it is the login, over TLS.
+	// Only the key itself counts, since the login vouches for it over TLS.
 	said.X5C, said.X5U, said.X5T, said.X5TS256 = nil, "", "", ""
 	read, err := jwkset.NewJWKFromMarshal(said, jwkset.JWKMarshalOptions{}, jwkset.JWKValidateOptions{})
 	if err != nil {

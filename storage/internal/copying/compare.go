@@ -11,8 +11,8 @@ import (
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
 
-// verifyAll compares both databases as they are now, and then lets the copy be used. It
-// also finds what was written during the copy.
+// verifyAll compares both databases as they are now, and then releases the copy for use. It
+// also detects writes during the copy.
 func (c *job) verifyAll(ctx context.Context) error {
 	err := c.from.store.Snapshot(ctx, func(source bun.IConn) error {
 		return c.to.store.Snapshot(ctx, func(target bun.IConn) error {
@@ -36,7 +36,7 @@ func (c *job) verifyAll(ctx context.Context) error {
 	})
 }
 
-// verify compares a table, row by row in the order of its key.
+// verify compares a table row by row, in the order of its key.
 func (c *job) verify(ctx context.Context, source, target bun.IConn, t plan) error {
 	from, err := t.read(ctx, c.from, source, nil)
 	if err != nil {
@@ -65,7 +65,7 @@ func (c *job) verify(ctx context.Context, source, target bun.IConn, t plan) erro
 			digest.Write(a.encoded) // never fails
 		}
 		if difference != "" && a != nil {
-			continue // only the source's digest is still wanted
+			continue // only the source's digest is still needed
 		}
 		if difference != "" {
 			break
@@ -94,8 +94,8 @@ func (c *job) verify(ctx context.Context, source, target bun.IConn, t plan) erro
 	return fmt.Errorf("%w: table %q, %s: %s", ErrDiffers, t.name, difference, why)
 }
 
-// difference describes how two rows differ; it is empty if they don't. A row is nil after
-// the last one.
+// difference describes how two rows differ. It is empty if they are equal. A nil row means
+// that its database has no more rows.
 func (p *plan) difference(source, target *record) string {
 	switch {
 	case target == nil, source != nil && p.compareKeys(*source, *target) < 0:

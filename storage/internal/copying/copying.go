@@ -1,5 +1,5 @@
-// Package copying copies a whole installation from one database to another. See package
-// transfer.
+// Package copying copies a whole installation from one database to another. It implements
+// package transfer.
 package copying
 
 import (
@@ -23,7 +23,7 @@ import (
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
 
-// The ways in which a copy is refused or fails, beside sqlstore.ErrUnfinished.
+// These errors tell why a copy is refused or fails, besides sqlstore.ErrUnfinished.
 var (
 	ErrNotEmpty = errors.New("cims: the target of a copy has to be a new database")
 	ErrTaken    = errors.New("cims: another copy into the same database has taken over")
@@ -32,33 +32,33 @@ var (
 
 var errItself = fmt.Errorf("%w: it is the source itself", ErrNotEmpty)
 
-// Dialect holds the differences between databases in a copy from or to them.
+// Dialect holds the differences between databases as source or target of a copy.
 type Dialect struct {
 	// Begin starts a transaction that Load can write into.
 	Begin func(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error)
-	// TryLock, if set, takes the migration's lock to the end of the transaction. It
-	// returns false where another process has it.
+	// TryLock, if set, takes the migration's lock until the end of the transaction. It
+	// returns false if another process holds it.
 	TryLock func(ctx context.Context, conn bun.IConn) (bool, error)
-	// Load inserts many rows at once. Values are nil, int64, bool, float64,
+	// Load inserts many rows at once. Each value is nil, an int64, bool, float64,
 	// string, []byte or a time.Time in UTC.
 	Load func(ctx context.Context, conn bun.IConn, table string, columns []string, rows [][]any) error
-	// Loaded ends the loading of a table. New ids have to be above last.
+	// Loaded finishes the loading of a table. New ids must be greater than last.
 	Loaded func(ctx context.Context, conn bun.IConn, table string, last int64) error
-	// LastID returns the highest id that a table has given out so far, or less where
-	// the table itself has that row.
+	// LastID returns the highest id that a table has assigned so far. It may return
+	// less if the row with that id still exists.
 	LastID func(ctx context.Context, conn bun.IConn, table string) (int64, error)
-	// EmptyAudit deletes the rows of cims_audit, which triggers keep. Only the owner
-	// of the table can do so.
+	// EmptyAudit deletes the rows of cims_audit, although triggers forbid it. Only the
+	// owner of the table can do so.
 	EmptyAudit func(ctx context.Context, conn bun.IConn) error
-	// Tables returns the names of the schema's tables, in the database.
+	// Tables returns the names of all tables in the schema.
 	Tables func(ctx context.Context, conn bun.IConn) ([]string, error)
-	// ByteOrder makes a text sort by its bytes, as it does in Go.
+	// ByteOrder is the SQL that makes a text sort by its bytes, as in Go.
 	ByteOrder string
-	// Computed are columns that this database alone has.
+	// Computed lists the columns that only this database has.
 	Computed []Computed
 }
 
-// Computed is a column that follows from another of its table.
+// Computed is a column computed from another column of its table.
 type Computed struct {
 	Table, Column, From string
 	Value               func(from any) any
@@ -73,30 +73,30 @@ type Database struct {
 // New returns the database of a store.
 func New(store *sqlstore.Store, dialect Dialect) *Database { return &Database{store, dialect} }
 
-// Copyable is a storage that embeds a Database. Its method is unexported, so that hosts
-// can't reach the database.
+// Copyable is a storage that embeds a Database. Its method is unexported to keep the
+// database from hosts.
 type Copyable interface{ database() *Database }
 
 func (d *Database) database() *Database { return d }
 
-// Progress is how far a copy has come with a table.
+// Progress is the progress of a copy with one table.
 type Progress struct {
 	Table     string
-	Verifying bool // the rows are copied, and compared now
-	Done      int64
-	Total     int64 // rows, as of the beginning
+	Verifying bool  // false while rows are copied, true while they are compared
+	Done      int64 // number of rows done
+	Total     int64 // number of rows at the start
 }
 
-// table is a table to be copied.
+// table is a table to copy.
 type table struct {
 	name string
 	key  []string
-	// marked tables have a cims_version. It is 0 in rows that other programs have
-	// inserted: the triggers act on that.
+	// marked tables have a column cims_version. It is 0 in rows inserted by other
+	// programs, and triggers act on such rows.
 	marked bool
 }
 
-// tables are those of cims, in the order of their references.
+// tables lists the tables of cims in the order of their references.
 var tables = []table{
 	{name: "customer_status", key: []string{"id"}},
 	{name: "user_role", key: []string{"id"}},
@@ -112,30 +112,30 @@ var tables = []table{
 	{name: "cims_audit", key: []string{"id"}},
 }
 
-// checkpoints is the table in the target that keeps how far a copy is. Only a copy
-// makes it, and drops it at the end: while it is there, the target is unfinished. The
-// process that works on the copy has its token in it.
+// checkpoints is the table in the target that stores the progress of a copy. A copy creates
+// it and drops it at the end, so that the target is unfinished while it exists. It holds the
+// token of the process that works on the copy.
 const checkpoints = sqlstore.Checkpoints
 
 const makeCheckpoints = "CREATE TABLE " + checkpoints + " (source VARCHAR(100) NOT NULL, token VARCHAR(100) NOT NULL, state TEXT NOT NULL)"
 
 type checkpoint struct {
 	Failed bool             // the copy differs from its source
-	Tables map[string]place // that were begun
+	Tables map[string]place // only tables that were started
 }
 
-// place is how far a table is.
+// place is the progress of a copy within a table.
 type place struct {
 	Done   bool
 	Rows   int64
 	After  []string // the key of the last row
-	Digest []byte   // of the rows so far, to be continued
+	Digest []byte   // state of the digest over the rows so far
 }
 
-// job is a copy under way.
+// job is a copy in progress.
 type job struct {
 	from, to *Database
-	source   string // its identity
+	source   string // identity of the source
 	token    string
 	tables   []plan
 	state    checkpoint
@@ -175,8 +175,8 @@ func Copy(ctx context.Context, from, to Copyable, progress func(Progress)) error
 	return c.explain(ctx, err)
 }
 
-// Check returns the error that Copy would begin with, and changes nothing. The target
-// need not be migrated yet. Check also returns what a copy leaves behind.
+// Check returns the error that Copy would return at its start, and changes nothing. The
+// target need not be migrated yet. Check also describes the data that a copy leaves behind.
 func Check(ctx context.Context, from, to Copyable) (left []string, err error) {
 	c := job{from: from.database(), to: to.database()}
 	if err := c.from.store.Ready(ctx); err != nil {
@@ -200,7 +200,7 @@ func (c *job) checkTarget(ctx context.Context, source bun.IConn) error {
 	if err != nil {
 		return err
 	}
-	if unfinished { // of a migrated database: Copy checks the rest itself
+	if unfinished { // the target is migrated, and Copy checks the rest itself
 		return c.to.checkUnfinished(ctx, target, c.source)
 	}
 	applied, err := c.to.store.Applied(ctx)
@@ -223,7 +223,8 @@ func (c *job) checkTarget(ctx context.Context, source bun.IConn) error {
 	return err
 }
 
-// leftBehind returns what is not copied: other tables, and the older program's enums.
+// leftBehind describes the data that is not copied: other tables and the older program's
+// enums.
 func (c *job) leftBehind(ctx context.Context, source bun.IConn) ([]string, error) {
 	var left []string
 	copied := map[string]bool{"cims_migrations": true}
@@ -260,16 +261,16 @@ func (c *job) explain(ctx context.Context, err error) error {
 	if over := ctx.Err(); over != nil {
 		return fmt.Errorf("%w: %w", over, err)
 	}
-	if c.state.Tables == nil { // it had not begun
+	if c.state.Tables == nil { // the copy had not started
 		return err
 	}
 	if there, unknown := c.to.unfinished(ctx, c.to.store.Conn()); unknown == nil && !there {
-		return ErrTaken // and finished by now
+		return ErrTaken // the other copy has finished
 	}
 	return err
 }
 
-// names are the host's, for statements.
+// names returns the host's names for statements.
 func (d *Database) names() hosttables.Names { return d.store.Dialect().Names }
 
 func (d *Database) columns(ctx context.Context, conn sqlstore.Conn, table string) ([]hosttables.Column, error) {
@@ -277,26 +278,26 @@ func (d *Database) columns(ctx context.Context, conn sqlstore.Conn, table string
 	return columns, d.store.Explain(err)
 }
 
-// exec returns how many rows the statement touched.
+// exec runs a statement and returns the number of affected rows.
 func (d *Database) exec(ctx context.Context, conn sqlstore.Conn, statement string, args ...any) (int64, error) {
 	n, err := conn.Exec(ctx, d.store.Format(statement, args...))
 	return n, d.store.Explain(err)
 }
 
-// identity tells an installation from all others: by when it began.
+// identity identifies an installation by the time of its first migration step.
 func (d *Database) identity(ctx context.Context) (string, error) {
 	var began time.Time
 	err := sqlstore.ScanOne(ctx, d.store.Conn(), "SELECT applied_at FROM cims_migrations ORDER BY id LIMIT 1", &began)
 	return fmt.Sprintf("%s %s", d.store.Dialect().Bun.Name(), began.UTC().Format(time.RFC3339Nano)), d.store.Explain(err)
 }
 
-// unfinished reports whether this is the target of a copy that is not finished.
+// unfinished reports whether the database is the target of an unfinished copy.
 func (d *Database) unfinished(ctx context.Context, conn sqlstore.Conn) (bool, error) {
 	columns, err := d.columns(ctx, conn, checkpoints)
 	return len(columns) > 0, err
 }
 
-// copyAll copies what is not copied yet, as the source is now.
+// copyAll copies the rows that are not copied yet from a snapshot of the source.
 func (c *job) copyAll(ctx context.Context, source bun.IConn) error {
 	if err := c.plan(ctx, source); err != nil {
 		return err
@@ -312,8 +313,9 @@ func (c *job) copyAll(ctx context.Context, source bun.IConn) error {
 	return c.loaded(ctx, source)
 }
 
-// claim makes the target this copy's: a new one, or one with an unfinished copy from the
-// same source. A process that works on that finds its token gone.
+// claim claims the target for this copy. The target is new, or has an unfinished copy from
+// the same source. Another process that works on that copy then stops, since the token has
+// changed.
 func (c *job) claim(ctx context.Context) error {
 	for {
 		claimed := true
@@ -358,8 +360,8 @@ func (d *Database) claim(ctx context.Context, conn sqlstore.SQL, source, token s
 			return state, err
 		}
 	}
-	// The token comes first: it waits for a process that writes a block. The state is
-	// as that process has left it.
+	// The update waits for a process that writes a block. The state is read after it,
+	// and includes that block.
 	if _, err := d.exec(ctx, conn, "UPDATE "+checkpoints+" SET token = ?", token); err != nil {
 		return state, err
 	}
@@ -397,8 +399,8 @@ func (d *Database) checkUnfinished(ctx context.Context, conn sqlstore.Conn, sour
 	return nil
 }
 
-// checkNew returns ErrNotEmpty for a database with anything in it but what Migrate
-// makes. Before Migrate, its tables have to be empty.
+// checkNew returns ErrNotEmpty for a database with other rows than Migrate inserts. If bare,
+// before Migrate, all tables have to be empty.
 func (d *Database) checkNew(ctx context.Context, conn sqlstore.Conn, bare bool) error {
 	for _, t := range tables {
 		condition := "TRUE"
@@ -413,7 +415,7 @@ func (d *Database) checkNew(ctx context.Context, conn sqlstore.Conn, bare bool) 
 		if err != nil {
 			return err
 		}
-		if len(columns) == 0 { // it is yet to be made
+		if len(columns) == 0 { // the table doesn't exist yet
 			continue
 		}
 		var found bool
@@ -421,14 +423,14 @@ func (d *Database) checkNew(ctx context.Context, conn sqlstore.Conn, bare bool) 
 			return d.store.Explain(err)
 		}
 		if found {
-			return fmt.Errorf("%w: there is something in its table %q", ErrNotEmpty, d.names().Table(t.name))
+			return fmt.Errorf("%w: its table %q has rows", ErrNotEmpty, d.names().Table(t.name))
 		}
 	}
 	return nil
 }
 
 func (d *Database) clear(ctx context.Context, conn sqlstore.SQL) error {
-	// Triggers keep a history of this table, so that it is the first.
+	// Triggers write a history of this table, so it has to be emptied first.
 	if _, err := d.exec(ctx, conn, "DELETE FROM sales_manager_assignment"); err != nil {
 		return err
 	}
@@ -446,7 +448,7 @@ func (d *Database) clear(ctx context.Context, conn sqlstore.SQL) error {
 	return nil
 }
 
-// update changes the target in one transaction with the checkpoint.
+// update changes the target and the checkpoint in one transaction.
 func (c *job) update(ctx context.Context, next checkpoint, do func(tx sqlstore.Transaction) error) error {
 	text, err := json.Marshal(next)
 	if err != nil {
@@ -512,7 +514,7 @@ func (c *job) copyTable(ctx context.Context, source bun.IConn, t plan) error {
 		}
 		err = c.update(ctx, c.state.with(t.name, at), func(tx sqlstore.Transaction) error { return t.load(ctx, c.to, tx, block) })
 		if kind := c.to.store.Dialect().Classify(err); kind == sqlstore.ForeignKey || kind == sqlstore.Unique {
-			return c.fail(ctx, fmt.Errorf("%w: it does not take rows up to %s: %w: %s", ErrDiffers, t.keyOf(block[len(block)-1]), err, unfit))
+			return c.fail(ctx, fmt.Errorf("%w: the target refuses rows up to %s: %w: %s", ErrDiffers, t.keyOf(block[len(block)-1]), err, unfit))
 		}
 		if err != nil {
 			return err
@@ -522,18 +524,18 @@ func (c *job) copyTable(ctx context.Context, source bun.IConn, t plan) error {
 	return c.update(ctx, c.state.with(t.name, at), nothing)
 }
 
-// fail makes the next copy start over, and returns the reason.
+// fail marks the copy as failed, so that the next one starts over. It returns the reason.
 func (c *job) fail(ctx context.Context, why error) error {
 	failed := c.state
 	failed.Failed = true
 	return errors.Join(why, c.update(ctx, failed, nothing))
 }
 
-// The reasons for a copy that is not equal, with what to do.
+// These are reasons why a copy differs from its source, each with a remedy.
 const (
-	written = "the source was written while it was copied: stop what uses it and run the copy again, which starts over"
-	unfit   = "either the source was written while it was copied, or what the row refers to is missing there too: stop what uses it, mend it, and run the copy again, which starts over"
-	changed = "something else has written into the target: stop it and run the copy again, which starts over"
+	written = "the source was changed during the copy: stop all programs that use it and run the copy again, which starts over"
+	unfit   = "the source was changed during the copy, or lacks a row that these rows refer to: stop all programs that use it, repair it, and run the copy again, which starts over"
+	changed = "another program has written to the target: stop it and run the copy again, which starts over"
 )
 
 func resume(digest []byte) (hash.Hash, error) {
@@ -544,8 +546,8 @@ func resume(digest []byte) (hash.Hash, error) {
 	return h, h.(encoding.BinaryUnmarshaler).UnmarshalBinary(digest) //nolint:forcetypeassert // documented of sha256
 }
 
-// loaded makes the target's ids continue where the source's were. No id is given out
-// twice, even if its row is gone.
+// loaded makes the target's ids continue after those of the source. No id is assigned twice,
+// even if its row was deleted.
 func (c *job) loaded(ctx context.Context, source bun.IConn) error {
 	last := map[string]int64{}
 	for _, t := range c.tables {

@@ -20,13 +20,13 @@ import (
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
 
-// A block of rows is a transaction.
+// These bound a block of rows. Each block is one transaction.
 const (
 	blockRows  = 2_000
 	blockBytes = 1 << 20
 )
 
-// kind is the kind of a column's values in Go.
+// kind is the type in Go of a column's values.
 type kind string
 
 const (
@@ -35,7 +35,7 @@ const (
 	kindFloat kind = "floating point"
 	kindTime  kind = "time"
 	kindBytes kind = "bytes"
-	kindText  kind = "text" // and everything that can be written as text
+	kindText  kind = "text" // and all other types, cast to text
 )
 
 func kindOf(c hosttables.Column) kind {
@@ -61,22 +61,22 @@ func kindOf(c hosttables.Column) kind {
 type column struct {
 	name     string
 	kind     kind
-	cast     map[*Database]bool // whether its type is read as text
-	required bool               // in the target
+	cast     map[*Database]bool // whether it is read by a cast to text
+	required bool               // NOT NULL in the target
 }
 
-// plan is a table with the columns to be copied.
+// plan is a table with the columns to copy.
 type plan struct {
 	table
 	columns  []column
-	keys     []int // places of the key's columns
-	marker   int   // place of the marker, or -1
+	keys     []int // indexes of the key's columns
+	marker   int   // index of cims_version, or -1
 	computed []Computed
 	defaults hosttables.Defaults
 }
 
-// plan reads the columns of both databases. It returns an error for data that has no
-// place in the target.
+// plan reads the columns of both databases. It returns an error for data without a column
+// in the target.
 func (c *job) plan(ctx context.Context, source bun.IConn) error {
 	columns, err := c.sharedColumns(ctx, source, false)
 	if err != nil {
@@ -105,9 +105,9 @@ func (c *job) plan(ctx context.Context, source bun.IConn) error {
 	return nil
 }
 
-// sharedColumns returns the columns that both databases have, by table. It returns an
-// error for data that has no place in the target, or will have none once that is
-// migrated.
+// sharedColumns returns the columns that both databases have, by table. It returns an error
+// for data without a column in the target. If the target is yet to be migrated, the columns
+// that Migrate will add count as present.
 func (c *job) sharedColumns(ctx context.Context, source bun.IConn, yetToBeMigrated bool) (map[string][]column, error) {
 	shared := map[string][]column{}
 	var homeless error
@@ -157,14 +157,14 @@ func (c *job) sharedColumns(ctx context.Context, source bun.IConn, yetToBeMigrat
 	return shared, homeless
 }
 
-// derives reports whether the database keeps a column equal to another by itself.
+// derives reports whether the database derives a column from another one.
 func (d *Database) derives(table string, of hosttables.Column) bool {
 	return of.IsOlderEnum(table) || slices.ContainsFunc(d.dialect.Computed, func(c Computed) bool {
 		return c.Table == table && c.Column == of.Name
 	})
 }
 
-// castToText reports whether a column of kindText is of another type.
+// castToText reports whether a column of kindText has another type in the database.
 func castToText(c hosttables.Column) bool {
 	return kindOf(c) == kindText && c.Type != "text" && !strings.Contains(c.Type, "char")
 }
@@ -192,7 +192,7 @@ func (p *plan) find() error {
 	return nil
 }
 
-// record is a row as the target has to have it.
+// record is a row as the target has to store it.
 type record struct {
 	values  []any
 	encoded []byte // equal for equal rows
@@ -206,7 +206,7 @@ func (p *plan) keyTexts(r record) []string {
 	return texts
 }
 
-// keyOf names a row.
+// keyOf describes a row by its key.
 func (p *plan) keyOf(r record) string {
 	texts := make([]string, len(p.keys))
 	for i, place := range p.keys {
@@ -215,7 +215,7 @@ func (p *plan) keyOf(r record) string {
 	return strings.Join(texts, ", ")
 }
 
-// compareKeys orders rows as both databases do.
+// compareKeys compares rows in the order of both databases.
 func (p *plan) compareKeys(a, b record) int {
 	for _, place := range p.keys {
 		order := 0
@@ -232,7 +232,7 @@ func (p *plan) compareKeys(a, b record) int {
 	return 0
 }
 
-// differing lists the columns in which two rows are not equal.
+// differing lists the columns in which two rows differ.
 func (p *plan) differing(a, b record) string {
 	var names []string
 	for i, c := range p.columns {
@@ -245,8 +245,8 @@ func (p *plan) differing(a, b record) string {
 
 const versionColumn = "cims_version"
 
-// load inserts rows. A row of version 0 gets that only afterwards, so that no trigger
-// takes it for new.
+// load inserts rows. It sets version 0 only after the insert, so that no trigger takes the
+// row for a new one.
 func (p *plan) load(ctx context.Context, to *Database, tx sqlstore.Transaction, block []record) error {
 	columns := make([]string, 0, len(p.columns)+len(p.computed)+len(p.defaults.Columns))
 	for _, c := range p.columns {
@@ -286,7 +286,7 @@ func (p *plan) load(ctx context.Context, to *Database, tx sqlstore.Transaction, 
 	return err
 }
 
-// query selects the rows after a key, in the order of the key.
+// query returns a query for the rows after a key, in the order of the key.
 func (p *plan) query(of *Database, after []string) (query string, args []any, err error) {
 	selected := make([]string, len(p.columns))
 	for i, c := range p.columns {
@@ -321,15 +321,15 @@ func (p *plan) query(of *Database, after []string) (query string, args []any, er
 	return "SELECT " + strings.Join(selected, ", ") + " FROM " + of.names().Quoted(p.name) + where + " ORDER BY " + strings.Join(keys, ", "), args, nil
 }
 
-// stream is a table being read, a block ahead of its use.
+// stream reads a table one block ahead.
 type stream struct {
 	blocks chan []record
-	left   []record // of the block that was taken
+	left   []record // remaining rows of the current block
 	err    error    // set before blocks is closed
 	cancel context.CancelFunc
 }
 
-// read begins to read a table on a connection of a snapshot.
+// read starts reading a table on a connection of a snapshot.
 func (p *plan) read(ctx context.Context, of *Database, conn bun.IConn, after []string) (*stream, error) {
 	query, args, err := p.query(of, after)
 	if err != nil {
@@ -389,7 +389,7 @@ func (p *plan) send(ctx context.Context, of *Database, conn bun.IConn, query str
 	return give(block)
 }
 
-// block returns the next rows; none at the end.
+// block returns the next block of rows. It is empty at the end.
 func (s *stream) block() ([]record, error) {
 	block, more := <-s.blocks
 	if !more {
@@ -398,7 +398,7 @@ func (s *stream) block() ([]record, error) {
 	return block, nil
 }
 
-// next returns the next row; nil at the end.
+// next returns the next row, or nil at the end.
 func (s *stream) next() (*record, error) {
 	if len(s.left) == 0 {
 		var err error
@@ -411,14 +411,14 @@ func (s *stream) next() (*record, error) {
 	return r, nil
 }
 
-// close ends the reading and waits until the connection is left alone.
+// close stops the reading and waits until the connection is unused.
 func (s *stream) close() {
 	s.cancel()
-	for range s.blocks { // until it is closed
+	for range s.blocks { // until the reader closes it
 	}
 }
 
-// holder returns a pointer to scan a value into.
+// holder returns a pointer for scanning a value.
 func (c column) holder() any {
 	switch c.kind {
 	case kindInt:
@@ -436,8 +436,8 @@ func (c column) holder() any {
 	}
 }
 
-// value returns the scanned value. Where the target takes no NULL, as in an older
-// program's tables, it returns the zero value, which means the same to cims.
+// value returns the scanned value. If the target takes no NULL, as in an older program's
+// tables, it returns the zero value for NULL. Both mean the same to cims.
 func (c column) value(holder any) any {
 	switch h := holder.(type) {
 	case *sql.Null[int64]:
@@ -464,7 +464,7 @@ func orNull[T any](value T, valid bool) any {
 	return value
 }
 
-// encode appends a value. Different values have different encodings.
+// encode appends the encoding of a value. Different values have different encodings.
 func encode(to []byte, value any) []byte {
 	switch v := value.(type) {
 	case nil:

@@ -17,35 +17,35 @@ type Column struct {
 	NotNull    bool
 	HasDefault bool
 	Label      string // the first label of an enum
-	MaxLen     int    // how many characters its texts may have; 0 for any number
+	MaxLen     int    // maximum number of characters; 0 means no limit
 }
 
-// filled are the columns that cims fills itself, or by a trigger.
+// filled lists the columns that cims or its triggers fill.
 var filled = map[string][]string{
 	"customer": {"id", "full_name", "phone_number", "platform", "username", "notes", "status_name", "created_at", "updated_at", "cims_version"},
 	"user":     {"id", "email", "name", "surname", "role_name", "is_active"},
 }
 
-// Fills reports whether cims fills the column itself, or by a trigger.
+// Fills reports whether cims or one of its triggers fills the column.
 func Fills(table, column string) bool { return slices.Contains(filled[table], column) }
 
-// enums are the older program's columns that a trigger keeps equal to the name
-// beside them.
+// enums lists the older program's enum columns. A trigger keeps each equal to the column
+// with the name.
 var enums = map[string]string{"customer": "status", "user": "role"}
 
-// IsOlderEnum reports whether a column is the older program's enum of statuses or
-// roles.
+// IsOlderEnum reports whether a column of the table is the older program's enum of statuses
+// or roles.
 func (c Column) IsOlderEnum(table string) bool { return c.Type == "enum" && c.Name == enums[table] }
 
-// Defaults are the values that an insert into a table adds for the NOT NULL columns that
-// cims doesn't know. They are legal and mean nothing.
+// Defaults are the values that an insert adds for NOT NULL columns that cims doesn't know.
+// They are valid and carry no meaning.
 type Defaults struct {
 	Columns []string
 	Values  []any             // of Columns
 	Known   map[string]Column // all columns of the table
 }
 
-// DefaultsFor returns the defaults of a table with these columns.
+// DefaultsFor returns the defaults of a table with the given columns.
 func DefaultsFor(names Names, table string, columns []Column) (Defaults, error) {
 	d := Defaults{Known: map[string]Column{}}
 	for _, c := range columns {
@@ -67,8 +67,8 @@ func DefaultsFor(names Names, table string, columns []Column) (Defaults, error) 
 // Text is a text for a column.
 type Text struct{ Column, Value string }
 
-// CheckLengths returns a *cims.Error with cims.ErrInvalid for texts that are too long
-// for the host's columns.
+// CheckLengths returns a *cims.Error with cims.ErrInvalid if a text is too long for the
+// host's column.
 func (d Defaults) CheckLengths(texts ...Text) error {
 	var fields []cims.FieldError
 	for _, t := range texts {
@@ -82,11 +82,11 @@ func (d Defaults) CheckLengths(texts ...Text) error {
 	return &cims.Error{Kind: cims.ErrInvalid, Fields: fields}
 }
 
-// noPassword is the value of a NOT NULL password column: nothing hashes to it.
+// noPassword is the value of a NOT NULL password column. It is the hash of no password.
 const noPassword = "!"
 
-// DefaultFor returns a legal value of a column that means nothing, or an error if
-// there is none.
+// DefaultFor returns a valid value without meaning for a column, or an error if the type
+// has none.
 func DefaultFor(c Column) (any, error) {
 	switch {
 	case c.Name == "password":

@@ -1,6 +1,6 @@
 // Package hosttables describes the two tables that may be the host's, customer and
-// "user": their names, their columns, and values for the columns that cims doesn't
-// know. "Here" means in cims, as against in the host's database.
+// "user". It maps their names and columns between cims and the host, and finds values for
+// the columns that cims doesn't know.
 package hosttables
 
 import (
@@ -12,19 +12,19 @@ import (
 	"strings"
 )
 
-// Named is a table under the host's names.
+// Named holds the host's names of a table and its columns.
 type Named struct {
 	Schema  string
 	Name    string
-	Columns map[string]string // those with another name than here, by the name here
-	Added   []string          // read too: cims has added them, and nothing renames them
+	Columns map[string]string // host's names that differ, by the name in cims
+	Added   []string          // columns that cims has added and reads; they have no other name
 }
 
-// Names are the tables that have another name, or other columns, in the host's
-// database. The keys are the names here.
+// Names holds the tables that have another name, or other column names, in the host's
+// database, by their names in cims.
 type Names map[string]Named
 
-// Nameable are the columns that may have other names in the host's database. The
+// Nameable lists the columns that may have other names in the host's database. The host's
 // table must have the required ones.
 var Nameable = map[string]struct{ Required, Others []string }{
 	"customer": {
@@ -34,7 +34,7 @@ var Nameable = map[string]struct{ Required, Others []string }{
 	"user": {[]string{"id", "email"}, []string{"name", "surname", "role_name", "is_active"}},
 }
 
-// All are the tables that may be the host's.
+// All lists the tables that may be the host's.
 var All = slices.Sorted(maps.Keys(Nameable))
 
 // NameableColumns returns all nameable columns of a table.
@@ -42,9 +42,8 @@ func NameableColumns(table string) []string {
 	return slices.Concat(Nameable[table].Required, Nameable[table].Others)
 }
 
-// Clean returns an error for a name that can't be one, and removes the names that
-// are as here. Names stand in quoted texts and in formats of statements, so that some
-// characters are not allowed.
+// Clean removes names that equal those of cims. It returns an error for an invalid name.
+// Some characters are invalid since names are part of quoted texts and of statement formats.
 func (n Names) Clean() error {
 	for _, table := range All {
 		t, given := n[table]
@@ -58,7 +57,7 @@ func (n Names) Clean() error {
 		for _, column := range slices.Sorted(maps.Keys(t.Columns)) {
 			theirs := t.Columns[column]
 			if !slices.Contains(NameableColumns(table), column) {
-				return fmt.Errorf("cims: table %q: there is no column %q to be named", table, column)
+				return fmt.Errorf("cims: table %q: there is no column %q to name", table, column)
 			}
 			if other, twice := taken[theirs]; twice {
 				return fmt.Errorf("cims: table %q: %q can't be both %s and %s", table, theirs, other, column)
@@ -74,7 +73,7 @@ func (n Names) Clean() error {
 		}
 		for _, name := range written {
 			if name == "" || len(name) > 63 || strings.ContainsAny(name, "'\"%$?\\\x00") {
-				return fmt.Errorf("cims: table %q: %q can't be the name of a schema, table or column here", table, name)
+				return fmt.Errorf("cims: table %q: %q is not a valid name of a schema, table or column", table, name)
 			}
 		}
 		t.Columns = columns
@@ -116,11 +115,10 @@ func (n Names) Column(table, column string) string {
 	return column
 }
 
-// clash precedes the name of a host's column that is the name of another column
-// here.
+// clash is the prefix for a host's column whose name is that of another column in cims.
 const clash = "cims_own_"
 
-// Theirs returns the host's name of a column, given a name that Ours has returned.
+// Theirs returns the host's name of a column, given a name returned by Ours.
 func (n Names) Theirs(table, column string) string {
 	if plain := strings.TrimPrefix(column, clash); plain != column && n[table].Columns[plain] != "" {
 		return plain
@@ -128,7 +126,7 @@ func (n Names) Theirs(table, column string) string {
 	return n.Column(table, column)
 }
 
-// Ours returns the name here of a host's column.
+// Ours returns the name in cims of a host's column.
 func (n Names) Ours(table, theirs string) string {
 	for column, name := range n[table].Columns {
 		if name == theirs {
@@ -141,7 +139,7 @@ func (n Names) Ours(table, theirs string) string {
 	return theirs
 }
 
-// Shown returns the host's name of a table, or of a column in it, for people to read.
+// Shown returns the host's name of a table, or of a column in it, for display.
 func (n Names) Shown(table string, column ...string) string {
 	name := table
 	if t, other := n[table]; other {
@@ -159,12 +157,12 @@ func (n Names) ColumnsJSON(table string) string {
 	if columns == nil {
 		columns = map[string]string{}
 	}
-	text, _ := json.Marshal(columns) // of texts: no error
+	text, _ := json.Marshal(columns) // a map of strings always marshals
 	return string(text)
 }
 
-// From returns what a statement reads as the table, with the names here: the table
-// itself, or a subquery that renames its nameable columns.
+// From returns the FROM item that reads the table under the names in cims. It is the table
+// itself, or a subquery that renames its columns.
 func (n Names) From(table string) string {
 	t, other := n[table]
 	if !other {
@@ -177,7 +175,7 @@ func (n Names) From(table string) string {
 	return "(SELECT " + strings.Join(selected, ", ") + " FROM " + n.Relation(table) + ")"
 }
 
-// written returns a column as SQL.
+// written returns the host's name of a column as SQL.
 func (n Names) written(table, column string) string {
 	if name := n.Column(table, column); name != column {
 		return Quote(name)
@@ -188,8 +186,8 @@ func (n Names) written(table, column string) string {
 var placeholder = regexp.MustCompile(`\{('?)(customer|user)(?:\.(\w+|\*))?'?\}`)
 
 // SQL replaces placeholders in a statement by the host's names. {customer} and
-// {customer.id} stand for the table and a column of it, {'customer'} and
-// {'customer.id'} for their names as texts, {'customer.*'} for ColumnsJSON.
+// {customer.id} stand for the table and a column of it. {'customer'} and {'customer.id'}
+// stand for their names as texts, and {'customer.*'} for ColumnsJSON.
 func (n Names) SQL(statement string) string {
 	return placeholder.ReplaceAllStringFunc(statement, func(found string) string {
 		parts := placeholder.FindStringSubmatch(found)
@@ -221,5 +219,5 @@ func (n Names) Quoted(table string) string {
 // QuotedColumn returns a column as SQL, always quoted.
 func (n Names) QuotedColumn(table, name string) string { return Quote(n.Theirs(table, name)) }
 
-// Quote quotes a name, in the way of both databases.
+// Quote quotes a name for both databases.
 func Quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

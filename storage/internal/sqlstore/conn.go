@@ -10,29 +10,28 @@ import (
 	"github.com/uptrace/bun/schema"
 )
 
-// Conn runs statements, with any driver. Arguments, if any, are marked as the driver wants
-// them.
+// Conn runs statements with any driver. Arguments use the driver's own placeholders.
 type Conn interface {
 	Query(ctx context.Context, query string, args ...any) (ResultSet, error)
-	// Exec returns how many rows the statement touched.
+	// Exec returns the number of affected rows.
 	Exec(ctx context.Context, query string, args ...any) (int64, error)
 }
 
-// Rows has the methods that the rows of database/sql and of pgx share.
+// Rows has the methods that database/sql.Rows and pgx.Rows share.
 type Rows interface {
 	Next() bool
 	Scan(to ...any) error
 	Err() error
 }
 
-// ResultSet is Rows that have to be closed.
+// ResultSet is Rows that must be closed.
 type ResultSet interface {
 	Rows
 	Columns() ([]string, error)
 	Close() error
 }
 
-// SQL is a Conn of database/sql: a pool, a connection or a transaction.
+// SQL is a Conn for a pool, connection or transaction of database/sql.
 type SQL struct{ bun.IConn }
 
 // Query implements Conn.
@@ -53,7 +52,7 @@ func (s SQL) Exec(ctx context.Context, query string, args ...any) (int64, error)
 	return result.RowsAffected()
 }
 
-// ScanOne reads the first row of a query. sql.ErrNoRows: there is none.
+// ScanOne reads the first row of a query. It returns sql.ErrNoRows if there is none.
 func ScanOne(ctx context.Context, conn Conn, query string, to ...any) (err error) {
 	found, err := conn.Query(ctx, query)
 	if err != nil {
@@ -86,9 +85,9 @@ func ScanAll(ctx context.Context, conn Conn, query string) (list []string, err e
 	return list, found.Err()
 }
 
-// collect reads all rows, and closes them. It finds a struct's fields by the names of the
-// columns, in snake case; for another type there is one column. bun converts values to
-// fields, but reads rows of database/sql only.
+// collect reads all rows and closes them. Columns map to the fields of a struct by their
+// names in snake case; any other type takes one column. bun only converts the values,
+// since it reads no rows but those of database/sql.
 func collect[T any](db *bun.DB, found ResultSet) (list []T, err error) {
 	defer func() { err = errors.Join(err, found.Close()) }()
 	columns, err := found.Columns()
@@ -117,7 +116,7 @@ func collect[T any](db *bun.DB, found ResultSet) (list []T, err error) {
 	return list, found.Err()
 }
 
-// scanners returns, for each column, the function that puts its value into a value of a type.
+// scanners returns a function for each column, which stores its value in a value of the type.
 func scanners(db *bun.DB, of reflect.Type, columns []string) []schema.ScannerFunc {
 	into := make([]schema.ScannerFunc, len(columns))
 	for i, column := range columns {
@@ -125,7 +124,7 @@ func scanners(db *bun.DB, of reflect.Type, columns []string) []schema.ScannerFun
 			into[i] = schema.Scanner(of)
 			continue
 		}
-		into[i] = func(reflect.Value, any) error { return nil } // there is no such field
+		into[i] = func(reflect.Value, any) error { return nil } // no such field
 		if field := db.Table(of).LookupField(column); field != nil {
 			into[i] = field.ScanValue
 		}

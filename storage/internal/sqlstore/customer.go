@@ -12,7 +12,7 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// leadColumns are a customer's columns and its sales manager, as joined by ownerJoin.
+// leadColumns are the columns of a customer and of its sales manager, joined by ownerJoin.
 const leadColumns = `c.id, c.full_name, COALESCE(c.phone_number, '') AS phone_number, COALESCE(c.platform, '') AS platform,
 	COALESCE(c.username, '') AS username, COALESCE(c.notes, '') AS notes, COALESCE(c.status_name, '') AS status_name,
 	c.created_at, c.updated_at, a.id AS assignment_id, a.assigned_at, a.assigned_by,
@@ -77,8 +77,8 @@ func (q *queries) Customer(ctx context.Context, id int64) (cims.Customer, error)
 // LockCustomers implements cims.Tx.
 func (q tx) LockCustomers(ctx context.Context, ids []int64) ([]cims.Customer, error) {
 	if q.dialect.ForUpdate != "" {
-		// This is a separate statement: one that waits for the lock would see the joined
-		// assignment as it was before the wait.
+		// The lock is a separate statement. A single statement that waited for the lock would
+		// see the joined assignment as it was before the wait.
 		if _, err := q.exec(ctx, "SELECT id FROM "+q.customer+" WHERE id IN (?) ORDER BY id"+q.dialect.ForUpdate, bun.List(ids)); err != nil {
 			return nil, err
 		}
@@ -87,8 +87,7 @@ func (q tx) LockCustomers(ctx context.Context, ids []int64) ([]cims.Customer, er
 	return convert(list, customerRow.customer), err
 }
 
-// Customers implements cims.Reader. Each of its selections has an index in the
-// order of the list.
+// Customers implements cims.Reader. Each filter has an index in the order of the list.
 func (q *queries) Customers(ctx context.Context, query cims.CustomerQuery) ([]cims.Customer, error) {
 	from, where := q.customer+" AS c"+q.ownerJoin(), new(conditions)
 	list, createdAt, id := q.customer+" AS c", "c.created_at", "c.id"
@@ -109,7 +108,7 @@ func (q *queries) Customers(ctx context.Context, query cims.CustomerQuery) ([]ci
 	}
 	read := queryPrepared[customerRow]
 	if query.Prefix != "" {
-		read = rows[customerRow] // a plan uses the index of a prefix only if it knows the prefix
+		read = rows[customerRow] // the planner uses the prefix index only if it knows the prefix
 		if err := q.whereStarts(ctx, where, query.Prefix); err != nil {
 			return nil, err
 		}
@@ -121,12 +120,12 @@ func (q *queries) Customers(ctx context.Context, query cims.CustomerQuery) ([]ci
 			where.add("("+createdAt+", "+id+") < (?, CAST(? AS BIGINT))", after.CreatedAt, after.ID)
 		}
 	}
-	// The limit is part of the text: a plan for any limit would be one for many rows.
+	// The limit is part of the text. A plan for an unknown limit would expect many rows.
 	found, err := read(ctx, q, fmt.Sprintf("SELECT %s FROM %s%s ORDER BY %s DESC, %s DESC LIMIT %d", leadColumns, from, where.text(), createdAt, id, query.Limit), where.args...)
 	return convert(found, customerRow.customer), err
 }
 
-// conditions are those of a WHERE, all of which have to hold.
+// conditions are the conditions of a WHERE clause, joined by AND.
 type conditions struct {
 	list []string
 	args []any
@@ -143,14 +142,14 @@ func (c *conditions) text() string {
 	return " WHERE " + strings.Join(c.list, " AND ")
 }
 
-// manyMatches is the number from which it is cheaper to look for matches of a prefix in the
-// order of the list than to find and sort all of them. For a page of fifty, both read as
-// many rows among half a million customers.
+// manyMatches is the number of matches of a prefix from which scanning the list in its
+// order is cheaper than finding and sorting all matches. With half a million customers and
+// pages of fifty, both read about the same number of rows.
 const manyMatches = 5_000
 
-// whereStarts selects the customers whose name or phone number starts with a prefix. Their
-// indexes find few. Where many customers match, the list is walked in its order; the CASE
-// keeps the database from using those indexes then.
+// whereStarts selects the customers whose name or phone number starts with a prefix. If few
+// match, it uses the prefix indexes. If many match, it scans the list in its order; the CASE
+// keeps the database from using the prefix indexes then.
 func (q *queries) whereStarts(ctx context.Context, where *conditions, prefix string) error {
 	name, phone := q.dialect.StartsWith("full_name", prefix), q.dialect.StartsWith("phone_number", prefix)
 	matches := "SELECT id FROM " + q.customer + " AS c WHERE ? UNION ALL SELECT id FROM " + q.customer + " AS c WHERE ?"
@@ -187,7 +186,7 @@ func (q tx) ChangeStatuses(ctx context.Context, changes []cims.StatusChange) err
 	t := table{name: "customer_status_history", columns: []string{
 		"customer_id", "from_status", "to_status", "cause", "changed_by", "reason", "owner_id", "changed_at",
 	}}
-	// One statement makes all successive changes to the same status: usually all.
+	// One statement makes all successive changes to the same status, usually all changes.
 	for i := 0; i < len(changes); {
 		first, ids := changes[i], []int64{}
 		for ; i < len(changes) && changes[i].To == first.To && changes[i].At.Equal(first.At); i++ {
@@ -205,7 +204,7 @@ func (q tx) ChangeStatuses(ctx context.Context, changes []cims.StatusChange) err
 type eventRow struct {
 	ID          int64
 	At          time.Time
-	Kind        int // its place in eventKinds
+	Kind        int // index in eventKinds
 	FromStatus  string
 	ToStatus    string
 	FromManager *int64
@@ -226,8 +225,8 @@ func (r eventRow) event() cims.Event {
 	}
 }
 
-// The parts of a customer's history, each with its id as the argument. The first owner
-// stands in the row of the customer's creation.
+// These are the parts of a customer's history. Each takes the customer's id. The row of the
+// customer's creation holds the first owner.
 const (
 	ownersHistory = `SELECT id, changed_at AS at, 1 AS kind, '' AS from_status, '' AS to_status,
 		from_manager_id AS from_manager, to_manager_id AS to_manager, changed_by AS done_by, cause, '' AS reason, to_manager_id AS owner
@@ -240,9 +239,8 @@ const (
 		FROM customer_status_history WHERE customer_id = CAST(? AS BIGINT)`
 )
 
-// History implements cims.Reader. Events of a kind are in the order in which they
-// happened. Other programs have other clocks, and any clock may be set back: an event is
-// shown no earlier than the one before it.
+// History implements cims.Reader. Events of one kind are in the order of their ids. Since
+// clocks differ and may be set back, no event gets an earlier time than the one before it.
 func (q *queries) History(ctx context.Context, query cims.HistoryQuery) ([]cims.Event, error) {
 	where, args := "", []any{query.CustomerID, query.CustomerID, query.CustomerID}
 	if after := query.After; after != nil {
@@ -256,8 +254,8 @@ func (q *queries) History(ctx context.Context, query cims.HistoryQuery) ([]cims.
 	return convert(list, eventRow.event), err
 }
 
-// Conversion implements cims.Reader. The newest leads come from an index; only
-// they are looked up in the history.
+// Conversion implements cims.Reader. It takes the newest leads from an index and looks only
+// these up in the history.
 func (q *queries) Conversion(ctx context.Context, query cims.ConversionQuery) (cims.Conversion, error) {
 	cohort, args := "SELECT c.id, c.status_name FROM "+q.customer+" AS c ORDER BY c.created_at DESC, c.id DESC", []any{}
 	if query.SalesManagerID != nil {
@@ -267,12 +265,13 @@ func (q *queries) Conversion(ctx context.Context, query cims.ConversionQuery) (c
 	}
 	reached, args := "cohort.status_name = ?", append(args, query.Target)
 	if query.Mode == cims.Reached {
-		// OFFSET makes PostgreSQL look each lead up. Where it knows little of a
-		// young table, it would rather read all of the history.
+		// OFFSET makes PostgreSQL look up each lead. Without statistics it would read the
+		// whole history.
 		reached += " OR EXISTS (SELECT 1 FROM customer_status_history AS h WHERE h.customer_id = cohort.id AND h.to_status = ? LIMIT 1 OFFSET 0)"
 		args = append(args, query.Target)
 	}
-	// As in Customers. A cohort can have any size: only small ones are asked for often.
+	// The limit is part of the text, as in Customers. Only small cohorts are requested
+	// often enough to be worth a prepared statement.
 	read := queryPreparedOne[conversionRow]
 	if query.Last > usualCohort {
 		read = row[conversionRow]

@@ -10,7 +10,7 @@ import (
 	"github.com/cimskit/cims/storage/internal/hosttables"
 )
 
-// defaultsCache keeps what was read of the two tables that may be the host's.
+// defaultsCache caches the defaults of the two tables that may be the host's.
 type defaultsCache struct {
 	mu     sync.Mutex
 	tables map[string]hosttables.Defaults
@@ -32,9 +32,9 @@ func (c *defaultsCache) set(table string, d hosttables.Defaults) {
 	c.tables[table] = d
 }
 
-// HostDefaults reads a host's table the first time that something is inserted.
-// Several calls may read at once: one that waited for another might hold the
-// connection that the other waits for.
+// HostDefaults returns the defaults of a host's table, which it reads before the first
+// insert. Calls don't wait for each other's read: a waiting call might hold the connection
+// that the reading call needs.
 func (q *queries) HostDefaults(ctx context.Context, table string) (hosttables.Defaults, error) {
 	if known, ok := q.defaults.get(table); ok {
 		return known, nil
@@ -48,7 +48,7 @@ func (q *queries) HostDefaults(ctx context.Context, table string) (hosttables.De
 		return hosttables.Defaults{}, q.explain(err)
 	}
 	d, err := hosttables.DefaultsFor(q.dialect.Names, table, columns)
-	if err == nil && len(columns) > 0 { // Migrate may still make the table
+	if err == nil && len(columns) > 0 { // without columns, Migrate has yet to create the table
 		q.defaults.set(table, d)
 	}
 	return d, err
@@ -59,7 +59,7 @@ type Hosts func(ctx context.Context, table string) (Host, error)
 
 // Host describes a host's table to the statements of a driver.
 type Host struct {
-	Fill    map[string]string // columns to be filled, with a literal for each
+	Fill    map[string]string // columns to fill, each with a literal
 	Columns map[string]hosttables.Column
 }
 
@@ -76,7 +76,7 @@ func (q *queries) Host(ctx context.Context, table string) (Host, error) {
 	return host, nil
 }
 
-// Unfit returns the first lead that the host's table has no room for, or nil.
+// Unfit returns the first lead with a text that is too long for the host's table, or nil.
 func (q *queries) Unfit(ctx context.Context, leads []*cims.Lead) (*cims.LeadError, error) {
 	d, err := q.HostDefaults(ctx, "customer")
 	if err != nil {
@@ -95,8 +95,8 @@ func (q *queries) Unfit(ctx context.Context, leads []*cims.Lead) (*cims.LeadErro
 	return nil, nil
 }
 
-// userDefaults returns the defaults for an insert or update of a user, whose texts
-// have to fit the host's columns.
+// userDefaults returns the defaults for an insert or update of a user. It returns an error
+// if a text is too long for the host's column.
 func (q *queries) userDefaults(ctx context.Context, u cims.User) (hosttables.Defaults, error) {
 	d, err := q.HostDefaults(ctx, "user")
 	if err != nil {
@@ -108,10 +108,11 @@ func (q *queries) userDefaults(ctx context.Context, u cims.User) (hosttables.Def
 	)
 }
 
-// table returns a table for a statement that writes to it, or reads all its columns.
+// table returns the name of a table for a statement that writes to it or reads all its
+// columns.
 func (q *queries) table(name string) bun.Safe { return bun.Safe(q.dialect.Names.Quoted(name)) }
 
-// column returns a column for such a statement.
+// column returns the name of a column for such a statement.
 func (q *queries) column(table, name string) bun.Safe {
 	return bun.Safe(q.dialect.Names.QuotedColumn(table, name))
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// InsertLeads implements cims.Tx. A *cims.LeadError says which lead is refused.
+// InsertLeads implements cims.Tx. It returns a *cims.LeadError for a refused lead.
 func (q tx) InsertLeads(ctx context.Context, leads []*cims.Lead) error {
 	if len(leads) == 0 {
 		return nil
@@ -21,7 +21,7 @@ func (q tx) InsertLeads(ctx context.Context, leads []*cims.Lead) error {
 	return q.explain(q.dialect.Intake(ctx, q.conn, q.Host, leads))
 }
 
-// SetFirst fills in a new lead's first assignment.
+// SetFirst sets a new lead's first assignment.
 func SetFirst(lead *cims.Lead, assignmentID int64) {
 	c := &lead.Customer
 	c.Assignment = &cims.Assignment{

@@ -30,8 +30,8 @@ func (s *Store) Join(tx any) cims.Storage {
 // Join implements cims.Joiner.
 func (j joined) Join(tx any) cims.Storage { return j.store.Join(tx) }
 
-// tx is a cims.Tx. It alone has the methods that write. As a cims.Executor it also
-// runs statements of hooks.
+// tx is a cims.Tx. Only tx has the methods that write. It is also the cims.Executor that
+// runs the statements of hooks.
 type tx struct{ *queries }
 
 var (
@@ -63,7 +63,7 @@ func (j joined) Update(ctx context.Context, do func(context.Context, cims.Tx) er
 
 // Migrate implements cims.Storage.
 func (j joined) Migrate(context.Context) error {
-	return errors.New("cims: the schema can't be migrated inside a transaction of the host's")
+	return errors.New("cims: the schema can't be migrated inside a host's transaction")
 }
 
 // Ready implements cims.Storage.
@@ -72,10 +72,10 @@ func (j joined) Ready(ctx context.Context) error { return j.Current(ctx) }
 // Close implements cims.Storage.
 func (j joined) Close() error { return nil }
 
-// joinCheck is the state of the check of a host's transaction.
+// joinCheck records whether a host's transaction has passed its check.
 type joinCheck struct {
 	passed bool
-	err    error // why it can't be joined at all
+	err    error // the reason why it can't be joined
 }
 
 // checkOnce checks a host's transaction until it has passed.

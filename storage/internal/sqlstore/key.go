@@ -26,7 +26,7 @@ func (q tx) ClaimKey(ctx context.Context, key cims.Key, expired time.Time) (*cim
 	if err != nil {
 		return nil, err
 	}
-	if kept == nil { // forgotten in between
+	if kept == nil { // deleted in between
 		return q.ClaimKey(ctx, key, expired)
 	}
 	return &cims.Key{

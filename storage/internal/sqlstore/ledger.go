@@ -8,8 +8,8 @@ import (
 	"github.com/cimskit/cims/rotation"
 )
 
-// FormatLedger writes the credits of all members as one value: a JSON array of
-// [id, credit, last turn, present weight] for each.
+// FormatLedger formats the credits of all members as a JSON array. Each member is an array
+// [id, credit, last turn, present weight].
 func FormatLedger(members []rotation.Member) string {
 	text := []byte{'['}
 	for i, m := range members {
@@ -25,8 +25,8 @@ func FormatLedger(members []rotation.Member) string {
 	return string(append(text, ']'))
 }
 
-// parseLedger puts the credits that FormatLedger has written into the members. A
-// member without a row of its own is new: a credit under its id was another's.
+// parseLedger sets the members' credits from a text of FormatLedger. It skips a member
+// without a row: that member is new, and a credit under its id belonged to another user.
 func parseLedger(members []rotation.Member, hasRow []bool, ledger string) error {
 	var entries [][4]int64
 	if err := json.Unmarshal([]byte(ledger), &entries); err != nil {

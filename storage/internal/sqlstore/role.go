@@ -37,7 +37,7 @@ func (q *queries) Roles(ctx context.Context) ([]cims.Role, error) {
 }
 
 // LockRights implements cims.Tx. The lock is the row of the CEO's role, which always
-// exists. Foreign keys that refer to it do not wait.
+// exists. Checks of foreign keys to that row don't wait for the lock.
 func (q tx) LockRights(ctx context.Context) error {
 	lock := "SELECT 1 FROM user_role WHERE name = ? FOR NO KEY UPDATE"
 	if q.dialect.ForUpdate == "" { // any write locks the whole database

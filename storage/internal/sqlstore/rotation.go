@@ -14,13 +14,13 @@ import (
 	"github.com/cimskit/cims/rotation"
 )
 
-// ScanRotation reads what ReadRotation returns.
+// ScanRotation reads the rows of ReadRotation.
 func ScanRotation(rows Rows) (cims.Rotation, error) {
 	r, ledger := cims.Rotation{People: map[int64]cims.Person{}}, "[]"
-	var lastIndex sql.Null[int64] // the older program's place
+	var lastIndex sql.Null[int64] // of the older program
 	var known []bool
 	for rows.Next() {
-		var id sql.Null[int64] // of no member: there is none
+		var id sql.Null[int64] // NULL if there are no members
 		var email, name, surname sql.Null[string]
 		var weight, leads sql.Null[int]
 		var paused, hasRow sql.Null[bool]
@@ -42,12 +42,12 @@ func ScanRotation(rows Rows) (cims.Rotation, error) {
 	return r, parseLedger(r.Members, known, ledger)
 }
 
-// continueAfter puts members that have had no lead yet into the order in which the
-// older program would take them: by id, after the one at lastIndex.
+// continueAfter orders members without leads as the older program would take them: by id,
+// beginning after the member at lastIndex.
 func continueAfter(members []rotation.Member, lastIndex int64) {
 	n := int64(len(members))
 	for i := range members {
-		last := (lastIndex - int64(i)) % n // how long ago it had its turn
+		last := (lastIndex - int64(i)) % n // number of turns since its last one
 		members[i].LastTurn = -1 - (last+n)%n
 	}
 }
@@ -66,8 +66,8 @@ func (q *queries) Rotation(ctx context.Context) (rotation cims.Rotation, err err
 	return ScanRotation(rows)
 }
 
-// LockRotation implements cims.Tx. The lock is a statement of its own, so that
-// what is read after it is read after whoever held it before has committed.
+// LockRotation implements cims.Tx. The lock is a separate statement, so that the read that
+// follows sees the commit of the previous holder.
 func (q tx) LockRotation(ctx context.Context) (cims.Rotation, error) {
 	if _, err := q.exec(ctx, Lock); err != nil {
 		return cims.Rotation{}, err
@@ -77,8 +77,8 @@ func (q tx) LockRotation(ctx context.Context) (cims.Rotation, error) {
 
 // SaveRotation implements cims.Tx.
 func (q tx) SaveRotation(ctx context.Context, state cims.Rotation) error {
-	// A credit counts for as long as the member has a row: so nobody inherits it
-	// with the id.
+	// A credit is valid only while the member has a row. A later user with the same id
+	// doesn't inherit it.
 	if _, err := q.exec(ctx, insertMissingMembers(q.user)); err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ const (
 	onMember    = "ON CONFLICT (" + memberID + ") DO UPDATE SET "
 )
 
-// CountLeads implements cims.Tx. Rows are locked in the order of the ids.
+// CountLeads implements cims.Tx. It locks rows in the order of the ids.
 func (q tx) CountLeads(ctx context.Context, gained map[int64]int) error {
 	counts := table{name: memberTable, columns: []string{memberID, "assigned_leads_count"}}
 	for _, id := range slices.Sorted(maps.Keys(gained)) {
@@ -139,7 +139,7 @@ func (q tx) ChangeOwners(ctx context.Context, changes []cims.OwnerChange) ([]cim
 	return assignments, q.saveTraces(ctx, changes)
 }
 
-// saveOwners stores who has each customer now, and who waits.
+// saveOwners stores the new owners of customers, and the customers that wait for one.
 func (q tx) saveOwners(ctx context.Context, changes []cims.OwnerChange) ([]cims.Assignment, error) {
 	owned := table{name: "sales_manager_assignment", columns: []string{
 		"customer_id", "sales_manager_id", "assigned_at", "assigned_by", "is_active", "customer_created_at", "cims_version",
@@ -207,8 +207,7 @@ func assignedBy(c cims.OwnerChange) *int64 {
 	return c.By
 }
 
-// saveTraces stores the history of the changes and the time of the customers'
-// update.
+// saveTraces stores the history of the changes and the update time of the customers.
 func (q tx) saveTraces(ctx context.Context, changes []cims.OwnerChange) error {
 	history := table{name: "assignment_history", columns: []string{
 		"customer_id", "from_manager_id", "to_manager_id", "cause", "changed_by", "changed_at",

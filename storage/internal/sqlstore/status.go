@@ -7,8 +7,8 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// The flags and times of tables that an older program made can be NULL: a flag
-// is then off, the order 0, and a time the beginning of time.
+// Flags, orders and times in an older program's tables can be NULL. A NULL flag is off, a
+// NULL order is 0 and a NULL time is the zero time.
 const (
 	entryColumns = `id, name, display_name, COALESCE(description, '') AS description,
 		COALESCE(is_active, FALSE) AS active, COALESCE(is_system, FALSE) AS system, created_at, updated_at`
@@ -104,8 +104,8 @@ func (q tx) DeleteStatus(ctx context.Context, id int64) error {
 	return q.delete(ctx, "DELETE FROM customer_status WHERE id = ?", id, cims.EntityStatus)
 }
 
-// delete relies on the foreign keys: only they know the rows that other programs have
-// written. It returns cims.ErrInUse where a row refers to the deleted one.
+// delete deletes a row. It returns cims.ErrInUse if a row refers to it. It relies on foreign
+// keys, since only these also cover rows that other programs have written.
 func (q *queries) delete(ctx context.Context, query string, id int64, entity cims.Entity) error {
 	err := q.guarded(ctx, func() error {
 		_, err := q.exec(ctx, query, id)

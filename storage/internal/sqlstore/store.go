@@ -1,5 +1,5 @@
-// Package sqlstore has the queries and the transactions that the SQLite and the PostgreSQL
-// storage share. A Dialect holds the differences.
+// Package sqlstore implements the queries and transactions that the SQLite and PostgreSQL
+// storages share. A Dialect holds the differences.
 package sqlstore
 
 import (
@@ -21,19 +21,19 @@ import (
 type Dialect struct {
 	Bun schema.Dialect
 
-	// Begin starts a transaction whose statements see what was committed before
-	// each of them. On SQLite it may write at once.
+	// Begin starts a transaction in which each statement sees everything committed
+	// before it. On SQLite the transaction holds the write lock from its start.
 	Begin func(ctx context.Context, db *sql.DB) (Transaction, error)
 
-	// Snapshot starts a transaction that only reads, and sees the same throughout.
+	// Snapshot starts a read-only transaction on one snapshot of the database.
 	Snapshot func(ctx context.Context, db *sql.DB) (Transaction, error)
 
-	// Prepared, if set, runs a query whose text is the same each time as a prepared
-	// statement of the connection. The query has ? for its arguments.
+	// Prepared, if set, runs a query as a prepared statement of the connection. The text
+	// of the query has to be the same each time, with ? for its arguments.
 	Prepared func(ctx context.Context, conn Conn, query string, args []any) (ResultSet, error)
 
-	// TakesArguments, if set, returns the connection as one that takes arguments
-	// beside their statement.
+	// TakesArguments, if set, returns a Conn that sends arguments separately from the
+	// statement.
 	TakesArguments func(conn Conn) Conn
 
 	// Join returns a connection that runs statements in a host's transaction.
@@ -42,38 +42,38 @@ type Dialect struct {
 	Join        func(tx any) (Conn, error)
 	CheckJoined func(ctx context.Context, conn Conn) error
 
-	// ForUpdate and ForKeyShare are the locking clauses of a SELECT. They keep the
-	// rows from all changes, or from deletion. They are empty where a transaction
-	// has the database to itself.
+	// ForUpdate and ForKeyShare are locking clauses of a SELECT. ForUpdate keeps the rows
+	// from all changes, ForKeyShare from deletion. They are empty if a transaction locks
+	// the whole database.
 	ForUpdate, ForKeyShare string
 
-	// Lower is the function that makes a text lower case in queries.
+	// Lower is the SQL function that converts a text to lower case in queries.
 	Lower string
-	// StartsWith is the condition that a column starts with prefix, in any
-	// case; for a customer's full_name and phone_number, served by an index.
+	// StartsWith returns the condition that a column starts with prefix, ignoring case.
+	// An index serves it for a customer's full_name and phone_number.
 	StartsWith func(column, prefix string) schema.QueryWithArgs
 
-	// TimesAsText is set where a host's times are texts of any form. Only the stored
-	// text itself tells its place among them.
+	// TimesAsText is set if a host's times are texts in any format. Their order is then
+	// the order of the stored texts.
 	TimesAsText bool
 
-	// Due is the condition that a row of cims_unassigned with a due_at has waited
-	// long enough: the program that made the lead has had its time. A row from
-	// before the clock was set back is due too.
+	// Due is the condition that the due_at of a row of cims_unassigned has passed. Until
+	// then the program that inserted the lead may assign it. A row is also due if the
+	// clock was set back after its insert.
 	Due string
 
-	// Classify returns what kind of failure a driver's error is.
+	// Classify returns the kind of a driver's error.
 	Classify func(err error) Failure
 
-	// Intake implements cims.Tx's. It uses prepared statements: bun would write all
-	// rows of an import into the text.
+	// Intake implements cims.Tx.InsertLeads. It uses prepared statements: bun would write
+	// all rows of an import into the text.
 	Intake func(ctx context.Context, conn Conn, host Hosts, leads []*cims.Lead) error
 
-	// Names are the host's, where statements have to use them. There are none where
-	// views stand for its tables.
+	// Names are the host's names for statements. It is empty if views stand for the
+	// host's tables.
 	Names hosttables.Names
 
-	// Columns reads the columns of a table, with their names here.
+	// Columns returns the columns of a table, under their names in cims.
 	Columns func(ctx context.Context, conn Conn, table string) ([]hosttables.Column, error)
 
 	// Steps is the number of steps of a current schema.
@@ -95,25 +95,24 @@ const (
 	Other       Failure = iota
 	Unique              // a unique key is taken
 	ForeignKey          // a reference is broken, or would be
-	Conflict            // with another transaction: running again solves it
-	Unavailable         // the database can't be reached, or not in time
-	NoTable             // a table is not there
+	Conflict            // a conflict with another transaction: a retry solves it
+	Unavailable         // the database can't be reached in time
+	NoTable             // a table doesn't exist
 )
 
-// Store is the part of a cims.Storage that both databases share: all but Migrate. It
-// has two pools of connections: one that writes and one that reads, which may be the
-// same.
+// Store implements a cims.Storage for both databases, except Migrate. It has a pool of
+// connections for writing and one for reading, which may be the same.
 type Store struct {
 	*queries
 	write *sql.DB
 	close func() error
 }
 
-// queries runs statements on one connection or pool. It is a cims.Reader; tx makes
-// a cims.Tx of one in a transaction.
+// queries runs statements on one connection or pool. It is a cims.Reader. Inside a
+// transaction, tx wraps it as a cims.Tx.
 type queries struct {
 	dialect  Dialect
-	db       *bun.DB // formats; conn runs
+	db       *bun.DB // formats statements; conn runs them
 	conn     Conn
 	defaults *defaultsCache
 	joined   *joinCheck // of a host's transaction, or nil
@@ -121,7 +120,7 @@ type queries struct {
 	customer, user string // hosttables.Names.From of these tables
 }
 
-// connection returns the connection for a statement. A host's transaction is checked first.
+// connection returns the connection for a statement. It checks a host's transaction first.
 func (q *queries) connection(ctx context.Context) (Conn, error) {
 	if q.joined == nil {
 		return q.conn, nil
@@ -131,8 +130,8 @@ func (q *queries) connection(ctx context.Context) (Conn, error) {
 
 var _ cims.Reader = (*Store)(nil)
 
-// New returns a Store whose reads run on conn, which is of the pool read. Close calls
-// closing, if it is not nil.
+// New returns a Store whose reads run on conn, a connection of the pool read. Close calls
+// closing if it is not nil.
 func New(dialect Dialect, write, read *sql.DB, conn bun.IConn, closing func() error) *Store {
 	return &Store{
 		queries: &queries{
@@ -151,7 +150,7 @@ func New(dialect Dialect, write, read *sql.DB, conn bun.IConn, closing func() er
 // Dialect returns the Dialect that New was given.
 func (s *Store) Dialect() Dialect { return s.dialect }
 
-// Conn returns the connection of reads.
+// Conn returns the connection for reads.
 func (s *Store) Conn() Conn { return s.conn }
 
 // Close implements cims.Storage.
@@ -179,7 +178,7 @@ func (s *Store) Update(ctx context.Context, do func(context.Context, cims.Tx) er
 	})
 }
 
-// Retry runs a transaction again on a conflict that a repetition can solve.
+// Retry calls attempt, and repeats it after a conflict with another transaction.
 func (s *Store) Retry(ctx context.Context, attempt func() error) error {
 	for n := 1; ; n++ {
 		err := attempt()
@@ -192,8 +191,8 @@ func (s *Store) Retry(ctx context.Context, attempt func() error) error {
 	}
 }
 
-// sleep waits before another attempt: longer each time, and for a random time, or two
-// transactions would meet again.
+// sleep waits before another attempt, longer after each one. The time is random, so that two
+// transactions don't meet again.
 func sleep(ctx context.Context, attempt int) error {
 	limit := min(minBackoff<<attempt, maxBackoff)
 	select {
@@ -204,8 +203,8 @@ func sleep(ctx context.Context, attempt int) error {
 	}
 }
 
-// Transact runs do in a transaction of the pool that writes, and commits it if do
-// returns nil. It rolls back on an error or a panic.
+// Transact runs do in a transaction of the writing pool, and commits it if do returns nil.
+// It rolls back on an error or a panic.
 func (s *Store) Transact(
 	ctx context.Context, begin func(context.Context, *sql.DB) (Transaction, error), do func(Transaction) error,
 ) error {
@@ -229,8 +228,8 @@ func (s *Store) Transact(
 	return s.Commit(ctx, transaction)
 }
 
-// Commit commits. It returns cims.ErrOutcomeUnknown if the connection was lost
-// meanwhile.
+// Commit commits the transaction. It returns cims.ErrOutcomeUnknown if the connection was
+// lost meanwhile.
 func (s *Store) Commit(ctx context.Context, transaction Transaction) error {
 	err := transaction.Commit(ctx)
 	if err == nil {
@@ -242,7 +241,7 @@ func (s *Store) Commit(ctx context.Context, transaction Transaction) error {
 	return fmt.Errorf("commit: %w", err)
 }
 
-// Snapshot runs do on the database as it is at one moment.
+// Snapshot runs do in a read-only snapshot of the database.
 func (s *Store) Snapshot(ctx context.Context, do func(conn bun.IConn) error) (err error) {
 	tx, err := s.dialect.Snapshot(ctx, s.db.DB)
 	if err != nil {
@@ -256,7 +255,7 @@ func (s *Store) Snapshot(ctx context.Context, do func(conn bun.IConn) error) (er
 	return do(tx)
 }
 
-// Explain returns an error of package cims for a driver's error, where there is one.
+// Explain returns the error of package cims that matches a driver's error, or err itself.
 func (s *Store) Explain(err error) error { return s.explain(err) }
 
 func (q *queries) explain(err error) error {
@@ -264,7 +263,7 @@ func (q *queries) explain(err error) error {
 	if err == nil || errors.As(err, &known) {
 		return err
 	}
-	// A conflict that is still one after so many attempts is load.
+	// A conflict that remains after all attempts means overload.
 	failure := q.dialect.Classify(err)
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || failure == Unavailable || failure == Conflict {
 		return &cims.Error{Kind: cims.ErrUnavailable, Err: err}
@@ -284,7 +283,7 @@ func (s *Store) Ready(ctx context.Context) error {
 func (q *queries) Current(ctx context.Context) error {
 	applied, err := q.Applied(ctx)
 	if q.dialect.Classify(err) == NoTable {
-		return fmt.Errorf("cims: nothing of cims is in this database yet: run Migrate: %w", err)
+		return fmt.Errorf("cims: the database has not been migrated: run Migrate: %w", err)
 	}
 	if err != nil {
 		return q.explain(fmt.Errorf("schema: %w", err))
@@ -323,9 +322,9 @@ func row[T any](ctx context.Context, q *queries, query string, args ...any) (*T,
 	return &list[0], nil
 }
 
-// queryPrepared is rows for a statement that runs often with the same text. It is
-// prepared where a database takes longer to plan it than to run it. An id has to be
-// CAST to BIGINT in it: a host's column may be too narrow for the argument.
+// queryPrepared is like rows, for a statement that runs often with the same text. It
+// prepares the statement if planning takes longer than running it. The statement has to
+// CAST an id to BIGINT, since a host's column may be too narrow for the argument.
 func queryPrepared[T any](ctx context.Context, q *queries, query string, args ...any) ([]T, error) {
 	if q.dialect.Prepared == nil {
 		return rows[T](ctx, q, query, args...)
@@ -342,8 +341,8 @@ func queryPrepared[T any](ctx context.Context, q *queries, query string, args ..
 	return list, q.explain(err)
 }
 
-// Prepared runs a query that has the same text each time, on a connection of the same
-// database.
+// Prepared runs a query on a connection of the same database, prepared if the Dialect
+// prepares statements. The text of the query has to be the same each time.
 func (q *queries) Prepared(ctx context.Context, conn Conn, query string, args ...any) (ResultSet, error) {
 	if q.dialect.Prepared == nil {
 		return conn.Query(ctx, query, args...)
@@ -351,7 +350,7 @@ func (q *queries) Prepared(ctx context.Context, conn Conn, query string, args ..
 	return q.dialect.Prepared(ctx, conn, query, args)
 }
 
-// queryPreparedOne is queryPrepared for the first row, or nil if there is none.
+// queryPreparedOne is like queryPrepared. It returns the first row, or nil if there is none.
 func queryPreparedOne[T any](ctx context.Context, q *queries, query string, args ...any) (*T, error) {
 	list, err := queryPrepared[T](ctx, q, query, args...)
 	if err != nil || len(list) == 0 {
@@ -360,7 +359,7 @@ func queryPreparedOne[T any](ctx context.Context, q *queries, query string, args
 	return &list[0], nil
 }
 
-// exec runs a statement and returns how many rows it touched.
+// exec runs a statement and returns the number of affected rows.
 func (q *queries) exec(ctx context.Context, query string, args ...any) (int, error) {
 	conn, err := q.connection(ctx)
 	if err != nil {
@@ -370,8 +369,8 @@ func (q *queries) exec(ctx context.Context, query string, args ...any) (int, err
 	return int(count), q.explain(err)
 }
 
-// guarded runs do, which the database may refuse. On an error or a panic it leaves the
-// transaction as it was before, and usable: PostgreSQL would abort it.
+// guarded runs do inside a savepoint. On an error or a panic it restores the transaction to
+// its state before, and keeps it usable. PostgreSQL would abort it otherwise.
 func (q *queries) guarded(ctx context.Context, do func() error) (err error) {
 	if _, err := q.exec(ctx, "SAVEPOINT cims_guarded"); err != nil {
 		return err
@@ -396,7 +395,7 @@ func (q *queries) guarded(ctx context.Context, do func() error) (err error) {
 	return err
 }
 
-// table is a list of rows to be inserted.
+// table is a list of rows to insert.
 type table struct {
 	name    string
 	columns []string
@@ -405,7 +404,7 @@ type table struct {
 
 func (t *table) add(values ...any) { t.rows = append(t.rows, values) }
 
-// insert formats INSERT INTO name (columns) VALUES (…), (…) and what follows.
+// insert formats INSERT INTO name (columns) VALUES (…), (…) followed by then.
 func (q *queries) insert(t table, then string) (string, []any) {
 	query, all := "INSERT INTO ? (", []any{q.table(t.name)}
 	for i, column := range t.columns {
@@ -440,8 +439,8 @@ func (q *queries) execInsert(ctx context.Context, t table) error {
 	return err
 }
 
-// insertID inserts one row, unless it would violate a unique key, and returns
-// its id. ErrExists: it would have.
+// insertID inserts one row and returns its id. It returns cims.ErrExists, and inserts
+// nothing, if the row would violate a unique key.
 func (q *queries) insertID(ctx context.Context, t table, entity cims.Entity, name string) (int64, error) {
 	query, args := q.insert(t, "ON CONFLICT DO NOTHING RETURNING "+string(q.column(t.name, "id")))
 	id, err := row[int64](ctx, q, query, args...)
@@ -454,8 +453,8 @@ func (q *queries) insertID(ctx context.Context, t table, entity cims.Entity, nam
 	return *id, nil
 }
 
-// count counts the rows of a condition and stops at limit. The limit inside
-// also keeps PostgreSQL from a plan that scans the table for a rare value.
+// count counts the rows with a value in a column, up to limit. The inner LIMIT also keeps
+// PostgreSQL from scanning the whole table for a rare value.
 func (q *queries) count(ctx context.Context, from, column, value string, limit int) (int, error) {
 	n, err := row[int](ctx, q, "SELECT count(*) FROM (SELECT 1 FROM "+from+" AS t WHERE ? = ? LIMIT ?) AS used",
 		bun.Ident(column), value, limit)
@@ -469,7 +468,7 @@ func notFound(entity cims.Entity, id any) error {
 	return &cims.Error{Kind: cims.ErrNotFound, Entity: entity, Name: fmt.Sprint(id)}
 }
 
-// null stores an empty text as NULL.
+// null returns nil for an empty text, which stores NULL.
 func null[T ~string](text T) any {
 	if text == "" {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// A NULL is_active means inactive: access has to have been given.
+// A NULL is_active counts as inactive, since access must be granted explicitly.
 const userColumns = `u.id, u.email, u.name, u.surname, COALESCE(u.role_name, '') AS role_name, COALESCE(u.is_active, FALSE) AS active`
 
 type userRow struct {
@@ -120,8 +120,8 @@ func (q tx) InsertUser(ctx context.Context, u cims.User) (int64, error) {
 
 // UpdateUser implements cims.Tx.
 func (q tx) UpdateUser(ctx context.Context, u cims.User) error {
-	// Only what differs is written: the triggers of a host, and of the older
-	// program's enum, act on the columns that a statement sets.
+	// Only changed columns are written. Triggers of a host and of the older program's
+	// enum act on every column that a statement sets.
 	before, err := q.Account(ctx, u.ID)
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 // problem is a reason why a host's table can't be used.
 type problem struct{ where, found string }
 
-// Check returns an error unless a database can be, or was, migrated under the names.
+// Check returns an error if a database can't be, or was not, migrated under these names.
 func Check(ctx context.Context, conn sqlstore.Conn, host hosttables.Names) error {
 	return names{host}.check(ctx, conn)
 }
@@ -56,7 +56,7 @@ func (n names) problems(ctx context.Context, conn sqlstore.Conn) ([]problem, err
 		return nil, err
 	}
 	problems = append(problems, of...)
-	if len(problems) > 0 { // or was another process's view found?
+	if len(problems) > 0 { // another process may have created its view meanwhile
 		if recorded, others, err := n.recorded(ctx, conn); err != nil || recorded {
 			return others, err
 		}
@@ -64,8 +64,8 @@ func (n names) problems(ctx context.Context, conn sqlstore.Conn) ([]problem, err
 	return problems, nil
 }
 
-// entryProblems returns those of an older program's statuses and roles: foreign keys refer
-// to their names.
+// entryProblems returns the problems of an older program's statuses and roles. Their names
+// become targets of foreign keys.
 func (n names) entryProblems(ctx context.Context, conn sqlstore.Conn) (problems []problem, err error) {
 	tables, err := sqlstore.ScanAll(ctx, conn, `SELECT e.name FROM (VALUES ('customer_status'), ('user_role')) AS e (name) WHERE to_regclass(e.name) IS NOT NULL AND NOT EXISTS (
 		SELECT 1 FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
@@ -76,7 +76,7 @@ func (n names) entryProblems(ctx context.Context, conn sqlstore.Conn) (problems 
 	return problems, err
 }
 
-// timeColumns are the columns with times that this library reads. A table may lack them.
+// timeColumns lists the columns of times that this library reads. A table may lack them.
 var timeColumns = []struct{ table, column string }{
 	{"customer", "created_at"},
 	{"customer", "updated_at"},
@@ -87,8 +87,8 @@ var timeColumns = []struct{ table, column string }{
 	{"user_role", "updated_at"},
 }
 
-// timeProblems returns times that can't be represented: Go has no infinity, and JSON only
-// years of four digits.
+// timeProblems returns times without a representation. Go has no infinite time, and JSON
+// only has years of four digits.
 func (n names) timeProblems(ctx context.Context, conn sqlstore.Conn) (problems []problem, err error) {
 	for _, c := range timeColumns {
 		kind, err := n.timeType(ctx, conn, c.table, c.column)
@@ -111,7 +111,7 @@ func (n names) timeProblems(ctx context.Context, conn sqlstore.Conn) (problems [
 	return problems, nil
 }
 
-// timeType returns timestamp or timestamptz. It is empty where the column is neither.
+// timeType returns timestamp, timestamptz, or "" for a column of another type.
 func (n names) timeType(ctx context.Context, conn sqlstore.Conn, table, column string) (string, error) {
 	kinds, err := sqlstore.ScanAll(ctx, conn, `SELECT t.typname FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
 		WHERE a.attrelid = to_regclass('`+n.Relation(table)+`') AND a.attname = '`+n.Column(table, column)+`' AND NOT a.attisdropped AND t.typname IN ('timestamp', 'timestamptz')`)
@@ -121,8 +121,8 @@ func (n names) timeType(ctx context.Context, conn sqlstore.Conn, table, column s
 	return kinds[0], nil
 }
 
-// recorded compares the names with those that the database was migrated under,
-// if it was.
+// recorded compares the names with those that the database was migrated under. It reports
+// whether the database was migrated.
 func (n names) recorded(ctx context.Context, conn sqlstore.Conn) (recorded bool, problems []problem, err error) {
 	if err := sqlstore.ScanOne(ctx, conn, "SELECT to_regclass('cims_host') IS NOT NULL", &recorded); err != nil || !recorded {
 		return false, nil, err
@@ -142,10 +142,10 @@ func (n names) recorded(ctx context.Context, conn sqlstore.Conn) (recorded bool,
 	return true, problems, nil
 }
 
-// typeOf holds the types that columns must have, where that is not text.
+// typeOf lists the required types of columns other than text.
 var typeOf = map[string]string{"id": "integer", "created_at": "timestamp", "updated_at": "timestamp", "is_active": "boolean"}
 
-// problemsOf returns the problems of a table before anything is made.
+// problemsOf returns the problems of a table before the migration.
 func (n names) problemsOf(ctx context.Context, conn sqlstore.Conn, table string) (problems []problem, err error) {
 	t, other := n.Names[table]
 	refuse := func(found string, args ...any) {
@@ -198,7 +198,7 @@ func (n names) problemsOf(ctx context.Context, conn sqlstore.Conn, table string)
 	return problems, n.rowProblems(ctx, conn, table, refuse)
 }
 
-// rowProblems refuses a table for its rows or its key.
+// rowProblems calls refuse for problems of a table's rows or key.
 func (n names) rowProblems(ctx context.Context, conn sqlstore.Conn, table string, refuse func(found string, args ...any)) error {
 	var isKey, hasTime bool
 	err := sqlstore.ScanOne(ctx, conn, n.SQL(`SELECT EXISTS (

@@ -1,4 +1,4 @@
-// Package move moves a PostgreSQL database over to cims, step by step, and back.
+// Package move migrates a PostgreSQL database to cims step by step, and back.
 package move
 
 import (
@@ -22,7 +22,7 @@ import (
 	"github.com/cimskit/cims/storage/migration"
 )
 
-// Mover moves the database of a store over to cims, and back.
+// Mover migrates the database of a store to cims, and back.
 type Mover struct {
 	store *sqlstore.Store
 	db    *sql.DB
@@ -30,37 +30,38 @@ type Mover struct {
 	steps []Step
 }
 
-// New returns the Mover of a store on db, with the steps of Steps.
+// New returns a Mover for a store on db, with the steps returned by Steps.
 func New(store *sqlstore.Store, db *sql.DB, host hosttables.Names, steps []Step) *Mover {
 	return &Mover{store: store, db: db, names: names{host}, steps: steps}
 }
 
-// Step is one step of the schema. Its number is its place in the list; a step
-// that was released is never changed.
+// Step is one step of the schema. Its number is its position in the list. A released step
+// never changes.
 type Step struct {
 	Name string
-	Does string // in a sentence
+	Does string // one sentence
 	SQL  string
 	Kind StepKind
 }
 
-// StepKind is the way in which a step is done.
+// StepKind is the way of running a step.
 type StepKind int
 
 // The kinds of step.
 const (
-	// Once: its statements are one transaction, with the step's row of the ledger.
+	// Once runs the statements in one transaction, together with the step's row of the
+	// ledger.
 	Once StepKind = iota
-	// Batches: its statement runs again and again, a transaction each. It returns how
-	// many rows are done, of how many, and whether none is left.
+	// Batches repeats the statement, each time in its own transaction. The statement
+	// returns the number of rows done, their total, and whether none is left.
 	Batches
-	// Index: its statement builds an index, or several.
+	// Index runs a statement that builds indexes.
 	Index
 )
 
-// Steps reads the steps of a folder of numbered SQL files, under the host's names. A
-// file's first line is a comment that says what it does; the end of its name tells its
-// kind.
+// Steps reads the steps from a folder of numbered SQL files, and fills in the host's names.
+// The first line of a file is a comment that describes the step. The end of its name is the
+// kind of the step.
 func Steps(files fs.FS, host hosttables.Names) ([]Step, error) {
 	names, err := fs.Glob(files, "*/*.sql")
 	if err != nil {
@@ -85,12 +86,14 @@ func Steps(files fs.FS, host hosttables.Names) ([]Step, error) {
 	return steps, nil
 }
 
-// Migrate does the steps that are left, and calls progress, if it is not nil, before each
-// step and after each batch. Each step is one transaction with its row of the ledger: an
-// interruption leaves it done or not done. A long step is many transactions, each with how
-// far it got. The lock is held for a transaction, and polled rather than waited for.
+// Migrate runs the remaining steps. If progress is not nil, it is called before each step
+// and after each batch. A step and its row of the ledger are one transaction, so that an
+// interruption leaves the step either done or not done. A long step has many transactions,
+// and each records its progress. The lock is held for one transaction, and polled instead of
+// waited for.
 //
-// Migrate refuses an unfinished copy: a step would find half of the rows.
+// Migrate returns sqlstore.ErrUnfinished for an unfinished copy, since its rows are
+// incomplete.
 func (m *Mover) Migrate(ctx context.Context, progress func(migration.Progress)) error {
 	if err := m.names.check(ctx, sqlstore.SQL{IConn: m.db}); err != nil {
 		return m.store.Explain(err)
@@ -110,7 +113,7 @@ func (m *Mover) Migrate(ctx context.Context, progress func(migration.Progress)) 
 			break
 		}
 	}
-	// The host may have added a column that has to be filled.
+	// The host may have added a NOT NULL column without a default.
 	for _, table := range slices.Sorted(maps.Keys(m.names.Names)) {
 		if err := m.underLock(ctx, "SELECT cims_make_view('"+table+"')"); err != nil {
 			return err
@@ -119,14 +122,14 @@ func (m *Mover) Migrate(ctx context.Context, progress func(migration.Progress)) 
 	return nil
 }
 
-// migrateOne does the next step, or a part of it, or waits for another process. It
-// returns whether there may be more to do.
+// migrateOne runs the next step or a part of it, or waits for another process. It reports
+// whether there may be more to do.
 func (m *Mover) migrateOne(ctx context.Context, progress func(migration.Progress)) (more bool, err error) {
 	applied, err := m.store.Applied(ctx)
 	if err == nil && applied >= len(m.steps) {
 		return false, m.checkKnown(applied)
 	}
-	// An index is built outside of a transaction, so that others write meanwhile.
+	// An index is built outside a transaction, so that other programs can write meanwhile.
 	if err == nil && m.steps[applied].Kind == Index {
 		step := m.steps[applied]
 		progress(migration.Progress{Step: step.Name})
@@ -157,7 +160,7 @@ func (m *Mover) migrateOne(ctx context.Context, progress func(migration.Progress
 	}
 	step := m.steps[now]
 	if step.Kind == Index && now != applied {
-		return true, nil // another process has done the step before: this one comes next
+		return true, nil // another process has done the previous step
 	}
 	finished, err := do(ctx, tx, step, progress)
 	if err != nil {
@@ -176,7 +179,7 @@ func (m *Mover) migrateOne(ctx context.Context, progress func(migration.Progress
 	return true, nil
 }
 
-// do does a step, or a batch of it, in a transaction.
+// do runs a step, or a batch of it, in a transaction.
 func do(ctx context.Context, tx bun.IConn, step Step, progress func(migration.Progress)) (finished bool, err error) {
 	switch step.Kind {
 	case Batches:
@@ -187,7 +190,7 @@ func do(ctx context.Context, tx bun.IConn, step Step, progress func(migration.Pr
 		progress(p)
 		return finished, nil
 	case Index:
-		return true, nil // it is there
+		return true, nil // the index exists
 	case Once:
 	}
 	progress(migration.Progress{Step: step.Name})
@@ -195,16 +198,16 @@ func do(ctx context.Context, tx bun.IConn, step Step, progress func(migration.Pr
 	return true, err
 }
 
-// checkKnown returns an error for a database that a later version of this library has
-// migrated: this one doesn't know its rules.
+// checkKnown returns an error if a later version of this library has migrated the database,
+// since this version doesn't know its rules.
 func (m *Mover) checkKnown(applied int) error {
 	if applied > len(m.steps) {
-		return fmt.Errorf("the schema is at step %d, this version knows %d: use a newer version", applied, len(m.steps))
+		return fmt.Errorf("the schema is at step %d, but this version knows only %d: use a newer version", applied, len(m.steps))
 	}
 	return nil
 }
 
-// left returns the steps that are not done, all of them where there is no ledger.
+// left returns the remaining steps. Without a ledger these are all steps.
 func (m *Mover) left(ctx context.Context) []Step {
 	applied, err := m.store.Applied(ctx)
 	if err != nil {
@@ -213,8 +216,8 @@ func (m *Mover) left(ctx context.Context) []Step {
 	return m.steps[min(applied, len(m.steps)):]
 }
 
-// underLock runs statements in one transaction under the migration's lock. It repeats
-// them until no other process is in the way.
+// underLock runs statements in one transaction under the migration's lock. It tries again
+// while another process is in the way.
 func (m *Mover) underLock(ctx context.Context, statements string) error {
 	for {
 		done, err := m.tryUnderLock(ctx, statements)
@@ -249,32 +252,33 @@ func (m *Mover) tryUnderLock(ctx context.Context, statements string) (done bool,
 	return true, nil
 }
 
-// lockKey depends on the schema, so that CRMs in several schemas of a database don't wait
-// for each other.
+// lockKey depends on the schema, so that migrations of several schemas in one database don't
+// wait for each other.
 const lockKey = "hashtext('cims.migrate.' || current_schema())"
 
-// TryLock takes the migration's lock to the end of the transaction. It returns false where
-// another process has it.
+// TryLock takes the migration's lock until the end of the transaction. It returns false if
+// another process holds it.
 //
-// It also bounds how long the transaction waits for a lock on a table or a row: all later
-// ones would wait as long. The migration gives up before a deadlock is found, which could
-// fail another program's transaction.
+// TryLock also limits how long the transaction waits for a lock on a table or row, since
+// later transactions would queue behind it. The limit is shorter than deadlock_timeout. The
+// migration therefore gives up before a deadlock is found and fails another program's
+// transaction.
 func TryLock(ctx context.Context, conn bun.IConn) (locked bool, err error) {
 	err = conn.QueryRowContext(ctx, "SELECT pg_try_advisory_xact_lock("+lockKey+") AND set_config('lock_timeout', '200ms', TRUE) <> ''").Scan(&locked)
 	return locked, err
 }
 
-// severalStatements is the mode in which a text may hold several statements.
+// severalStatements is the mode that allows several statements in one text.
 const severalStatements = pgx.QueryExecModeSimpleProtocol
 
 var createIndex = regexp.MustCompile(`(?m)^CREATE INDEX (\w+) ON (.+?) \(.*;$`)
 
-// smallTable is the size in bytes up to which an index is built in a moment. Building one
-// concurrently waits for all other transactions.
+// smallTable is the size in bytes up to which an index builds at once. Larger tables get
+// theirs concurrently, which waits for all other transactions.
 const smallTable = 4 << 20
 
-// buildIndexes builds the indexes of a step while others write, which PostgreSQL allows in
-// no transaction. It returns false where another process has the lock.
+// buildIndexes builds the indexes of a step while other programs write. PostgreSQL doesn't
+// allow this in a transaction. buildIndexes returns false if another process has the lock.
 func buildIndexes(ctx context.Context, db *sql.DB, step Step) (built bool, err error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
@@ -291,7 +295,7 @@ func buildIndexes(ctx context.Context, db *sql.DB, step Step) (built bool, err e
 	}()
 	indexes := createIndex.FindAllStringSubmatch(step.SQL, -1)
 	if len(indexes) == 0 {
-		return false, fmt.Errorf("step %s: no index in it", step.Name)
+		return false, fmt.Errorf("step %s: has no index", step.Name)
 	}
 	for _, index := range indexes {
 		if err := buildIndex(ctx, conn, index[0], index[1], index[2]); err != nil {
@@ -301,8 +305,8 @@ func buildIndexes(ctx context.Context, db *sql.DB, step Step) (built bool, err e
 	return true, nil
 }
 
-// buildIndex builds an index, unless it is there. An interrupted attempt leaves an index
-// that is not valid: that one is dropped first.
+// buildIndex builds an index unless it exists. An interrupted attempt leaves an invalid
+// index, which is dropped first.
 func buildIndex(ctx context.Context, conn *sql.Conn, statement, name, table string) error {
 	var there sql.NullString
 	var valid bool

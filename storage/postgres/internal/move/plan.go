@@ -9,8 +9,8 @@ import (
 	"github.com/cimskit/cims/storage/migration"
 )
 
-// Plan returns what Migrate would do, and what it would make of what is odd. It changes
-// nothing.
+// Plan returns the steps that Migrate would take, and how it would handle odd data. It
+// changes nothing.
 func (m *Mover) Plan(ctx context.Context) (migration.Plan, error) {
 	problems, err := m.names.problems(ctx, sqlstore.SQL{IConn: m.db})
 	if err != nil {
@@ -37,7 +37,7 @@ func (m *Mover) Plan(ctx context.Context) (migration.Plan, error) {
 	return plan, m.store.Explain(p.err)
 }
 
-// planner keeps the first error, and looks at nothing after it.
+// planner keeps the first error and runs no query after it.
 type planner struct {
 	*Mover
 	ctx      context.Context //nolint:containedctx // of the one call that it serves
@@ -85,7 +85,7 @@ func (p *planner) state() migration.State {
 	return migration.Empty
 }
 
-// ours reports whether a migration has added a table, or a column.
+// ours reports whether Migrate has added a table, or a column if it isn't empty.
 func (p *planner) ours(table, column string) bool {
 	return p.has("cims_added") && scalar[bool](p, "SELECT EXISTS (SELECT 1 FROM cims_added WHERE table_name = $1 AND name = $2 AND kind <> 'row')", table, p.names.Column(table, column))
 }
@@ -106,8 +106,8 @@ func (p *planner) steps() []migration.Step {
 	return steps
 }
 
-// find notes what a query finds: the number of rows and, if it is about more than one
-// value, the value.
+// find adds a finding for each row of a query. The row has a number of rows and, if the
+// query is about several values, the value.
 func (p *planner) find(where, found, does, query string) {
 	if p.err != nil {
 		return
@@ -116,7 +116,7 @@ func (p *planner) find(where, found, does, query string) {
 	if p.err = err; err != nil {
 		return
 	}
-	defer func() { _ = rows.Close() }() // Err tells
+	defer func() { _ = rows.Close() }() // Err reports its error
 	for rows.Next() {
 		f := migration.Finding{Where: where}
 		var value, becomes string
@@ -133,7 +133,7 @@ func (p *planner) find(where, found, does, query string) {
 	p.err = rows.Err()
 }
 
-// count is find for a condition on a table, or on a column of it.
+// count is like find, for a condition on a table or on a column of it.
 func (p *planner) count(found, does, condition, table string, column ...string) {
 	p.find(p.names.Shown(table, column...), found+"%.0s", does+"%.0s", fmt.Sprintf("SELECT count(*), '', '' FROM %s AS t WHERE %s", p.names.Relation(table), p.names.SQL(condition)))
 }
@@ -142,7 +142,7 @@ const normal = "NULLIF(left(replace(lower(btrim(%s)), ' ', '_'), 100), '')"
 
 func normalOf(column string) string { return fmt.Sprintf(normal, "CAST("+column+" AS TEXT)") }
 
-// manyValues is how many different values of a column are listed at most.
+// manyValues limits how many different values of a column are listed.
 const manyValues = 100
 
 func (p *planner) look() {
@@ -153,7 +153,7 @@ func (p *planner) look() {
 			p.lookAtEntries(e.table, fmt.Sprintf(e.system, normalOf("name")))
 		}
 	}
-	for _, c := range timeColumns[:3] { // those that people are shown
+	for _, c := range timeColumns[:3] { // the columns that users see
 		kind, err := p.names.timeType(p.ctx, sqlstore.SQL{IConn: p.db}, c.table, c.column)
 		if p.err = errors.Join(p.err, err); kind == "timestamp" {
 			p.findings = append(p.findings, migration.Finding{
@@ -175,8 +175,8 @@ func (p *planner) look() {
 	}
 }
 
-// lookAtRights looks for rights that the present user lacks. Another user may migrate
-// with psql.
+// lookAtRights finds rights that the current database user lacks. Another user may run the
+// migration with psql.
 func (p *planner) lookAtRights() {
 	add := func(where, found, does string) {
 		p.findings = append(p.findings, migration.Finding{Where: where, Found: found, Does: does})
@@ -200,7 +200,7 @@ func (p *planner) lookAtRights() {
 	}
 }
 
-// lookAtEntries looks at the older program's statuses or roles.
+// lookAtEntries finds oddities in the older program's statuses or roles.
 func (p *planner) lookAtEntries(table, isSystem string) {
 	p.find(table+".name", "%d rows are called “%s”", "%s", fmt.Sprintf(`SELECT count(*), name, CASE WHEN kept THEN 'becomes ' || becomes ELSE 'stays as it is, and is not used: ' || becomes || ' is' END
 		FROM (SELECT name, becomes, NOT EXISTS (
@@ -214,13 +214,13 @@ func (p *planner) lookAtEntries(table, isSystem string) {
 	p.count("%d rows are called like a system entry and are none", "becomes one, which can't be deleted", "is_system IS NOT TRUE AND "+isSystem, table, "is_system")
 }
 
-// The system entries, as conditions.
+// These conditions select the system statuses and roles.
 const (
 	systemStatuses = "%s IN ('contacted', 'project_started', 'continuing', 'finished', 'rejected', 'need_to_call')"
 	systemRoles    = "%s IN ('ceo', 'financial_director', 'sales_manager', 'member', 'customer')"
 )
 
-// lookAtNames looks at a column of names, and at the enum beside it.
+// lookAtNames finds oddities in a column of names and in its enum.
 func (p *planner) lookAtNames(table, name, label, entries, nothing string) {
 	if !p.has(table) {
 		return
@@ -289,7 +289,7 @@ func (p *planner) lookAtAssignments() {
 		"NOT EXISTS (SELECT 1 FROM sales_manager_assignment AS a WHERE a.customer_id = t.{customer.id} AND a.is_active)", "customer")
 }
 
-// lookForImpossible looks for assignments that only a table without keys can have.
+// lookForImpossible finds assignments that violate keys. Only a table without keys has them.
 func (p *planner) lookForImpossible(assignments string) {
 	const aside = "is set aside, and comes back with a rollback, if the keys that are there let it"
 	p.count("%d rows are of a customer that is not there", aside, "NOT EXISTS (SELECT 1 FROM {customer} AS c WHERE c.{customer.id} = t.customer_id)", assignments, "customer_id")

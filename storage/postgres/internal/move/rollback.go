@@ -12,10 +12,10 @@ import (
 	"github.com/cimskit/cims/storage/migration"
 )
 
-// Rollback takes away what Migrate has added. Unless force is set, it returns a
-// *migration.RefusedError, with nothing done, where something would be lost. It may be
+// Rollback removes what Migrate has added. Without options.Force it returns a
+// *migration.RefusedError, and changes nothing, if data would be lost. It may be
 // interrupted and run again.
-func (m *Mover) Rollback(ctx context.Context, force bool) error {
+func (m *Mover) Rollback(ctx context.Context, options migration.RollbackOptions) error {
 	if err := m.names.check(ctx, sqlstore.SQL{IConn: m.db}); err != nil {
 		return m.store.Explain(err)
 	}
@@ -23,7 +23,7 @@ func (m *Mover) Rollback(ctx context.Context, force bool) error {
 	if !p.has("cims_added") {
 		return m.store.Explain(p.err)
 	}
-	if lost := p.lost(); p.err == nil && len(lost) > 0 && !force {
+	if lost := p.lost(); p.err == nil && len(lost) > 0 && !options.Force {
 		return &migration.RefusedError{Reasons: lost}
 	}
 	if p.err != nil {
@@ -46,8 +46,8 @@ func (m *Mover) Rollback(ctx context.Context, force bool) error {
 	return m.underLock(ctx, m.names.SQL(endRollback))
 }
 
-// returnRotation sets the older program's place to where the rotation stands, if cims has
-// taken a turn. The older program takes the manager after it, in the order of their ids.
+// returnRotation sets the older program's last index to continue where the rotation is, if
+// cims has assigned a lead. The older program assigns to the next manager by id.
 func (m *Mover) returnRotation(ctx context.Context) error {
 	return m.store.Update(ctx, func(ctx context.Context, tx cims.Tx) error {
 		state, err := tx.LockRotation(ctx)
@@ -97,8 +97,8 @@ func (p *planner) lost() []string {
 	return lost
 }
 
-// beginRollback undoes the steps after the functions: from here on the database is not
-// a migrated one, and old names are allowed.
+// beginRollback undoes the steps after the functions. From then on the database doesn't
+// count as migrated, and it accepts old names.
 const beginRollback = `
 	ALTER TABLE {customer} DROP CONSTRAINT IF EXISTS cims_customer_status_name;
 	ALTER TABLE {user} DROP CONSTRAINT IF EXISTS cims_user_role_name;
@@ -106,7 +106,7 @@ const beginRollback = `
 	DELETE FROM cims_fill;
 	DELETE FROM cims_filled;`
 
-// restoreNames puts some names back. Each table's statement takes its own rows.
+// restoreNames restores one batch of names. Each table's statement takes its own rows.
 const restoreNames = `
 	SELECT set_config('cims.filling', 'on', TRUE);
 	WITH back AS (

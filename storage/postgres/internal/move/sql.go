@@ -8,7 +8,7 @@ import (
 	"github.com/cimskit/cims/storage/internal/sqlstore"
 )
 
-// SQL returns the steps that are left as SQL for psql.
+// SQL returns the remaining steps as SQL for psql.
 func (m *Mover) SQL(ctx context.Context) (string, error) {
 	if err := m.db.PingContext(ctx); err != nil {
 		return "", m.store.Explain(err)

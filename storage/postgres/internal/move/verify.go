@@ -14,10 +14,10 @@ import (
 	"github.com/cimskit/cims/storage/migration"
 )
 
-// Verify compares a migrated database with what it was and with itself, at one moment.
-// With whileRunning, rows that an older program has changed or deleted since are notes,
-// not faults.
-func (m *Mover) Verify(ctx context.Context, whileRunning bool) (report migration.Report, err error) {
+// Verify compares a migrated database with its earlier state and checks its consistency,
+// in one snapshot. With options.WhileRunning, rows that an older program has changed or
+// deleted since are notes, not faults.
+func (m *Mover) Verify(ctx context.Context, options migration.VerifyOptions) (report migration.Report, err error) {
 	if err := errors.Join(m.store.Ready(ctx), m.names.check(ctx, sqlstore.SQL{IConn: m.db})); err != nil {
 		return report, m.store.Explain(err)
 	}
@@ -31,7 +31,7 @@ func (m *Mover) Verify(ctx context.Context, whileRunning bool) (report migration
 		switch {
 		case err != nil:
 			return report, fmt.Errorf("%s: %w", check.name, err)
-		case fault != "" && check.others != "" && whileRunning:
+		case fault != "" && check.others != "" && options.WhileRunning:
 			report.Notes = append(report.Notes, check.others+fault)
 		default:
 			report.Checks = append(report.Checks, migration.Check{Name: check.name, Fault: fault})
@@ -49,8 +49,8 @@ func (m *Mover) Verify(ctx context.Context, whileRunning bool) (report migration
 	return report, nil
 }
 
-// look runs one of the queries below. It returns a fault where a table or column of the
-// query is not there.
+// look runs one of the queries below. A missing table or column of the query is a fault
+// too.
 func look(ctx context.Context, tx *sql.Tx, query string) (found string, err error) {
 	if _, err := tx.ExecContext(ctx, "SAVEPOINT look"); err != nil {
 		return "", err
@@ -58,7 +58,7 @@ func look(ctx context.Context, tx *sql.Tx, query string) (found string, err erro
 	found, err = text(ctx, tx, query)
 	if server, ok := errors.AsType[*pgconn.PgError](err); ok && strings.HasPrefix(server.Code, "42") {
 		_, err = tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT look")
-		return "it can't be looked at: " + server.Message, err
+		return "it can't be checked: " + server.Message, err
 	}
 	return found, err
 }
@@ -71,10 +71,10 @@ func text(ctx context.Context, tx *sql.Tx, query string) (text string, err error
 	return found.String, err
 }
 
-// checks are queries that return what is wrong, or no row or NULL.
+// checks are queries that describe a fault. They return no row, or NULL, if there is none.
 var checks = []struct {
 	name   string
-	others string // how to say that other programs have done it, where they may
+	others string // prefix of the note if other programs may have caused the fault
 	query  string
 }{
 	{name: "tables, columns, indexes, keys, triggers and functions are there, valid and at work", query: `
@@ -140,7 +140,7 @@ func listOf[T any](all []T, name func(T) string) string {
 const indexNames = `'cims_customer_newest', 'cims_customer_status', 'cims_customer_name', 'cims_customer_phone',
 	'cims_user_role', 'cims_user_email', 'cims_assignment_manager'`
 
-// notes are queries that return what is no fault.
+// notes are queries that describe differences that are not faults.
 var notes = []string{
 	`SELECT format('%s customers are in a status that differs from the older column, which stays as it is', count(*))
 		FROM customer AS c WHERE cims_enum_status(c) <> c.status_name HAVING count(*) > 0`,

@@ -29,22 +29,22 @@ const NameColumn = "search_name"
 // hostable is a table that may be the host's: customer or "user".
 type hostable struct {
 	name       string
-	nameColumn string // holds the name of a status or a role
-	entries    string // the table of those
-	newName    string // the value that the column is to hold, from its value now
+	nameColumn string // the column with the name of a status or role
+	entries    string // the table of statuses or roles
+	newName    string // SQL for the new value of nameColumn
 	fillRows   []string
 
-	needs    []string   // columns that a host's table must have, besides id
-	times    []string   // of these columns or those that we add
-	adds     []addition // columns that a host's table gets if it lacks them
-	reserved string     // a column that must be of cims
+	needs    []string   // columns that a host's table must have besides id
+	times    []string   // columns that hold times
+	adds     []addition // columns to add if the host's table lacks them
+	reserved string     // a column that a host's table must not have
 
 	names  hosttables.Names
 	schema schema
 }
 
-// sql writes the host's names into a statement: {t} stands for the table, {t.id} for a
-// column of it and {t.entry} for its nameColumn.
+// sql replaces placeholders in a statement by the host's names. {t} stands for the table,
+// {t.id} for its column id, and {t.entry} for its nameColumn.
 func (t *hostable) sql(statement string) string {
 	return t.names.SQL(strings.NewReplacer("{t}", "{"+t.name+"}", "{t.entry}", "{"+t.name+"."+t.nameColumn+"}", "{t.", "{"+t.name+".").Replace(statement))
 }
@@ -55,12 +55,12 @@ func (t *hostable) column(name string) string { return t.names.Column(t.name, na
 
 func (t *hostable) shown(column ...string) string { return t.names.Shown(t.name, column...) }
 
-// find finds a column under the host's name.
+// find returns a column by its name in cims, or nil.
 func (t *hostable) find(columns []shapeColumn, name string) *shapeColumn {
 	return find(columns, t.column(name))
 }
 
-// addition is a column to be added.
+// addition is a column to add.
 type addition struct{ name, kind, then string }
 
 var (
@@ -91,7 +91,7 @@ var (
 			{"cims_version", "INTEGER", " NOT NULL DEFAULT 0"},
 		},
 		reserved: NameColumn,
-		// The history comes first, see cims_status_changed.
+		// The history comes first: see the trigger cims_status_changed.
 		fillRows: []string{
 			`INSERT INTO customer_status_history (customer_id, to_status, cause, owner_id, changed_at)
 				SELECT c.{t.id}, ` + statusName + `, 'migrated', a.sales_manager_id, ?3
@@ -117,9 +117,9 @@ func init() {
 	})
 }
 
-// normalName returns a name in the one form in which names are stored, or nil for none. It
-// is the SQL function cims_name, for queries alone: an index or a trigger with it would lock
-// other programs out of the file.
+// normalName returns the stored form of a name, or nil for an empty one. It is the SQL
+// function cims_name. Only queries may use it: an index or trigger with it would lock other
+// programs out of the file.
 func normalName(name any) any {
 	var text string
 	switch name := name.(type) {
@@ -144,11 +144,11 @@ func normalName(name any) any {
 type shapeColumn struct {
 	name, kind string
 	notNull    bool
-	filled     bool // it has a default
-	hidden     bool // generated: it can't be written
+	filled     bool // has a default
+	hidden     bool // generated, and can't be written
 }
 
-// shape reads a table's columns; none if there is no table.
+// shape returns the columns of the table. There are none if the table doesn't exist.
 func (t *hostable) shape(ctx context.Context, conn bun.IConn) ([]shapeColumn, error) {
 	var all []shapeColumn
 	err := each(ctx, conn, func(rows *sql.Rows) error {
@@ -167,7 +167,8 @@ func find(columns []shapeColumn, name string) *shapeColumn {
 	return nil
 }
 
-// adopt makes the table, or adds the columns that a host's lacks and records the others.
+// adopt creates the table. If the host has it, adopt adds the missing columns and records
+// the existing ones.
 func (t *hostable) adopt(ctx context.Context, conn bun.IConn) error {
 	columns, err := t.shape(ctx, conn)
 	if err != nil {
@@ -216,7 +217,7 @@ func (t *hostable) adopt(ctx context.Context, conn bun.IConn) error {
 	return nil
 }
 
-// adopted returns the columns that the host's table had, or nil where the table is of cims.
+// adopted returns the original columns of the host's table, or nil if cims created it.
 func (t *hostable) adopted(ctx context.Context, conn bun.IConn) ([]string, error) {
 	found, err := values[string](ctx, conn, "SELECT columns FROM cims_adopted WHERE table_name = ?", t.name)
 	if err != nil || len(found) == 0 {
@@ -227,7 +228,7 @@ func (t *hostable) adopted(ctx context.Context, conn bun.IConn) ([]string, error
 	return columns, err
 }
 
-// obstacles returns what makes tables impossible to work with.
+// obstacles returns the reasons why the host's tables can't be used.
 func (h *Host) obstacles(ctx context.Context, conn bun.IConn) ([]migration.Finding, error) {
 	var all []migration.Finding
 	for _, o := range slices.Concat(h.objects("names"), h.objects("tables")) {
@@ -236,7 +237,7 @@ func (h *Host) obstacles(ctx context.Context, conn bun.IConn) ([]migration.Findi
 			return nil, err
 		}
 		if there {
-			all = append(all, migration.Finding{Where: o.name, Found: "there is such a " + o.kind + ", which is not of cims", Does: refuses + "rename it"})
+			all = append(all, migration.Finding{Where: o.name, Found: "this " + o.kind + " exists and doesn't belong to cims", Does: refuses + "rename it"})
 		}
 	}
 	for _, t := range h.tables() {
@@ -280,7 +281,7 @@ func (t *hostable) obstacles(ctx context.Context, conn bun.IConn) ([]migration.F
 		add("", 0, "it is a view or a virtual table", "it must be an ordinary one")
 		return found, nil
 	}
-	// An id that is not the rowid itself has an index of its own.
+	// An id that isn't the rowid has a separate index.
 	id, err := value[bool](ctx, conn, `SELECT COALESCE((SELECT group_concat(name) FROM pragma_table_info(?1) WHERE pk > 0), '') = ?2
 		AND NOT EXISTS (SELECT 1 FROM pragma_index_list(?1) WHERE origin = 'pk')`, t.table(), t.column("id"))
 	if err != nil {
@@ -334,7 +335,7 @@ func (t *hostable) obstacles(ctx context.Context, conn bun.IConn) ([]migration.F
 	return found, nil
 }
 
-// oddRows finds the rows that can't be worked with, in columns that can.
+// oddRows finds unusable rows in usable columns.
 func (t *hostable) oddRows(ctx context.Context, conn bun.IConn, columns []shapeColumn, add func(column string, rows int64, what, advice string)) error {
 	count := func(column, condition, what, advice string) error {
 		if t.find(columns, column) == nil {
@@ -373,7 +374,7 @@ func (t *hostable) oddRows(ctx context.Context, conn bun.IConn, columns []shapeC
 		"have an email that another row has too", "it must be one user's")
 }
 
-// oddTimes finds times that can't be read.
+// oddTimes finds unreadable times.
 func (t *hostable) oddTimes(ctx context.Context, conn bun.IConn, columns []shapeColumn, column string, add func(column string, rows int64, what, advice string)) error {
 	if t.find(columns, column) == nil {
 		return nil
@@ -408,7 +409,7 @@ func isTime(stored any) bool {
 	return bunschema.Scanner(reflect.TypeFor[time.Time]())(reflect.ValueOf(&at).Elem(), stored) == nil
 }
 
-// affinity returns how SQLite treats a column of this type:
+// affinity returns the affinity of a column of this type in SQLite:
 // https://www.sqlite.org/datatype3.html#determination_of_column_affinity
 func affinity(kind string) string {
 	has := func(parts ...string) bool {
@@ -427,10 +428,10 @@ func affinity(kind string) string {
 	return "NUMERIC"
 }
 
-// batchRows is how many rows a transaction goes through: some tenths of a second.
+// batchRows is the number of rows per transaction. It takes some tenths of a second.
 const batchRows = 5_000
 
-// fill goes through the next rows.
+// fill processes the next batch of rows, and reports whether more are left.
 func (t *hostable) fill(ctx context.Context, conn bun.IConn) (more bool, err error) {
 	var after int64
 	var last *int64
@@ -469,12 +470,12 @@ func (t *hostable) fill(ctx context.Context, conn bun.IConn) (more bool, err err
 	})
 }
 
-// reached returns the last row that was gone through.
+// reached returns the id of the last processed row.
 func (t *hostable) reached(ctx context.Context, conn bun.IConn) (int64, error) {
 	return value[int64](ctx, conn, "SELECT COALESCE(max(last_id), ?) FROM cims_original WHERE table_name = ?", int64(math.MinInt64), t.name)
 }
 
-// report calls progress with how far fill is. The total is counted once.
+// report calls progress with the progress of fill. It counts the total once.
 func (t *hostable) report(ctx context.Context, conn bun.IConn, step string, totals map[string]int64, progress func(migration.Progress)) (err error) {
 	if _, counted := totals[t.name]; !counted {
 		if totals[t.name], err = value[int64](ctx, conn, t.sql("SELECT count(*) FROM {t}")); err != nil {
@@ -488,14 +489,14 @@ func (t *hostable) report(ctx context.Context, conn bun.IConn, step string, tota
 	return err
 }
 
-// digest returns a digest of the host's columns in the rows after one up to another. It
-// leaves out the names, which cims rewrites.
+// digest returns a digest of the host's columns in a range of rows. It leaves out the names
+// that cims rewrites.
 func (t *hostable) digest(ctx context.Context, conn bun.IConn, columns []string, after, last int64) (rows int64, digest []byte, err error) {
 	id := t.column("id")
 	list := []string{hosttables.Quote(id)}
 	for _, column := range columns {
 		if column != t.column(t.nameColumn) && column != id {
-			list = append(list, "+"+hosttables.Quote(column)) // with a plus, the driver leaves times as they are
+			list = append(list, "+"+hosttables.Quote(column)) // the plus keeps the driver from parsing times
 		}
 	}
 	hash, cells, to := sha256.New(), make([]any, len(list)), make([]any, len(list))
@@ -518,7 +519,7 @@ func (t *hostable) digest(ctx context.Context, conn bun.IConn, columns []string,
 	return rows, hash.Sum(nil), err
 }
 
-// appendCell appends a value. Different values have different encodings.
+// appendCell appends the encoding of a value. Different values have different encodings.
 func appendCell(line []byte, cell any) []byte {
 	switch cell := cell.(type) {
 	case int64:
@@ -534,8 +535,8 @@ func appendCell(line []byte, cell any) []byte {
 	}
 }
 
-// quietly changes a host's table without the host's triggers: it takes them away and puts
-// them back as they were, in one transaction.
+// quietly changes a host's table without running the host's triggers. It drops them and
+// creates them again in the same transaction.
 func (t *hostable) quietly(ctx context.Context, conn bun.IConn, do func() error) error {
 	theirs, err := t.hostTriggers(ctx, conn)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package move moves an SQLite file over to cims, step by step, and back.
+// Package move migrates an SQLite file to cims step by step, and back.
 package move
 
 import (
@@ -16,19 +16,19 @@ import (
 	"github.com/cimskit/cims/storage/migration"
 )
 
-// Mover moves the file of a store over to cims, and back.
+// Mover migrates the file of a store to cims, and back.
 type Mover struct {
 	store  *sqlstore.Store
 	reader *sql.DB
 	host   *Host
 }
 
-// New returns the Mover of a store that reads from reader.
+// New returns a Mover for a store that reads from reader.
 func New(store *sqlstore.Store, reader *sql.DB, host *Host) *Mover {
 	return &Mover{store: store, reader: reader, host: host}
 }
 
-// Host is the tables that may be the host's, under its names, and the schema for them.
+// Host holds the tables that may be the host's, under its names, and their schema.
 type Host struct {
 	hosttables.Names
 	schema           schema
@@ -44,10 +44,10 @@ func NewHost(names hosttables.Names, files fs.FS) *Host {
 	return h
 }
 
-// tables returns those that may be the host's, in the order of their references.
+// tables returns the tables that may be the host's, in the order of their references.
 func (h *Host) tables() []*hostable { return []*hostable{&h.users, &h.customers} }
 
-// check returns an error unless the database was migrated under these names.
+// check returns an error if the database was migrated under other names.
 func (h *Host) check(ctx context.Context, conn bun.IConn) error {
 	var all error
 	for _, t := range h.tables() {
@@ -64,13 +64,13 @@ func (h *Host) check(ctx context.Context, conn bun.IConn) error {
 	return all
 }
 
-// step is one step of the schema. Its number is its place in the list.
+// step is one step of the schema. Its number is its position in the list.
 type step struct {
 	name, does string
-	// run does the step, or the next part of it, in a transaction of its own,
-	// and returns whether anything is left.
+	// run runs the step or its next part in a separate transaction. It reports whether
+	// more is left.
 	run func(ctx context.Context, conn bun.IConn) (more bool, err error)
-	// fills is the table whose rows the step goes through, or nil.
+	// fills is the table whose rows the step processes, or nil.
 	fills *hostable
 }
 
@@ -87,8 +87,8 @@ func (h *Host) steps() []step {
 // Steps returns the number of steps.
 func (h *Host) Steps() int { return len(h.steps()) }
 
-// Migrate does the steps that are left, and calls progress, if it is not nil, after each
-// part of a step that goes through rows. It refuses an unfinished copy.
+// Migrate runs the remaining steps. If progress is not nil, it is called after each part of
+// a step that processes rows. Migrate returns sqlstore.ErrUnfinished for an unfinished copy.
 func (m *Mover) Migrate(ctx context.Context, progress func(migration.Progress)) error {
 	if err := m.store.RefuseUnfinished(ctx); err != nil {
 		return err
@@ -113,9 +113,9 @@ func (m *Mover) Migrate(ctx context.Context, progress func(migration.Progress)) 
 	})
 }
 
-// migrateOne does the next step, or a part of it, and returns the step. It is one
-// transaction with its trace, in the ledger or in cims_original, and has the file to
-// itself: an interruption leaves it done or not done.
+// migrateOne runs the next step or a part of it, and returns the step. The same transaction
+// records the progress in the ledger or in cims_original, so that an interruption leaves it
+// either done or not done. The transaction locks the file.
 func (m *Mover) migrateOne(ctx context.Context) (done bool, did *step, err error) {
 	steps := m.host.steps()
 	if n, err := m.host.Applied(ctx, m.reader); err != nil || n == len(steps) {
@@ -142,9 +142,8 @@ func (m *Mover) migrateOne(ctx context.Context) (done bool, did *step, err error
 	return false, did, err
 }
 
-// Applied counts the steps that are done. It returns an error for a database that was
-// migrated under other names, or by a later version of this library, whose rules this one
-// doesn't know.
+// Applied returns the number of completed steps. It returns an error if the database was
+// migrated under other names, or by a later version of this library.
 func (h *Host) Applied(ctx context.Context, conn bun.IConn) (int, error) {
 	if there, err := exists(ctx, conn, "table", "cims_migrations"); err != nil || !there {
 		return 0, err
@@ -154,17 +153,17 @@ func (h *Host) Applied(ctx context.Context, conn bun.IConn) (int, error) {
 		return 0, err
 	}
 	if known := len(h.steps()); n > known {
-		return n, fmt.Errorf("the schema is at step %d, this version knows %d: use a newer version", n, known)
+		return n, fmt.Errorf("the schema is at step %d, but this version knows only %d: use a newer version", n, known)
 	}
 	return n, h.check(ctx, conn)
 }
 
-// inTransaction has the file to itself.
+// inTransaction runs do in a transaction that locks the file.
 func (m *Mover) inTransaction(ctx context.Context, do func(conn bun.IConn) error) error {
 	return m.store.Transact(ctx, m.store.Dialect().Begin, func(tx sqlstore.Transaction) error { return do(tx) })
 }
 
-// makeTables returns an error for tables that can't be worked with.
+// makeTables creates or adopts the tables. It returns an error for unusable tables.
 func (h *Host) makeTables(ctx context.Context, conn bun.IConn) (bool, error) {
 	found, err := h.obstacles(ctx, conn)
 	if err != nil {
@@ -192,8 +191,8 @@ func (h *Host) makeTables(ctx context.Context, conn bun.IConn) (bool, error) {
 	return false, err
 }
 
-// makeNames makes an entry for each name that the rows will have. From here on no program
-// can write another.
+// makeNames adds a status or role for each name that the rows will have. From then on no
+// program can write another name.
 func (h *Host) makeNames(ctx context.Context, conn bun.IConn) (bool, error) {
 	for _, t := range h.tables() {
 		if _, err := conn.ExecContext(ctx, t.sql(`INSERT INTO `+t.entries+` (name, display_name, is_active, is_system, created_at, updated_at)
@@ -210,7 +209,7 @@ func (h *Host) makeNames(ctx context.Context, conn bun.IConn) (bool, error) {
 	return false, create(ctx, conn, guards)
 }
 
-// triggers returns those that this database needs.
+// triggers returns the triggers that this database needs.
 func (h *Host) triggers(ctx context.Context, conn bun.IConn) ([]object, error) {
 	all := h.objects("triggers")
 	for _, t := range h.tables() {
@@ -225,7 +224,7 @@ func (h *Host) triggers(ctx context.Context, conn bun.IConn) ([]object, error) {
 	return all, nil
 }
 
-// buildIndexes builds one index, which takes a while where there are many rows.
+// buildIndexes builds the next index, which may take long. It reports whether more are left.
 func (h *Host) buildIndexes(ctx context.Context, conn bun.IConn) (bool, error) {
 	all, err := h.indexes(ctx, conn)
 	if err != nil {
@@ -239,14 +238,14 @@ func (h *Host) buildIndexes(ctx context.Context, conn bun.IConn) (bool, error) {
 	return false, nil
 }
 
-// uniqueEmail is the index for a host that has no such rule.
+// uniqueEmail returns the index for a host without a unique index on email.
 func (h *Host) uniqueEmail() object {
 	return object{kind: "index", name: uniqueEmail, sql: h.SQL("CREATE UNIQUE INDEX " + uniqueEmail + " ON {user} ({user.email})")}
 }
 
 const uniqueEmail = "cims_user_email"
 
-// indexes returns those that customer and "user" need.
+// indexes returns the indexes that customer and "user" need.
 func (h *Host) indexes(ctx context.Context, conn bun.IConn) ([]object, error) {
 	all := h.objects("indexes")
 	unique, err := isUnique(ctx, conn, h.Table("user"), h.Column("user", "email"))
@@ -267,7 +266,7 @@ func exists(ctx context.Context, conn bun.IConn, kind, name string) (bool, error
 	return value[bool](ctx, conn, "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = ? AND name = ? COLLATE NOCASE)", kind, name)
 }
 
-// value reads the one value of a query.
+// value returns the only value of a query.
 func value[T any](ctx context.Context, conn bun.IConn, query string, args ...any) (v T, err error) {
 	list, err := values[T](ctx, conn, query, args...)
 	if err != nil {
@@ -279,7 +278,7 @@ func value[T any](ctx context.Context, conn bun.IConn, query string, args ...any
 	return list[0], nil
 }
 
-// values reads a column.
+// values returns the first column of a query.
 func values[T any](ctx context.Context, conn bun.IConn, query string, args ...any) ([]T, error) {
 	var list []T
 	err := each(ctx, conn, func(rows *sql.Rows) error {

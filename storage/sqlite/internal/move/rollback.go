@@ -11,12 +11,12 @@ import (
 	"github.com/cimskit/cims/storage/migration"
 )
 
-// Rollback takes away what Migrate and this library have added, all or nothing. Unless
-// force is set, it returns a *migration.RefusedError where rows of cims's tables customer and
-// "user" would be lost.
-func (m *Mover) Rollback(ctx context.Context, force bool) error {
+// Rollback removes what Migrate and this library have added, all or nothing. Without
+// options.Force it returns a *migration.RefusedError if rows of cims's tables customer
+// and "user" would be lost.
+func (m *Mover) Rollback(ctx context.Context, options migration.RollbackOptions) error {
 	return m.store.Retry(ctx, func() error {
-		err := m.inTransaction(ctx, func(conn bun.IConn) error { return m.host.rollback(ctx, conn, force) })
+		err := m.inTransaction(ctx, func(conn bun.IConn) error { return m.host.rollback(ctx, conn, options) })
 		if err != nil {
 			return fmt.Errorf("rollback: %w", err)
 		}
@@ -24,13 +24,13 @@ func (m *Mover) Rollback(ctx context.Context, force bool) error {
 	})
 }
 
-func (h *Host) rollback(ctx context.Context, conn bun.IConn, force bool) error {
+func (h *Host) rollback(ctx context.Context, conn bun.IConn, options migration.RollbackOptions) error {
 	n, err := h.Applied(ctx, conn)
 	if err != nil {
 		return err
 	}
 	if n > 0 {
-		if err := h.undo(ctx, conn, force); err != nil {
+		if err := h.undo(ctx, conn, options); err != nil {
 			return err
 		}
 	}
@@ -38,7 +38,7 @@ func (h *Host) rollback(ctx context.Context, conn bun.IConn, force bool) error {
 	return err
 }
 
-func (h *Host) undo(ctx context.Context, conn bun.IConn, force bool) error {
+func (h *Host) undo(ctx context.Context, conn bun.IConn, options migration.RollbackOptions) error {
 	ours := h.objects("names") // in the order in which they were made
 	var lost []string
 	tables := 0
@@ -63,7 +63,7 @@ func (h *Host) undo(ctx context.Context, conn bun.IConn, force bool) error {
 	if tables == len(h.tables()) {
 		lost = append(lost, "the database is all of cims: nothing would be left")
 	}
-	if len(lost) > 0 && !force {
+	if len(lost) > 0 && !options.Force {
 		return &migration.RefusedError{Reasons: lost}
 	}
 	onHosts := slices.Concat(h.objects("indexes"), []object{h.uniqueEmail()}, h.objects("guard_user"), h.objects("guard_customer"), h.objects("triggers"))
@@ -78,7 +78,7 @@ func (h *Host) undo(ctx context.Context, conn bun.IConn, force bool) error {
 	return drop(ctx, conn, slices.Concat(ours, h.objects("tables")))
 }
 
-// putBack leaves a host's table as it would be without cims.
+// putBack restores a host's table to the state it would have without cims.
 func (t *hostable) putBack(ctx context.Context, conn bun.IConn) error {
 	if err := t.quietly(ctx, conn, func() error {
 		_, err := conn.ExecContext(ctx, t.sql(`UPDATE {t} SET {t.entry} = r.old_name FROM cims_replaced_name AS r
@@ -97,7 +97,7 @@ func (t *hostable) putBack(ctx context.Context, conn bun.IConn) error {
 	}
 	for _, column := range added {
 		if find(columns, column) == nil {
-			continue // another program has taken it away
+			continue // another program has dropped it
 		}
 		if _, err := conn.ExecContext(ctx, t.sql("ALTER TABLE {t} DROP COLUMN ")+column); err != nil {
 			return fmt.Errorf("table %q: column %q: %w", t.table(), column, err)
@@ -106,7 +106,7 @@ func (t *hostable) putBack(ctx context.Context, conn bun.IConn) error {
 	return nil
 }
 
-// drop takes objects away in the opposite order of making: a reference goes before its
+// drop drops objects in reverse order of creation, so that a reference goes before its
 // target.
 func drop(ctx context.Context, conn bun.IConn, all []object) error {
 	for _, o := range slices.Backward(all) {

@@ -12,30 +12,30 @@ import (
 	"github.com/cimskit/cims/storage/internal/hosttables"
 )
 
-// schema is the SQL files.
+// schema holds the SQL files.
 type schema struct{ files fs.FS }
 
 // read returns a file of the folder schema.
 func (s schema) read(file string) string {
 	text, err := fs.ReadFile(s.files, "schema/"+file+".sql")
 	if err != nil {
-		panic(err) // a name that is not in the folder
+		panic(err) // the folder has no such file
 	}
 	return string(text)
 }
 
-// object is a table, an index or a trigger of cims. SQLite keeps its sql as it is.
+// object is a table, index or trigger of cims. SQLite stores its sql unchanged.
 type object struct {
 	kind, name, sql string
 }
 
-// objects returns what a file of the schema makes.
+// objects returns the objects in a file of the schema.
 func (h *Host) objects(file string) []object { return h.schema.objects(file, h.Names) }
 
 var created = regexp.MustCompile(`^CREATE (TABLE|INDEX|TRIGGER) "?(\w+)"? `)
 
-// objects returns what a file makes, under the host's names. A statement begins with
-// CREATE, and ends at the first line that is not indented and ends in a semicolon.
+// objects returns the objects in a file, under the host's names. A statement begins with
+// CREATE and ends with the first unindented line that ends in a semicolon.
 func (s schema) objects(file string, names hosttables.Names) []object {
 	var all []object
 	var sql strings.Builder
@@ -57,7 +57,7 @@ func (s schema) objects(file string, names hosttables.Names) []object {
 
 var entry = regexp.MustCompile(`(?m)^\t\('(\w+)'`)
 
-// systemNames returns the names of the statuses or roles that Migrate makes.
+// systemNames returns the names of the statuses or roles that Migrate adds.
 func (s schema) systemNames(table string) []string {
 	_, inserts, _ := strings.Cut(s.read("entries"), "INSERT INTO "+table+" ")
 	inserts, _, _ = strings.Cut(inserts, "INSERT INTO ")
@@ -77,9 +77,9 @@ func create(ctx context.Context, conn bun.IConn, all []object) error {
 	return nil
 }
 
-// expressions are common to several statements of the schema. They are flat and use
-// SQLite's functions only, since other programs run the triggers too: a program whose
-// SQLite can't read a trigger can't open the file at all.
+// expressions replaces placeholders that several statements of the schema share. The
+// expressions are flat and use only SQLite's own functions, since other programs run the
+// triggers too. A program whose SQLite can't parse a trigger can't open the file.
 var expressions = strings.NewReplacer(
 	"{now}", nowSQL,
 	"{due}", dueSQL,
@@ -87,21 +87,22 @@ var expressions = strings.NewReplacer(
 	"{role of NEW}", "(COALESCE("+known("user_role", "NEW.{user.role_name}")+") COLLATE BINARY)",
 )
 
-// TimeFormat is how bun writes a time. The text sorts as the time does.
+// TimeFormat is the format in which bun writes a time. The texts sort like the times.
 const TimeFormat = "2006-01-02 15:04:05.999999-07:00"
 
-// Due implements sqlstore.Dialect.Due. The time of grace is the same for all rows.
+// Due implements sqlstore.Dialect.Due. All rows have the same time of grace, so that a
+// larger due_at shows that the clock was set back.
 var Due = "(due_at <= " + nowSQL + " OR due_at > " + dueSQL + ")"
 
 var nowSQL, dueSQL = inOurFormat("'now'"), inOurFormat("'now', '+1 minute'")
 
-// inOurFormat writes a time in TimeFormat. A cursor would not find its place otherwise.
+// inOurFormat returns SQL that writes a time in TimeFormat. Cursors depend on the format.
 func inOurFormat(time string) string {
 	return "rtrim(rtrim(strftime('%Y-%m-%d %H:%M:%f', " + time + "), '0'), '.') || '+00:00'"
 }
 
-// known lists the names that a text can stand for: itself, if there is such a name, or what
-// normalName makes of it, if its only capital letters are ASCII.
+// known returns SQL for the names that a text can stand for. These are the text itself, if
+// such a name exists, or its normal form, if its only capital letters are ASCII.
 func known(entries, text string) string {
 	return "(SELECT name FROM " + entries + " WHERE name = " + text + "), NULLIF(replace(lower(trim(" + text + ")), ' ', '_'), '')"
 }

@@ -16,15 +16,15 @@ import (
 	"github.com/cimskit/cims/storage/migration"
 )
 
-// snapshot runs do on the database as it is at one moment.
+// snapshot runs do in a read-only snapshot of the database.
 func (m *Mover) snapshot(ctx context.Context, do func(conn bun.IConn) error) error {
 	return m.store.Retry(ctx, func() error {
 		return m.store.Snapshot(ctx, do)
 	})
 }
 
-// Plan returns what Migrate would do, and what is odd in the host's tables, also what
-// Migrate refuses. It changes nothing.
+// Plan returns the steps that Migrate would take, and oddities in the host's tables. These
+// include obstacles that make Migrate fail. Plan changes nothing.
 func (m *Mover) Plan(ctx context.Context) (plan migration.Plan, err error) {
 	err = m.snapshot(ctx, func(conn bun.IConn) error {
 		plan = migration.Plan{}
@@ -55,7 +55,7 @@ func (m *Mover) Plan(ctx context.Context) (plan migration.Plan, err error) {
 	return plan, err
 }
 
-// state returns what the database was before its first step.
+// state returns the state of the database before its first step.
 func (h *Host) state(ctx context.Context, conn bun.IConn, applied int) (migration.State, error) {
 	if applied == len(h.steps()) {
 		return migration.Current, nil
@@ -70,7 +70,7 @@ func (h *Host) state(ctx context.Context, conn bun.IConn, applied int) (migratio
 	return migration.Empty, nil
 }
 
-// left counts the rows that are still to be gone through.
+// left counts the rows still to process.
 func (t *hostable) left(ctx context.Context, conn bun.IConn, begun bool) (int64, error) {
 	after := int64(math.MinInt64)
 	columns, err := t.shape(ctx, conn)
@@ -85,7 +85,7 @@ func (t *hostable) left(ctx context.Context, conn bun.IConn, begun bool) (int64,
 	return value[int64](ctx, conn, t.sql("SELECT count(*) FROM {t} WHERE {t.id} > ?"), after)
 }
 
-// findings returns the oddities of the rows that are still to be gone through.
+// findings returns the oddities in the rows still to process.
 func (h *Host) findings(ctx context.Context, conn bun.IConn, applied int) ([]migration.Finding, error) {
 	var all []migration.Finding
 	if applied == 0 {
@@ -150,10 +150,10 @@ func (t *hostable) findings(ctx context.Context, conn bun.IConn, begun bool) ([]
 	return all, nil
 }
 
-// maxNames bounds how many odd names are listed.
+// maxNames limits how many odd names are listed.
 const maxNames = 100
 
-// oddNames returns the names that will change, or that no status or role has.
+// oddNames returns the names that will change, and those without a status or role.
 func (t *hostable) oddNames(ctx context.Context, conn bun.IConn, after int64) ([]migration.Finding, error) {
 	known := t.schema.systemNames(t.entries)
 	there, err := exists(ctx, conn, "table", t.entries)
@@ -198,9 +198,9 @@ func (t *hostable) oddNames(ctx context.Context, conn bun.IConn, after int64) ([
 	return all, err
 }
 
-// Verify compares a database with what Migrate has promised, and changes nothing. With
-// whileRunning, changes of the host's columns since Migrate are notes, not faults.
-func (m *Mover) Verify(ctx context.Context, whileRunning bool) (report migration.Report, err error) {
+// Verify checks that a database keeps the promises of Migrate, and changes nothing. With
+// options.WhileRunning, changes to the host's columns since Migrate are notes, not faults.
+func (m *Mover) Verify(ctx context.Context, options migration.VerifyOptions) (report migration.Report, err error) {
 	err = m.snapshot(ctx, func(conn bun.IConn) error {
 		report = migration.Report{}
 		n, err := m.host.Applied(ctx, conn)
@@ -222,7 +222,7 @@ func (m *Mover) Verify(ctx context.Context, whileRunning bool) (report migration
 				return err
 			}
 			check := migration.Check{Name: t.shown() + " rows as they were"}
-			if whileRunning {
+			if options.WhileRunning {
 				report.Notes = append(report.Notes, differences...)
 			} else if len(differences) > 0 {
 				check.Fault = listed(differences)
@@ -232,7 +232,7 @@ func (m *Mover) Verify(ctx context.Context, whileRunning bool) (report migration
 		for _, p := range promises {
 			broken, err := values[string](ctx, conn, m.host.SQL(p.query)+" LIMIT ?", maxListed+1)
 			if kind := m.store.Dialect().Classify(err); err != nil && (kind == sqlstore.Other || kind == sqlstore.NoTable) && ctx.Err() == nil {
-				broken, err = []string{"it can't be looked at: " + err.Error()}, nil // without what it is about
+				broken, err = []string{"it can't be checked: " + err.Error()}, nil // a table or column is missing
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.name, err)
@@ -247,7 +247,7 @@ func (m *Mover) Verify(ctx context.Context, whileRunning bool) (report migration
 }
 
 // compare returns the ranges of rows in which the host's columns have changed since Migrate
-// went through them.
+// processed them.
 func (t *hostable) compare(ctx context.Context, conn bun.IConn) ([]string, error) {
 	columns, err := t.adopted(ctx, conn)
 	if err != nil || columns == nil {
@@ -298,7 +298,7 @@ func (t *hostable) compare(ctx context.Context, conn bun.IConn) ([]string, error
 	return differences, nil
 }
 
-// promises have queries that return what breaks them.
+// promises are checks whose queries return the violations.
 var promises = []struct{ name, query string }{
 	{
 		"the system's statuses and roles are marked as such",
@@ -366,11 +366,11 @@ func namesJSON[T any](all []T, name func(T) string) string {
 	for i, one := range all {
 		names[i] = name(one)
 	}
-	list, _ := json.Marshal(names) // of texts: no error
+	list, _ := json.Marshal(names) // a slice of strings always marshals
 	return string(list)
 }
 
-// missing returns the parts of the schema that are not there, or not as they were made.
+// missing returns the parts of the schema that are missing or were altered.
 func (h *Host) missing(ctx context.Context, conn bun.IConn) ([]string, error) {
 	guards, err := h.triggers(ctx, conn)
 	if err != nil {
@@ -406,7 +406,7 @@ func (h *Host) missing(ctx context.Context, conn bun.IConn) ([]string, error) {
 	return all, nil
 }
 
-// maxListed bounds how many faults of a kind are named.
+// maxListed bounds how many faults of a kind are listed.
 const maxListed = 5
 
 func listed(faults []string) string {

@@ -6,26 +6,25 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// SQL that both databases understand. What it reads as the users is written as
-// Names.From does.
+// These are SQL for both databases. Where a function below takes users, it is the table of
+// users as a statement reads it, in the form of Names.From.
 const (
-	// TheCounter is the condition of the one row of sales_manager_counter that
-	// counts: the rotation's lock and its turn. An older program may have
-	// left several.
+	// TheCounter selects the one row of sales_manager_counter in use. It holds the
+	// rotation's lock and turn. An older program may have left several rows.
 	TheCounter = "id = (SELECT min(id) FROM sales_manager_counter)"
 
-	// Lock takes the rotation's lock, and leaves a trace of it.
+	// Lock takes the rotation's lock and counts it in version.
 	Lock = "UPDATE sales_manager_counter SET version = version + 1 WHERE " + TheCounter
 
-	// Version is how often the lock was taken.
+	// Version reads how often the lock was taken.
 	Version = "SELECT version FROM sales_manager_counter WHERE " + TheCounter
 
 	joinActiveUsers    = ` AS u ON u.role_name = r.name AND u.is_active`
 	whereSalesManagers = ` WHERE r.name = '` + cims.RoleSalesManager + `' AND r.is_active`
 )
 
-// ReadRotation reads the state of the rotation and, if there are any, its members
-// in the order of their ids.
+// ReadRotation returns a query for the state of the rotation and its members, in the order
+// of their ids. Without members it has one row, with a NULL id.
 func ReadRotation(users string) string {
 	return `SELECT k.turn, k.ledger, k.last_assigned_index, s.* FROM (SELECT turn, ledger, last_assigned_index FROM sales_manager_counter WHERE ` + TheCounter + `) AS k
 		LEFT JOIN (SELECT u.id, u.email, u.name, u.surname, COALESCE(m.weight, 1) AS weight, COALESCE(m.paused, FALSE) AS paused,
@@ -33,66 +32,66 @@ func ReadRotation(users string) string {
 			FROM user_role AS r JOIN ` + users + joinActiveUsers + " LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.id" + whereSalesManagers + `) AS s ON TRUE ORDER BY s.id`
 }
 
-// insertMissingMembers makes the rows of members that have none.
+// insertMissingMembers returns a statement that inserts the rows of members without one.
 func insertMissingMembers(users string) string {
 	return `INSERT INTO sales_manager_rotation (sales_manager_id) SELECT u.id FROM user_role AS r JOIN ` + users + joinActiveUsers + whereSalesManagers + `
 		AND NOT EXISTS (SELECT 1 FROM sales_manager_rotation AS m WHERE m.sales_manager_id = u.id) ON CONFLICT (sales_manager_id) DO NOTHING`
 }
 
-// MembersDigest reads a text that differs for different members of the rotation. The state
-// is unchanged if the digest and the version are: a host may change its users without the
-// lock, but weights and pauses change under it alone.
+// MembersDigest returns a query for a text that identifies the members of the rotation. The
+// state is unchanged if both the digest and the version are unchanged. A host may change
+// its users without the lock, but weights and pauses change only under the lock.
 func MembersDigest(users string) string {
 	return `SELECT COALESCE(string_agg(concat_ws(' ', u.id, u.email, u.name, u.surname), ',' ORDER BY u.id), '') FROM user_role AS r JOIN ` + users + joinActiveUsers + whereSalesManagers
 }
 
-// State is the rotation, with a version and a digest that change when it does.
+// State is the rotation with a version and a digest. One of them changes when it changes.
 type State struct {
 	cims.Rotation
 	Version int64
 	Digest  string // of MembersDigest
 }
 
-// RotationCache keeps the state as a storage left it. It saves reading the state while no
-// other process changes it.
+// RotationCache keeps the state as this Storage last wrote it. Reading the state again is
+// unnecessary while no other process changes it.
 type RotationCache struct {
 	mu        sync.Mutex
 	state     State
 	known     bool
-	contended bool // another process changes the state too: it will not hold
+	contended bool // another process changes the state too, so the cache is useless
 }
 
-// Get returns the state, if it is likely to hold.
+// Get returns the state and reports whether it is likely to be current.
 func (r *RotationCache) Get() (State, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.state, r.known && !r.contended
 }
 
-// Observe takes note of the state as read under the lock. Another process has held the lock
-// if the version rose by more than one.
+// Observe records the state as read under the lock. If the version has risen by more than
+// one, another process has held the lock.
 func (r *RotationCache) Observe(state State) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.contended = r.known && state.Version != r.state.Version+1
 }
 
-// Invalidate takes note that the state did not hold.
+// Invalidate records that the state was not current.
 func (r *RotationCache) Invalidate() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.contended = true
 }
 
-// Advance takes note of a change of the state that was committed.
+// Advance records a committed change of the state.
 func (r *RotationCache) Advance(before State, after cims.Rotation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.state, r.known = State{Rotation: after, Version: before.Version + 1, Digest: before.Digest}, true
 }
 
-// Gains returns how many leads each sales manager gets by a decision, with 0 for a
-// member that has just joined: each of them has a row afterwards.
+// Gains returns how many leads each sales manager gets by a decision. It includes new
+// members with 0, since each of these needs a row too.
 func Gains(before, after cims.Rotation, leads []*cims.Lead) map[int64]int64 {
 	gained := map[int64]int64{}
 	for i, m := range after.Members {
