@@ -14,6 +14,45 @@ import (
 	"github.com/cimskit/cims/rotation"
 )
 
+// These are SQL for both databases. Where a function below takes users, it is the table of
+// users as a statement reads it, in the form of Names.From.
+const (
+	// TheCounter selects the one row of sales_manager_counter in use. It holds the
+	// rotation's lock and turn. An older program may have left several rows.
+	TheCounter = "id = (SELECT min(id) FROM sales_manager_counter)"
+
+	// Lock takes the rotation's lock and counts it in version.
+	Lock = "UPDATE sales_manager_counter SET version = version + 1 WHERE " + TheCounter
+
+	// Version reads how often the lock was taken.
+	Version = "SELECT version FROM sales_manager_counter WHERE " + TheCounter
+
+	joinActiveUsers    = ` AS u ON u.role_name = r.name AND u.is_active`
+	whereSalesManagers = ` WHERE r.name = '` + cims.RoleSalesManager + `' AND r.is_active`
+)
+
+// ReadRotation returns a query for the state of the rotation and its members, in the order
+// of their ids. Without members it has one row, with a NULL id.
+func ReadRotation(users string) string {
+	return `SELECT k.turn, k.ledger, k.last_assigned_index, s.* FROM (SELECT turn, ledger, last_assigned_index FROM sales_manager_counter WHERE ` + TheCounter + `) AS k
+		LEFT JOIN (SELECT u.id, u.email, u.name, u.surname, COALESCE(m.weight, 1) AS weight, COALESCE(m.paused, FALSE) AS paused,
+			COALESCE(m.assigned_leads_count, 0) AS leads, m.sales_manager_id IS NOT NULL AS has_row
+			FROM user_role AS r JOIN ` + users + joinActiveUsers + " LEFT JOIN sales_manager_rotation AS m ON m.sales_manager_id = u.id" + whereSalesManagers + `) AS s ON TRUE ORDER BY s.id`
+}
+
+// insertMissingMembers returns a statement that inserts the rows of members without one.
+func insertMissingMembers(users string) string {
+	return `INSERT INTO sales_manager_rotation (sales_manager_id) SELECT u.id FROM user_role AS r JOIN ` + users + joinActiveUsers + whereSalesManagers + `
+		AND NOT EXISTS (SELECT 1 FROM sales_manager_rotation AS m WHERE m.sales_manager_id = u.id) ON CONFLICT (sales_manager_id) DO NOTHING`
+}
+
+// MembersDigest returns a query for a text that identifies the members of the rotation. The
+// state is unchanged if both the digest and the version are unchanged. A host may change
+// its users without the lock, but weights and pauses change only under the lock.
+func MembersDigest(users string) string {
+	return `SELECT COALESCE(string_agg(concat_ws(' ', u.id, u.email, u.name, u.surname), ',' ORDER BY u.id), '') FROM user_role AS r JOIN ` + users + joinActiveUsers + whereSalesManagers
+}
+
 // ScanRotation reads the rows of ReadRotation.
 func ScanRotation(rows Rows) (cims.Rotation, error) {
 	r, ledger := cims.Rotation{People: map[int64]cims.Person{}}, "[]"
