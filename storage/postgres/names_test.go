@@ -351,10 +351,10 @@ func TestImpossibleNames(t *testing.T) {
 		customers postgres.Table
 		found     string
 	}{
-		"UnknownColumn": {postgres.Table{Name: "leads", Columns: map[string]string{"title": "name"}}, `there is no column "title" to be named`},
+		"UnknownColumn": {postgres.Table{Name: "leads", Columns: map[string]string{"title": "name"}}, `there is no column "title" to name`},
 		"Twice":         {postgres.Table{Name: "leads", Columns: map[string]string{"notes": "a", "platform": "a"}}, `"a" can't be both notes and platform`},
-		"Quote":         {postgres.Table{Name: "it's"}, `"it's" can't be the name`},
-		"Empty":         {postgres.Table{Name: "leads", Columns: map[string]string{"notes": ""}}, `"" can't be the name`},
+		"Quote":         {postgres.Table{Name: "it's"}, `"it's" is not a valid name`},
+		"Empty":         {postgres.Table{Name: "leads", Columns: map[string]string{"notes": ""}}, `"" is not a valid name`},
 		"NoSchema":      {postgres.Table{Columns: map[string]string{"notes": "a"}}, `only if Schema is set`},
 	} {
 		t.Run(name, func(t *testing.T) {

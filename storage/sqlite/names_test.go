@@ -279,11 +279,11 @@ func TestImpossibleNames(t *testing.T) {
 		customers sqlite.Table
 		found     string
 	}{
-		"UnknownColumn": {sqlite.Table{Name: "leads", Columns: map[string]string{"title": "name"}}, `there is no column "title" to be named`},
+		"UnknownColumn": {sqlite.Table{Name: "leads", Columns: map[string]string{"title": "name"}}, `there is no column "title" to name`},
 		"Twice":         {sqlite.Table{Name: "leads", Columns: map[string]string{"notes": "a", "platform": "a"}}, `"a" can't be both notes and platform`},
 		"Taken":         {sqlite.Table{Name: "leads", Columns: map[string]string{"full_name": "Notes"}}, `"notes" can't be both full_name and notes`},
-		"Quote":         {sqlite.Table{Name: "it's"}, `"it's" can't be the name`},
-		"Empty":         {sqlite.Table{Name: "leads", Columns: map[string]string{"notes": ""}}, `"" can't be the name`},
+		"Quote":         {sqlite.Table{Name: "it's"}, `"it's" is not a valid name`},
+		"Empty":         {sqlite.Table{Name: "leads", Columns: map[string]string{"notes": ""}}, `"" is not a valid name`},
 		"OneTable":      {sqlite.Table{Name: "USER"}, `can't be one table`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -545,19 +545,19 @@ func TestDifferencesAreFound(t *testing.T) {
 		target    bool
 	}{
 		"changed in the target": {`UPDATE customer SET notes = 'x' WHERE id = 5`, `table "customer", id 5 differs in notes: another program has written to the target`, true},
-		"missing in the target": {`DELETE FROM customer_status_history WHERE id = 7`, `table "customer_status_history", id 7 is missing in the target: something else`, true},
+		"missing in the target": {`DELETE FROM customer_status_history WHERE id = 7`, `table "customer_status_history", id 7 is missing in the target: another program`, true},
 		"only in the target": {
 			`INSERT INTO assignment_history (id, customer_id, cause, changed_at) VALUES (99999, 1, 'manual', '2024-02-29 23:59:59+00:00')`,
-			`table "assignment_history", id 99999 is in the target only: something else`, true,
+			`table "assignment_history", id 99999 is in the target only: another program`, true,
 		},
-		"a time by a microsecond": {`UPDATE customer SET created_at = '2024-02-29 23:59:59.000002+00:00' WHERE created_at = '2024-02-29 23:59:59.000001+00:00'`, `differs in created_at: something else`, true},
-		"NULL for an empty text":  {`UPDATE customer SET username = '' WHERE id = 3`, `table "customer", id 3 differs in username: something else`, true},
+		"a time by a microsecond": {`UPDATE customer SET created_at = '2024-02-29 23:59:59.000002+00:00' WHERE created_at = '2024-02-29 23:59:59.000001+00:00'`, `differs in created_at: another program`, true},
+		"NULL for an empty text":  {`UPDATE customer SET username = '' WHERE id = 3`, `table "customer", id 3 differs in username: another program`, true},
 		"a key":                   {`DELETE FROM cims_idempotency WHERE key = 'key-F'`, `table "cims_idempotency", scope system:transfer test customers, key key-F is missing in the target`, true},
-		"changed in the source":   {`UPDATE "user" SET surname = 'x' WHERE id = 2`, `table "user", id 2 differs in surname: the source was written`, false},
-		"deleted in the source":   {`DELETE FROM customer_status_history WHERE id = 7`, `id 7 is in the target only: the source was written`, false},
+		"changed in the source":   {`UPDATE "user" SET surname = 'x' WHERE id = 2`, `table "user", id 2 differs in surname: the source was changed`, false},
+		"deleted in the source":   {`DELETE FROM customer_status_history WHERE id = 7`, `id 7 is in the target only: the source was changed`, false},
 		"added in the source": {
 			`INSERT INTO customer_status_history (id, customer_id, to_status, cause, changed_at) VALUES (99999, 1, 'x', 'manual', '2024-02-29 23:59:59+00:00')`,
-			`id 99999 is missing in the target: the source was written`, false,
+			`id 99999 is missing in the target: the source was changed`, false,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
