@@ -66,13 +66,20 @@ func otherOptions() []postgres.Option {
 	return []postgres.Option{postgres.Customers(leads), postgres.Users(staff)}
 }
 
-func TestStorageOnHostTablesOfOtherNames(t *testing.T) {
+// TestStorageInHost runs the suite on tables of other names and on connections of a
+// host, which are serializable by default and have another time zone.
+func TestStorageInHost(t *testing.T) {
 	t.Parallel()
 	pgtest.Need(t)
 	storagetest.Run(t, func(t *testing.T) storagetest.Open {
 		url := pgtest.URL(t)
 		pgtest.Execute(t, url, otherNames)
-		return func(t *testing.T) cims.Storage { return open(t, url, otherOptions()...) }
+		return func(t *testing.T) cims.Storage {
+			db := host(t, url+"&default_transaction_isolation=serializable&timezone=Asia/Kolkata&default_query_exec_mode=exec")
+			store, err := postgres.New(db, otherOptions()...)
+			require.NoError(t, err)
+			return store
+		}
 	})
 }
 

@@ -29,22 +29,6 @@ func open(t *testing.T, url string, options ...postgres.Option) *postgres.Storag
 	return store
 }
 
-// TestStorageOnHostConnections runs the suite on a host's connections, which are
-// serializable by default and have another time zone.
-func TestStorageOnHostConnections(t *testing.T) {
-	t.Parallel()
-	pgtest.Need(t)
-	storagetest.Run(t, func(t *testing.T) storagetest.Open {
-		url := pgtest.URL(t)
-		return func(t *testing.T) cims.Storage {
-			db := host(t, url+"&default_transaction_isolation=serializable&timezone=Asia/Kolkata&default_query_exec_mode=exec")
-			store, err := postgres.New(db)
-			require.NoError(t, err)
-			return store
-		}
-	})
-}
-
 func host(t *testing.T, url string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("pgx", url)
