@@ -120,9 +120,10 @@
 // # Errors
 //
 // An expected error is an [*Error] that wraps one of the Err variables, such as
-// [ErrInUse]. A call that fails changes nothing. The exception is
-// [ErrOutcomeUnknown]: the connection was lost during the commit. Transient
-// conflicts have already been retried.
+// [ErrInUse]. A call that fails changes nothing, with two exceptions. After
+// [ErrOutcomeUnknown] it is unknown: the connection was lost during the commit.
+// [Manager.AssignBacklog] works in batches. Transient conflicts have already been
+// retried.
 //
 // # Other storages
 //
