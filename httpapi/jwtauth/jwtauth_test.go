@@ -370,7 +370,7 @@ type source struct {
 
 func (s source) PublicKey(string) (crypto.PublicKey, error) { return s.key, s.err }
 
-// Whatever a source hands out, keys that are too weak count for nothing, and that it
+// Keys that are too weak count for nothing, also from a source of keys, and that it
 // has none yet is not the client's fault.
 func TestKeySource(t *testing.T) {
 	signer := authtest.New(jwt.SigningMethodEdDSA)
