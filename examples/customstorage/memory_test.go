@@ -13,10 +13,12 @@ import (
 // TestStorage runs the whole suite.
 func TestStorage(t *testing.T) {
 	t.Parallel()
-	storagetest.Run(t, func(*testing.T) storagetest.Open {
+	create := func(*testing.T) storagetest.Open {
 		store := customstorage.New()
 		return func(*testing.T) cims.Storage { return store }
-	})
+	}
+	storagetest.Run(t, create)
+	storagetest.RunMigrate(t, create)
 }
 
 // A Manager uses it like any other Storage.

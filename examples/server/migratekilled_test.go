@@ -47,7 +47,7 @@ func killAtOnce(t *testing.T, url string, processes int, after time.Duration, ar
 // do. Then it kills rollbacks in the same way. The result is that of uninterrupted runs.
 func TestKilledAtAnyMoment(t *testing.T) {
 	t.Parallel()
-	kills, older := 8, deployed(4_000)
+	kills, older := 3, deployed(2_000)
 	if full() {
 		kills, older = 50, deployed(20_000)
 	}

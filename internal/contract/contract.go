@@ -4,9 +4,14 @@ package contract
 
 import (
 	"log/slog"
+	"sync"
 	"testing"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/stretchr/testify/require"
+
+	"github.com/cimskit/cims/internal/pgtest"
+	"github.com/cimskit/cims/storage/postgres"
 )
 
 // Host is a program that mounts the routes on its router.
@@ -32,11 +37,21 @@ type Host struct {
 	CutsLongBodies bool // a client that sends far too much may get a closed connection and no answer
 	OnlyStandard   bool // a method that HTTP does not name gets a plain 501 before anything of ours is asked
 	MaxHeaderBytes int  // of all headers, above it 431; 0: net/http's megabyte
+
+	databases func() *pgtest.Template // on PostgreSQL, migrated
 }
 
 // Run asks a host for everything that the contract promises.
 func Run(t *testing.T, on Host) {
 	t.Helper()
+	on.databases = sync.OnceValue(func() *pgtest.Template {
+		return pgtest.NewTemplate(t, func(url string) {
+			store, err := postgres.Open(t.Context(), url)
+			require.NoError(t, err)
+			require.NoError(t, store.Migrate(t.Context()))
+			require.NoError(t, store.Close())
+		})
+	})
 	for _, c := range cases {
 		if on.RouterOnly && c.where == once {
 			continue

@@ -55,7 +55,8 @@ func (h Host) each(t *testing.T, test func(t *testing.T, s *Server)) {
 		return
 	}
 	t.Run("PostgreSQL", func(t *testing.T) {
-		store, err := postgres.Open(t.Context(), pgtest.URL(t))
+		pgtest.Need(t)
+		store, err := postgres.Open(t.Context(), h.databases().URL(t))
 		require.NoError(t, err)
 		test(t, h.newServerOn(t, migrated(t, store)))
 	})

@@ -27,7 +27,7 @@ func URL(t testing.TB) string {
 	schema := "t_" + uuid.NewString()[:13]
 	Execute(t, base, fmt.Sprintf("CREATE SCHEMA %q", schema))
 	t.Cleanup(func() { Execute(t, base, fmt.Sprintf("DROP SCHEMA %q CASCADE", schema)) })
-	return within(t, base, schema)
+	return lookingAt(t, base, schema, "")
 }
 
 // Need returns the server's URL, for tests that only want to know whether there
@@ -44,17 +44,54 @@ func Need(t testing.TB) string {
 	return base
 }
 
-// within adds the schema as the only one that is looked at, so that nothing can
-// come from another.
-func within(t testing.TB, base, schema string) string {
+// lookingAt makes the schema the only one that is looked at, so that nothing can come
+// from another. The database is that of the base if none is named.
+func lookingAt(t testing.TB, base, schema, database string) string {
+	t.Helper()
 	parsed, err := url.Parse(base)
 	if err != nil {
 		t.Fatalf("%s: %v", server, err)
+	}
+	if database != "" {
+		parsed.Path = "/" + database
 	}
 	query := parsed.Query()
 	query.Set("search_path", schema)
 	parsed.RawQuery = query.Encode()
 	return parsed.String()
+}
+
+// Template is a database that tests get copies of. PostgreSQL copies a database in a
+// fraction of the time that it takes to migrate one.
+type Template struct{ base, name string }
+
+// NewTemplate returns a template that prepare sets up, given its URL. It is dropped when
+// the test ends. Like [URL], it needs a server.
+func NewTemplate(t testing.TB, prepare func(url string)) *Template {
+	t.Helper()
+	base := Need(t)
+	m := &Template{base, create(t, base, "template1")}
+	prepare(m.url(t, m.name))
+	return m
+}
+
+// URL returns the URL of a copy, dropped when the test ends.
+func (m *Template) URL(t testing.TB) string {
+	t.Helper()
+	return m.url(t, create(t, m.base, m.name))
+}
+
+func (m *Template) url(t testing.TB, name string) string {
+	t.Helper()
+	return lookingAt(t, m.base, "public", name)
+}
+
+func create(t testing.TB, base, template string) (name string) {
+	t.Helper()
+	name = "t_" + uuid.NewString()[:13]
+	Execute(t, base, fmt.Sprintf("CREATE DATABASE %q TEMPLATE %q", name, template))
+	t.Cleanup(func() { Execute(t, base, fmt.Sprintf("DROP DATABASE %q", name)) })
+	return name
 }
 
 // Execute runs statements, such as a dump, in the schema of a URL.

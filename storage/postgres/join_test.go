@@ -18,9 +18,9 @@ import (
 // otherwise.
 func TestWithTx(t *testing.T) {
 	t.Parallel()
-	pgtest.Need(t)
+	template := databases(t, "")
 	storagetest.RunJoins(t, func(t *testing.T) (storagetest.Open, storagetest.Host) {
-		url := pgtest.URL(t)
+		url := template.URL(t)
 		pool := hostPool(t, url+"&timezone=Asia/Kolkata&default_query_exec_mode=exec")
 		open := func(t *testing.T) cims.Storage { return open(t, url) }
 		return open, func(t *testing.T) storagetest.HostTx {
@@ -38,9 +38,9 @@ func TestWithTx(t *testing.T) {
 
 func TestWithTxOfDatabaseSQL(t *testing.T) {
 	t.Parallel()
-	pgtest.Need(t)
+	template := databases(t, "")
 	storagetest.RunJoins(t, func(t *testing.T) (storagetest.Open, storagetest.Host) {
-		url := pgtest.URL(t)
+		url := template.URL(t)
 		db := host(t, url)
 		open := func(t *testing.T) cims.Storage { return open(t, url) }
 		return open, func(t *testing.T) storagetest.HostTx {

@@ -70,10 +70,9 @@ func otherOptions() []postgres.Option {
 // host, which are serializable by default and have another time zone.
 func TestStorageInHost(t *testing.T) {
 	t.Parallel()
-	pgtest.Need(t)
+	template := databases(t, otherNames, otherOptions()...)
 	storagetest.Run(t, func(t *testing.T) storagetest.Open {
-		url := pgtest.URL(t)
-		pgtest.Execute(t, url, otherNames)
+		url := template.URL(t)
 		return func(t *testing.T) cims.Storage {
 			db := host(t, url+"&default_transaction_isolation=serializable&timezone=Asia/Kolkata&default_query_exec_mode=exec")
 			store, err := postgres.New(db, otherOptions()...)

@@ -15,10 +15,28 @@ import (
 
 func TestStorage(t *testing.T) {
 	t.Parallel()
-	pgtest.Need(t)
+	template := databases(t, "")
 	storagetest.Run(t, func(t *testing.T) storagetest.Open {
+		url := template.URL(t)
+		return func(t *testing.T) cims.Storage { return open(t, url) }
+	})
+}
+
+func TestMigrate(t *testing.T) {
+	t.Parallel()
+	pgtest.Need(t)
+	storagetest.RunMigrate(t, func(t *testing.T) storagetest.Open {
 		url := pgtest.URL(t)
 		return func(t *testing.T) cims.Storage { return open(t, url) }
+	})
+}
+
+// databases returns databases in which the statements of a host have run, and then Migrate.
+func databases(t *testing.T, statements string, options ...postgres.Option) *pgtest.Template {
+	t.Helper()
+	return pgtest.NewTemplate(t, func(url string) {
+		pgtest.Execute(t, url, statements)
+		migrated(t, open(t, url, options...))
 	})
 }
 

@@ -16,14 +16,16 @@ import (
 
 func TestStorage(t *testing.T) {
 	t.Parallel()
-	storagetest.Run(t, func(t *testing.T) storagetest.Open {
+	create := func(t *testing.T) storagetest.Open {
 		path := filepath.Join(t.TempDir(), "crm 100%.db")
 		return func(t *testing.T) cims.Storage {
 			store, err := sqlite.Open(t.Context(), path)
 			require.NoError(t, err)
 			return store
 		}
-	})
+	}
+	storagetest.Run(t, create)
+	storagetest.RunMigrate(t, create)
 }
 
 // TestStorageOnOneConnection checks that no read uses another connection during a

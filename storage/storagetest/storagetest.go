@@ -14,7 +14,8 @@
 //		})
 //	}
 //
-// For a Storage in memory, Open returns the same one on each call:
+// [RunMigrate] takes the same function. For a Storage in memory, Open returns the same one
+// on each call:
 //
 //	storagetest.Run(t, func(*testing.T) storagetest.Open {
 //		store := memory.New()
@@ -32,9 +33,9 @@ import (
 	"github.com/cimskit/cims"
 )
 
-// Factory creates an empty database, without tables, that no other test uses. It returns a
-// function that opens a Storage on it. Factory is called once for each test. It cleans up
-// with t.Cleanup.
+// Factory creates a database that no other test uses, without tables or migrated already. It
+// returns a function that opens a Storage on it. Factory is called once for each test. It
+// cleans up with t.Cleanup.
 type Factory func(t *testing.T) Open
 
 // Open opens a Storage on the database of one test. It may be called several times, since
@@ -43,7 +44,8 @@ type Factory func(t *testing.T) Open
 // be usable after Close.
 type Open func(t *testing.T) cims.Storage
 
-// Run runs the whole suite, in parallel subtests.
+// Run runs the suite, in parallel subtests. What only an empty database shows is left to
+// [RunMigrate].
 func Run(t *testing.T, factory Factory) {
 	t.Helper()
 	for _, test := range slices.Concat(
@@ -63,8 +65,12 @@ func Run(t *testing.T, factory Factory) {
 			test.run(t, newDatabase(t, factory, true))
 		})
 	}
+}
 
-	t.Run("Contract_MigrateManyAtOnce", func(t *testing.T) {
+// RunMigrate tests Migrate on databases of factory, which have to be empty.
+func RunMigrate(t *testing.T, factory Factory) {
+	t.Helper()
+	t.Run("ManyAtOnce", func(t *testing.T) {
 		t.Parallel()
 		migrateAtOnce(t, factory(t))
 	})
