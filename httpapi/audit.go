@@ -40,7 +40,7 @@ func (s auditState) MarshalJSON() ([]byte, error) {
 // Schema documents an object with any fields, or null.
 func (auditState) Schema(registry huma.Registry) *huma.Schema {
 	return named(registry, "CimsAuditState", &huma.Schema{
-		Type: huma.TypeObject, Nullable: true, AdditionalProperties: true,
+		Type: huma.TypeObject, Nullable: true,
 		Description: "What it was, with the fields that its own route shows; of a customer the sales manager only. null where there was none before, or is none after.",
 	})
 }

@@ -33,7 +33,7 @@ func (cimsPermission) Schema(registry huma.Registry) *huma.Schema {
 }
 
 type cimsNewRole struct {
-	Name        string            `json:"name" minLength:"1" maxLength:"100" pattern:"^[\\p{L}\\p{N}_ ]+$" doc:"Letters of any script, digits and _; made lower case, spaces become _."`
+	Name        string            `json:"name" minLength:"1" maxLength:"100" doc:"Letters of any script, digits and _; made lower case, spaces become _."`
 	DisplayName string            `json:"display_name" minLength:"1" maxLength:"255" pattern:"\\S"`
 	Description string            `json:"description,omitempty" nullable:"true" maxLength:"2000"`
 	Permissions []cims.Permission `json:"permissions,omitempty" nullable:"false" doc:"None unless given. The actor must hold all of them."`

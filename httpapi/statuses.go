@@ -26,7 +26,7 @@ func (cimsStatus) TransformSchema(_ huma.Registry, schema *huma.Schema) *huma.Sc
 }
 
 type cimsNewStatus struct {
-	Name        string      `json:"name" minLength:"1" maxLength:"100" pattern:"^[\\p{L}\\p{N}_ ]+$" doc:"Letters of any script, digits and _; made lower case, spaces become _."`
+	Name        string      `json:"name" minLength:"1" maxLength:"100" doc:"Letters of any script, digits and _; made lower case, spaces become _."`
 	DisplayName string      `json:"display_name" minLength:"1" maxLength:"255" pattern:"\\S"`
 	Description string      `json:"description,omitempty" nullable:"true" maxLength:"2000"`
 	Color       string      `json:"color,omitempty" nullable:"true" pattern:"^(#([0-9a-fA-F]{3}|[0-9a-fA-F]{6}))?$"`

@@ -34,8 +34,8 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // Register serves the page at /docs and its files below that path. It serves the OpenAPI
-// document at /openapi.json, unless huma already does (Config.OpenAPIPath of the API). None
-// requires authentication, unless a middleware does. The first request creates the document
+// document at /openapi.json, and for tools that don't read version 3.1 at /openapi-3.0.json,
+// unless huma already does (Config.OpenAPIPath of the API). None requires authentication, unless a middleware does. The first request creates the document
 // from the routes registered by then. Register returns an error if one of the paths is
 // taken.
 func Register(api huma.API) (err error) {
@@ -68,6 +68,7 @@ func Register(api huma.API) (err error) {
 		document = configured.Config().OpenAPIPath + ".json"
 	} else {
 		serve(api, document, "application/json", sync.OnceValues(func() ([]byte, error) { return json.Marshal(api.OpenAPI()) }))
+		serve(api, "/openapi-3.0.json", "application/json", sync.OnceValues(func() ([]byte, error) { return api.OpenAPI().Downgrade() }))
 	}
 	serve(api, "/docs", "text/html; charset=utf-8", sync.OnceValues(func() ([]byte, error) {
 		title := "API"

@@ -1,6 +1,8 @@
 package docs_test
 
 import (
+	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -117,4 +119,21 @@ func TestWorksBelowAPrefix(t *testing.T) {
 	require.Equal(t, http.StatusOK, response.StatusCode)
 	response, _ = get(t, server.URL+"/v1/docs/init.js", "identity")
 	require.Equal(t, http.StatusOK, response.StatusCode)
+}
+
+func TestDocumentForOlderTools(t *testing.T) {
+	for _, servedByHuma := range []string{"", "/openapi"} {
+		api, server := newAPI(t, servedByHuma, "CRM")
+		huma.Get(api, "/leads", func(context.Context, *struct{}) (*struct{ Body []string }, error) { return nil, nil }) //nolint:nilnil // never called
+		require.NoError(t, docs.Register(api))
+		response, text := get(t, server.URL+"/openapi-3.0.json", "identity")
+		require.Equal(t, http.StatusOK, response.StatusCode)
+		var document struct {
+			OpenAPI string
+			Paths   map[string]any
+		}
+		require.NoError(t, json.Unmarshal([]byte(text), &document))
+		require.Regexp(t, `^3\.0\.`, document.OpenAPI)
+		require.Contains(t, document.Paths, "/leads")
+	}
 }
