@@ -69,6 +69,8 @@ var english = language{
 	"rule.unknown_parameter": "is an unknown parameter",
 	"rule.repeated":          "is given more than once",
 	"rule.long_line":         "is longer than 1 MiB",
+	"rule.encoding":          "is not in UTF-8; save the file in that encoding",
+	"rule.unnamed":           "has a column without a name",
 	"rule.empty":             "must not be empty, but may be left out",
 	"rule.visible":           "must have visible ASCII characters only, no spaces",
 	"rule.spaces":            "must have no spaces around it",

@@ -113,7 +113,7 @@ func FuzzCSV(f *testing.F) {
 func FuzzNDJSON(f *testing.F) {
 	for _, text := range []string{
 		`{"full_name": "Aziza"}` + "\n" + `{"full_name": "B", "notes": "\u0041"}`, "\n\n", `{"full_name": "A"}{"full_name": "B"}`, `[]`, `{"FULL_NAME": "A"}`,
-		`{"full_name": "A", "full_name": "B"}`, `{"full_name": "\ud800"}`, "{\"full_name\":\n\"A\"}",
+		`{"full_name": "A", "full_name": "B"}`, `{"full_name": "\ud800"}`, "\ufeff{\"full_name\": \"A\"}", "{\"full_name\":\n\"A\"}",
 	} {
 		f.Add([]byte(text))
 	}
@@ -125,7 +125,7 @@ func FuzzNDJSON(f *testing.F) {
 		if err != nil {
 			return
 		}
-		decoder := json.NewDecoder(bytes.NewReader(text))
+		decoder := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(text, []byte("\ufeff"))))
 		decoder.DisallowUnknownFields()
 		for _, lead := range got {
 			var want struct {

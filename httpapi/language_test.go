@@ -29,7 +29,7 @@ func TestEveryRefusalHasWords(t *testing.T) {
 	for _, rule := range []cims.FieldRule{
 		cims.RuleRequired, cims.RuleLength, cims.RuleRange, cims.RuleName, cims.RuleColor, cims.RuleEmail, cims.RuleText, cims.RuleReadOnly,
 		cims.RuleUnknown, cims.RuleChoice, cims.RuleFormat, cims.RuleNoField,
-		ruleUnknownField, ruleUnknownParameter, ruleRepeated, ruleString, ruleInteger, ruleBoolean, ruleArray, ruleObject, ruleEmpty, ruleLongLine,
+		ruleUnknownField, ruleUnknownParameter, ruleRepeated, ruleString, ruleInteger, ruleBoolean, ruleArray, ruleObject, ruleEmpty, ruleLongLine, ruleEncoding, ruleUnnamed,
 	} {
 		require.Contains(t, english, "rule."+string(rule))
 	}

@@ -16,6 +16,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/cimskit/cims"
 	"github.com/danielgtaylor/huma/v2"
@@ -62,7 +63,8 @@ type lead struct {
 
 // ReadLeads receives a file of leads and makes all checks that need no database. A slow
 // sender therefore keeps no transaction open. The fields are those of POST /crm/customers.
-// ReadLeads returns a *LineError for a bad line. The caller must close the LeadFile.
+// It skips the byte order mark that spreadsheets begin a file with. ReadLeads returns a
+// *LineError for a bad line. The caller must close the LeadFile.
 func ReadLeads(r io.Reader, contentType string) (*LeadFile, error) {
 	parse := parseNDJSON
 	switch contentType {
@@ -77,10 +79,18 @@ func ReadLeads(r io.Reader, contentType string) (*LeadFile, error) {
 		return nil, err
 	}
 	f := &LeadFile{file: file}
-	if err := f.receive(parse(&bounded{r: r, left: maxLeadBytes})); err != nil {
+	if err := f.receive(parse(&bounded{r: withoutMark(r), left: maxLeadBytes})); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+func withoutMark(r io.Reader) io.Reader {
+	text := bufio.NewReader(r)
+	if mark, _ := text.Peek(3); string(mark) == "\ufeff" {
+		_, _ = text.Discard(3) // Peek has read them
+	}
+	return text
 }
 
 func (f *LeadFile) receive(leads iter.Seq2[lead, error]) error {
@@ -201,6 +211,10 @@ func parseNDJSON(from *bounded) iter.Seq2[lead, error] {
 			if len(text) == 0 {
 				continue
 			}
+			if !utf8.Valid(text) {
+				yield(lead{Line: n}, invalid{{rule: ruleEncoding}})
+				return
+			}
 			var in cimsNewCustomer
 			err := leadBody.decode(text, reflect.ValueOf(&in).Elem())
 			if !yield(lead{n, in.customer()}, err) || err != nil {
@@ -216,14 +230,9 @@ func parseNDJSON(from *bounded) iter.Seq2[lead, error] {
 	}
 }
 
-// parseCSV accepts the byte order mark that spreadsheets begin a file with.
 func parseCSV(from *bounded) iter.Seq2[lead, error] {
 	return func(yield func(lead, error) bool) {
-		text := bufio.NewReader(from)
-		if mark, _ := text.Peek(3); string(mark) == "\ufeff" {
-			_, _ = text.Discard(3) // Peek has read them
-		}
-		rows := csv.NewReader(text)
+		rows := csv.NewReader(from)
 		rows.ReuseRecord = true
 		line := 0
 		next := func() ([]string, int, error) {
@@ -240,6 +249,9 @@ func parseCSV(from *bounded) iter.Seq2[lead, error] {
 			}
 			if err != nil {
 				return nil, 0, err // an error of the transfer, or io.EOF
+			}
+			if slices.ContainsFunc(row, func(text string) bool { return !utf8.ValidString(text) }) {
+				return nil, line, invalid{{rule: ruleEncoding}}
 			}
 			return row, line, nil
 		}
@@ -283,6 +295,8 @@ func checkHeader(header []string) error {
 	seen := map[string]bool{}
 	for _, name := range header {
 		switch {
+		case strings.TrimSpace(name) == "":
+			faults = append(faults, fault{rule: ruleUnnamed})
 		case csvFields[name] == nil && csvFields[strings.TrimSpace(name)] != nil:
 			faults = append(faults, fault{location: strings.TrimSpace(name), rule: ruleSpaces})
 			name = strings.TrimSpace(name)

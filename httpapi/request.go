@@ -31,6 +31,8 @@ const (
 	ruleArray            cims.FieldRule = "type_array"
 	ruleObject           cims.FieldRule = "type_object"
 	ruleLongLine         cims.FieldRule = "long_line"
+	ruleEncoding         cims.FieldRule = "encoding"
+	ruleUnnamed          cims.FieldRule = "unnamed"
 	ruleEmpty            cims.FieldRule = "empty"
 	ruleUnknownEntry     cims.FieldRule = "unknown_entry"
 	ruleVisible          cims.FieldRule = "visible"

@@ -69,6 +69,8 @@ var russian = language{
 	"rule.unknown_parameter": "неизвестный параметр",
 	"rule.repeated":          "указано повторно",
 	"rule.long_line":         "длиннее 1 МиБ",
+	"rule.encoding":          "не в кодировке UTF-8, сохраните файл в ней",
+	"rule.unnamed":           "столбец без названия",
 	"rule.empty":             "не может быть пустым, но его можно не указывать",
 	"rule.visible":           "только видимые символы ASCII, без пробелов",
 	"rule.spaces":            "лишние пробелы в начале или в конце",

@@ -69,6 +69,8 @@ var uzbek = language{
 	"rule.unknown_parameter": "noma'lum parametr",
 	"rule.repeated":          "bir marta yozilsin",
 	"rule.long_line":         "1 MiB dan uzun",
+	"rule.encoding":          "UTF-8 kodlashida emas, faylni shunda saqlang",
+	"rule.unnamed":           "nomsiz ustun bor",
 	"rule.empty":             "bo'sh bo'lmasin, lekin umuman yozilmasa ham bo'ladi",
 	"rule.visible":           "faqat ko'rinadigan ASCII belgilar bo'lsin, bo'sh joysiz",
 	"rule.spaces":            "boshida yoki oxirida ortiqcha bo'sh joy bor",

@@ -27,7 +27,7 @@ func testImport(t *testing.T, on Host) {
 		for _, name := range []string{"aziza", "bekzod", "dilnoza"} {
 			s.user(t, cims.RoleSalesManager, name)
 		}
-		a := s.importing(t, httpapi.NDJSON, `{"full_name": "One", "phone_number": "+998901234567", "notes": null}`+"\n\n"+
+		a := s.importing(t, httpapi.NDJSON, "\ufeff"+`{"full_name": "One", "phone_number": "+998901234567", "notes": null}`+"\n\n"+
 			`{"full_name": "Two", "status_name": "need_to_call", "platform": "telegram", "username": "@two", "notes": "a\nb"}`+"\r\n").do(t).is(t, 201)
 		require.Equal(t, map[string]any{"imported": 2.0}, a.object(t))
 		a = s.importing(t, "text/csv; charset=utf-8; header=present", "\ufeffstatus_name,full_name,notes\r\n,Three,\"first\nsecond\"\r\nfinished,\"Four, the last\",\r\n").do(t).is(t, 201)
@@ -65,8 +65,9 @@ func testImportNamesTheBadLine(t *testing.T, on Host) {
 			{httpapi.NDJSON, good + `{"full_name": "x"} {"full_name": "y"}`, "line[2]", "Line 2 is malformed. Nothing was stored"},
 			{httpapi.NDJSON, good + "{\n", "line[2]", "is malformed"},
 			{httpapi.NDJSON, good + "[]\n", "line[2]", "must be a JSON object"},
-			{httpapi.NDJSON, "\ufeff" + good, "line[1]", "is malformed"},
-			{httpapi.NDJSON, good + "{\"full_name\": \"\xff\"}", "line[2]", "is malformed"},
+			{httpapi.NDJSON, "\ufeff" + good + "\ufeff" + good, "line[2]", "is malformed"},
+			{httpapi.NDJSON, good + "{\"full_name\": \"\xff\"}", "line[2]", "Line 2 is not in UTF-8"},
+			{httpapi.NDJSON, "\xff\xfe{\x00", "line[1]", "Line 1 is not in UTF-8"},
 			{httpapi.NDJSON, good + "\n" + `{"full_name": "x", "status_name": "no_such"}`, "line[3].status_name", "Line 3: status_name names no active entry"},
 			{httpapi.NDJSON, good + `{"full_name": "` + long + `"}`, "line[2]", "longer than 1 MiB"},
 			{httpapi.CSV, "", "line[1].full_name", "is required"},
@@ -77,7 +78,9 @@ func testImportNamesTheBadLine(t *testing.T, on Host) {
 			{httpapi.CSV, "full_name,notes\nx,y\n\n,z\n", "line[4].full_name", "is required"},
 			{httpapi.CSV, "full_name,notes\nx,y\nz\n", "line[3]", "is malformed"},
 			{httpapi.CSV, "full_name\nx\n\"y\n", "line[3]", "is malformed"},
-			{httpapi.CSV, "full_name\n\xff\n", "line[2].full_name", "control characters"},
+			{httpapi.CSV, "full_name,,notes\nx,y,z\n", "line[1]", "Line 1 has a column without a name. Nothing"},
+			{httpapi.CSV, "full_name\n\xcd\xe8\xea\n", "line[2]", "Line 2 is not in UTF-8; save the file in that encoding. Nothing"},
+			{httpapi.CSV, "\xff\xfef\x00u\x00", "line[1]", "Line 1 is not in UTF-8"},
 			{httpapi.CSV, "full_name,status_name\nx,\n\"a\nb\",finished\n", "line[3].full_name", "control characters"},
 			{httpapi.CSV, "full_name,status_name\nx,contacted\ny,no_such\n", "line[3].status_name", "names no active entry"},
 			{httpapi.CSV, "full_name,notes\nx,\ny,\"" + long + "\n" + long + "\"\n", "line[3]", "longer than 1 MiB"},
