@@ -62,7 +62,7 @@ const (
 	ActionCreated  Action = "created"
 	ActionUpdated  Action = "updated"
 	ActionDeleted  Action = "deleted"
-	ActionStatus   Action = "status"   // the customer got another status
+	ActionStatus   Action = "status"   // the customer got another status, or a reason for the present one
 	ActionAssigned Action = "assigned" // the customer got another sales manager, or lost it
 )
 

@@ -371,7 +371,8 @@ type AuditQuery struct {
 	Limit    int
 }
 
-// StatusChange is a change of a customer's status.
+// StatusChange is a change of a customer's status. If From equals To, it only adds the
+// reason to the history.
 type StatusChange struct {
 	CustomerID int64
 	From, To   string

@@ -27,6 +27,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -209,6 +210,16 @@ func (s *server) authenticate(ctx huma.Context) (cims.Actor, error) {
 	default:
 		return s.manager.ActorByEmail(ctx.Context(), strings.Clone(identity.Email)) // fiber reuses the memory of headers
 	}
+}
+
+// stillMay reads the actor again after a body has come. Its sender may have taken any time,
+// in which the user lost rights.
+func (s *server) stillMay(ctx context.Context, actor cims.Actor, permissions []cims.Permission) (cims.Actor, error) {
+	actor, err := s.manager.ActorByID(ctx, actor.User().ID)
+	if err != nil {
+		return cims.Actor{}, err
+	}
+	return actor, mayOpen(actor, permissions)
 }
 
 // mayOpen returns ErrForbidden unless the actor holds one of the permissions.

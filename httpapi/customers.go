@@ -76,12 +76,12 @@ type cimsNewCustomerStatus struct {
 
 type cimsEvent struct {
 	At     time.Time `json:"at"`
-	Kind   string    `json:"kind" enum:"status,assignment"`
+	Kind   string    `json:"kind" enum:"status,assignment,note"`
 	From   eventEnd  `json:"from"`
 	To     eventEnd  `json:"to"`
 	By     *int64    `json:"by" doc:"The id of the user who did it; null for the rotation and for trusted code."`
 	Cause  string    `json:"cause" enum:"created,manual,automatic,redistributed,moved,migrated,external"`
-	Reason cims.Text `json:"reason"`
+	Reason cims.Text `json:"reason" doc:"Of a change of status; the text of a note."`
 	Owner  *int64    `json:"owner" doc:"The id of the sales manager at that moment."`
 }
 
@@ -148,10 +148,11 @@ func (s *server) customers() {
 		return newCreatedCimsCustomer(customer), err
 	})
 
+	importers := []cims.Permission{cims.LeadsWrite}
 	type importing struct{ Upload upload }
 	add(s, route{
 		id: "import-customers", method: http.MethodPost, path: "/crm/customers/import", tag: tagLeads,
-		permissions: []cims.Permission{cims.LeadsWrite},
+		permissions: importers,
 		summary:     "Import customers",
 		description: "All or none, in the order of the lines: NDJSON, or CSV whose first row names the columns (" + csvColumns() + "). Each gets its sales manager as a single new customer does. Up to 1,000,000 rows and 256 MiB. In CSV a line break inside quotes is stored as \\n. There is no Idempotency-Key: after a 503, look whether they are there before you repeat it.",
 		status:      http.StatusCreated, timeout: s.opts.ImportTimeout,
@@ -167,7 +168,10 @@ func (s *server) customers() {
 		if err != nil {
 			return cimsImported{}, err
 		}
-		n, err := file.AddTo(ctx, s.manager, actor, nil)
+		n := 0
+		if actor, err = s.stillMay(ctx, actor, importers); err == nil {
+			n, err = file.AddTo(ctx, s.manager, actor, nil)
+		}
 		if closing := file.Close(); closing != nil {
 			s.opts.Logger.WarnContext(ctx, "httpapi: a temporary file stays", "error", closing)
 		}
@@ -207,7 +211,7 @@ func (s *server) customers() {
 	}
 	add(s, route{
 		id: "set-customer-status", method: http.MethodPut, path: "/crm/customers/{customer_id}/status", tag: tagLeads, permissions: write,
-		summary: "Put a customer into a status", description: "With history; into the status that it is in already changes nothing.",
+		summary: "Put a customer into a status", description: "With history. With the status that it is in already, a reason is kept as a note in the history, and without one nothing changes.",
 		entity: cims.EntityCustomer, request: cimsNewCustomerStatus{StatusName: cims.StatusProjectStarted, Reason: "Shartnoma imzolandi"},
 		answer: exampleCustomer,
 	}, func(ctx context.Context, actor cims.Actor, in *status) (cims.Customer, error) {
@@ -221,7 +225,7 @@ func (s *server) customers() {
 	}
 	add(s, route{
 		id: "list-customer-history", method: http.MethodGet, path: "/crm/customers/{customer_id}/history", tag: tagLeads, permissions: read,
-		summary: "List what happened to a customer", description: "Changes of status and of sales manager, oldest first.",
+		summary: "List what happened to a customer", description: "Changes of status and of sales manager, and notes, oldest first.",
 		entity: cims.EntityCustomer,
 		answer: cimsPage[cimsEvent]{Items: []cimsEvent{
 			{At: exampleTime, Kind: "status", To: eventEnd{status: cims.StatusContacted}, By: new(int64(1)), Cause: "created", Owner: new(int64(3))},

@@ -76,6 +76,7 @@ var cases = []struct {
 	{"WhoIsUnknownLearnsNothing", testWhoIsUnknownLearnsNothing, onEachRouter},
 	{"WhoMayNotLearnsNothingOfTheBody", testWhoMayNotLearnsNothingOfTheBody, onEachRouter},
 	{"RightsAreReadForEachRequest", testRightsAreReadForEachRequest, once},
+	{"RightsAreReadAgainAfterTheBody", testRightsAreReadAgainAfterTheBody, onEachRouter},
 	{"EmailInAnotherCaseIsFound", testEmailInAnotherCaseIsFound, once},
 	{"EmailOfAnotherIsNotFound", testEmailOfAnotherIsNotFound, once},
 	{"BodyIsReadStrictly", testBodyIsReadStrictly, onEachRouter},

@@ -150,9 +150,23 @@ func setStatus(t *testing.T, d *database) {
 	require.True(t, got.UpdatedAt.After(at))
 	at = got.UpdatedAt
 
-	// To where it is already: nothing happens.
-	require.Equal(t, got, change(me, "need_to_call", "again"))
+	// To where it is already: nothing happens, but a reason is kept.
+	require.Equal(t, got, change(me, "need_to_call", ""))
 	require.Len(t, d.history(t, lead.ID), 3)
+	noted := change(me, "need_to_call", "again")
+	require.Equal(t, "need_to_call", noted.StatusName)
+	require.True(t, noted.UpdatedAt.After(at))
+	events := d.history(t, lead.ID)
+	require.Equal(t, cims.Event{
+		ID: events[3].ID, At: noted.UpdatedAt, Kind: cims.NoteEvent,
+		By: &sellers[0].ID, Cause: cims.CauseManual, Reason: "again", Owner: &sellers[0].ID,
+	}, events[3])
+	for page := (cims.PageRequest{Limit: 1}); len(events) > 0; events = events[1:] { // a cursor may stand on it
+		part, err := d.crm.History(t.Context(), system, lead.ID, page)
+		require.NoError(t, err)
+		require.Equal(t, events[:1], part.Items)
+		page.Cursor = part.Next
+	}
 
 	d.own(t, sellers[1].ID, lead.ID)
 	d.clock.add(-48 * time.Hour)
@@ -164,7 +178,7 @@ func setStatus(t *testing.T, d *database) {
 	}
 
 	var steps []string
-	events := d.history(t, lead.ID)
+	events = d.history(t, lead.ID)
 	for _, event := range events {
 		if event.Kind == cims.StatusEvent {
 			steps = append(steps, event.FromStatus+">"+event.ToStatus)
@@ -177,8 +191,8 @@ func setStatus(t *testing.T, d *database) {
 		ID: events[2].ID, At: at, Kind: cims.StatusEvent, FromStatus: "contacted", ToStatus: "need_to_call",
 		By: &sellers[0].ID, Cause: cims.CauseManual, Reason: "asked\nfor it", Owner: &sellers[0].ID,
 	}, events[2])
-	require.Equal(t, sellers[1].ID, value(events[4].Owner), "the owner of that moment")
-	require.Nil(t, events[4].By)
+	require.Equal(t, sellers[1].ID, value(events[5].Owner), "the owner of that moment")
+	require.Nil(t, events[5].By)
 
 	// A customer can leave an inactive status.
 	closed := d.status(t, "closed")
@@ -186,6 +200,7 @@ func setStatus(t *testing.T, d *database) {
 	_, err := d.crm.UpdateStatus(t.Context(), system, closed.ID, cims.StatusUpdate{Active: new(false)})
 	require.NoError(t, err)
 	require.Equal(t, "closed", d.customer(t, lead.ID).StatusName)
+	change(system, "closed", "for good")
 	change(system, "finished", "")
 }
 
