@@ -53,6 +53,7 @@ const (
 	CauseManual        Cause = "manual"        // a user or trusted code did it
 	CauseAutomatic     Cause = "automatic"     // the rotation assigned the customer
 	CauseRedistributed Cause = "redistributed" // the rotation assigned the customer, since the owner left
+	CauseOwn           Cause = "own"           // a sales manager added the customer and keeps it
 	CauseMoved         Cause = "moved"         // the status was deleted
 	CauseMigrated      Cause = "migrated"      // the entry describes the time before cims was installed
 	CauseExternal      Cause = "external"      // another program did it

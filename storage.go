@@ -229,7 +229,8 @@ type RotationTx interface {
 	// waits. If the owner differs, it also adds a history row and sets UpdatedAt.
 	//
 	// ChangeOwners returns the assignments in the order of the changes. It
-	// returns the zero Assignment for a customer without an owner.
+	// returns the zero Assignment for a customer without an owner. Only one made
+	// by hand or of somebody's own lead names the user.
 	ChangeOwners(ctx context.Context, changes []OwnerChange) ([]Assignment, error)
 }
 

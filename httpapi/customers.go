@@ -51,11 +51,14 @@ type cimsNewCustomer struct {
 	Username    string `json:"username,omitempty" nullable:"true" maxLength:"255" doc:"The lead's name there."`
 	Notes       string `json:"notes,omitempty" nullable:"true" maxLength:"10000"`
 	StatusName  string `json:"status_name,omitempty" doc:"The name of an active status; the configured initial one unless given."`
+
+	SalesManagerID *int64 `json:"sales_manager_id,omitempty" minimum:"1" doc:"Who gets it, by hand; the rotation decides unless given. Needs leads:assign. Not in a file."`
 }
 
 func (c cimsNewCustomer) customer() cims.NewCustomer {
 	return cims.NewCustomer{
 		FullName: c.FullName, PhoneNumber: c.PhoneNumber, Platform: c.Platform, Username: c.Username, Notes: c.Notes, StatusName: c.StatusName,
+		SalesManagerID: c.SalesManagerID,
 	}
 }
 
@@ -80,7 +83,7 @@ type cimsEvent struct {
 	From   eventEnd  `json:"from"`
 	To     eventEnd  `json:"to"`
 	By     *int64    `json:"by" doc:"The id of the user who did it; null for the rotation and for trusted code."`
-	Cause  string    `json:"cause" enum:"created,manual,automatic,redistributed,moved,migrated,external"`
+	Cause  string    `json:"cause" enum:"created,manual,automatic,own,redistributed,moved,migrated,external"`
 	Reason cims.Text `json:"reason" doc:"Of a change of status; the text of a note."`
 	Owner  *int64    `json:"owner" doc:"The id of the sales manager at that moment."`
 }
@@ -137,10 +140,10 @@ func (s *server) customers() {
 	add(s, route{
 		id: "create-customer", method: http.MethodPost, path: "/crm/customers", tag: tagLeads, permissions: write,
 		summary:     "Add a customer",
-		description: "It gets its sales manager at once, by the rotation, whoever adds it; either permission will do. While no sales manager is active it waits.",
-		status:      http.StatusCreated,
-		request:     cimsNewCustomer{FullName: "Aziza Karimova", PhoneNumber: "+998901234567", Platform: "instagram", Username: "aziza.k"},
-		answer:      exampleCreatedCustomer,
+		description: "It gets its sales manager at once, by the rotation, whoever adds it, unless the program is configured to leave sales managers the leads that they add. While no sales manager is active it waits. Under `leads:write:own` it starts in the initial status.",
+		status:      http.StatusCreated, entity: cims.EntitySalesManager,
+		request: cimsNewCustomer{FullName: "Aziza Karimova", PhoneNumber: "+998901234567", Platform: "instagram", Username: "aziza.k"},
+		answer:  exampleCreatedCustomer,
 	}, func(ctx context.Context, actor cims.Actor, in *creation) (cimsCustomer, error) {
 		lead := in.Body.customer()
 		lead.IdempotencyKey = in.IdempotencyKey

@@ -257,13 +257,18 @@ func (q *queries) History(ctx context.Context, query cims.HistoryQuery) ([]cims.
 // Conversion implements cims.Reader. It takes the newest leads from an index and looks only
 // these up in the history.
 func (q *queries) Conversion(ctx context.Context, query cims.ConversionQuery) (cims.Conversion, error) {
-	cohort, args := "SELECT c.id, c.status_name FROM "+q.customer+" AS c ORDER BY c.created_at DESC, c.id DESC", []any{}
+	from, newest, where := q.customer+" AS c", "c.created_at DESC, c.id DESC", new(conditions)
 	if query.SalesManagerID != nil {
-		cohort = `SELECT c.id, c.status_name FROM sales_manager_assignment AS a JOIN ` + q.customer + ` AS c ON c.id = a.customer_id
-			WHERE a.is_active AND a.sales_manager_id = CAST(? AS BIGINT) ORDER BY a.customer_created_at DESC, a.customer_id DESC`
-		args = append(args, *query.SalesManagerID)
+		from, newest = "sales_manager_assignment AS a JOIN "+q.customer+" AS c ON c.id = a.customer_id", "a.customer_created_at DESC, a.customer_id DESC"
+		where.add("a.is_active AND a.sales_manager_id = CAST(? AS BIGINT)", *query.SalesManagerID)
 	}
-	reached, args := "cohort.status_name = ?", append(args, query.Target)
+	if query.ExcludeOwn {
+		where.add(`NOT EXISTS (SELECT 1 FROM customer_status_history AS h JOIN sales_manager_assignment AS o
+			ON o.customer_id = h.customer_id AND o.is_active AND o.sales_manager_id = h.changed_by
+			WHERE h.customer_id = c.id AND h.cause = '` + string(cims.CauseCreated) + `' LIMIT 1 OFFSET 0)`)
+	}
+	cohort := "SELECT c.id, c.status_name FROM " + from + where.text() + " ORDER BY " + newest
+	reached, args := "cohort.status_name = ?", append(where.args, query.Target)
 	if query.Mode == cims.Reached {
 		// OFFSET makes PostgreSQL look up each lead. Without statistics it would read the
 		// whole history.
