@@ -61,7 +61,7 @@ type CustomerFilter struct {
 	Status         string
 	SalesManagerID *int64
 	Unassigned     bool   // only those without a sales manager
-	Prefix         string // of the name or phone number, in any case
+	Prefix         string // of the name or phone number, in any case; digits also find a number that begins with + and them
 }
 
 // Customers returns a page of customers, newest first. It needs leads:read or, for

@@ -332,7 +332,7 @@ type CustomerQuery struct {
 	Status         string
 	SalesManagerID *int64
 	Unassigned     bool   // only customers without a sales manager
-	Prefix         string // of the name or phone number, in any case
+	Prefix         string // of the name or phone number, in any case; digits also find a number that begins with + and them
 	After          *CustomerPosition
 	Limit          int
 }

@@ -72,6 +72,11 @@ type Options struct {
 	// Authenticator identifies the user of a request. Required.
 	Authenticator Authenticator
 
+	// OnRefused, if set, is called for each request that gets 401, with the reason, for
+	// example to count failures or to block their sender. cims.RequestID(ctx.Context())
+	// names the request. The reason is for the host only. It must be safe for concurrent use.
+	OnRefused func(ctx huma.Context, reason error)
+
 	// Security describes the authentication in the OpenAPI document.
 	// Default: bearerAuth, a JWT in the Authorization header.
 	Security []map[string][]string
@@ -98,8 +103,8 @@ type Options struct {
 	// minutes.
 	ImportTimeout time.Duration
 
-	// Logger receives the causes of answers with status 500 and 503. Default:
-	// slog.Default().
+	// Logger receives the causes of answers with status 500 and 503, and, at level debug,
+	// of 401. Default: slog.Default().
 	Logger *slog.Logger
 }
 

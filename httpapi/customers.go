@@ -185,7 +185,7 @@ func (s *server) customers() {
 		Status         string `query:"status" minLength:"1" doc:"Only those in the status of this name." example:"contacted"`
 		SalesManagerID *int64 `query:"sales_manager_id" minimum:"1" doc:"Only those whose sales manager this is." example:"3"`
 		Unassigned     bool   `query:"unassigned" default:"false" doc:"Only those without a sales manager."`
-		Q              string `query:"q" maxLength:"255" doc:"Start of the name or of the phone number, in any case." example:"azi"`
+		Q              string `query:"q" maxLength:"255" doc:"Start of the name, in any case, or of the phone number, with its plus sign or without." example:"azi"`
 		Limit          int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many at most."`
 		Cursor         string `query:"cursor" minLength:"1" doc:"The next of the part before."`
 	}

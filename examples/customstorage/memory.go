@@ -389,7 +389,7 @@ func (r reader) Customers(ctx context.Context, query cims.CustomerQuery) ([]cims
 			(query.Status == "" || c.StatusName == query.Status) &&
 			(query.SalesManagerID == nil || c.ownedBy(*query.SalesManagerID)) &&
 			(!query.Unassigned || c.assignment == nil) &&
-			startsWith(query.Prefix, c.FullName, string(c.PhoneNumber))
+			startsWith(query.Prefix, c.FullName, string(c.PhoneNumber), strings.TrimPrefix(string(c.PhoneNumber), "+"))
 	}
 	customers := []cims.Customer{}
 	for _, c := range list(t.customers, wanted, newestFirst, query.Limit) {

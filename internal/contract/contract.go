@@ -162,6 +162,7 @@ var cases = []struct {
 	{"PostgreSQLInTrouble", testPostgreSQLInTrouble, once},
 	{"PostgreSQLWithFewRights", testPostgreSQLWithFewRights, once},
 	{"AuthenticatorsTroubleIs503AndItsRefusal401", testAuthenticatorsTroubleIs503AndItsRefusal401, once},
+	{"RefusedTokensAreExplained", testRefusedTokensAreExplained, once},
 	{"AuthenticatorCanReadWhateverItLikes", testAuthenticatorCanReadWhateverItLikes, onEachRouter},
 	{"LoggedTextCanForgeNoLine", testLoggedTextCanForgeNoLine, onEachRouter},
 

@@ -22,6 +22,7 @@ var customerTests = []test{
 	{"Customers_SetStatusRefusals", setStatusRefusals},
 	{"Customers_Assignment", customerAssignment},
 	{"Customers_List", listCustomers},
+	{"Customers_ListByPhone", listByPhone},
 	{"Customers_ListRefusals", listCustomersRefusals},
 	{"Customers_PagesWhileOthersAreAdded", pagesUnderWay},
 }
@@ -239,6 +240,20 @@ func addForSomebody(t *testing.T, d *database) {
 	_, err = d.crm.AddCustomers(t.Context(), boss, []cims.NewCustomer{in}, nil)
 	requireInvalid(t, err, "sales_manager_id:read_only")
 	require.Len(t, d.customers(t, cims.CustomerFilter{}), 4)
+}
+
+// listByPhone: digits find a number with a plus sign too, since that is a space in a
+// query that nobody escaped.
+func listByPhone(t *testing.T, d *database) {
+	for _, phone := range []string{"+998901234567", "998 90 765 43 21", "+7 495", "", "+", "x998"} {
+		_, err := d.crm.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: "Lead " + phone, PhoneNumber: phone})
+		require.NoError(t, err)
+	}
+	for prefix, count := range map[string]int{
+		" 998": 2, "998": 2, "+998": 1, " 998901": 1, "998 9": 1, "+998 9": 0, "7": 1, "+7": 1, "+": 3, "++998": 0, "x": 1, "98": 0, "lead +": 3,
+	} {
+		require.Len(t, d.customers(t, cims.CustomerFilter{Prefix: prefix}), count, "%q", prefix)
+	}
 }
 
 func initialStatus(t *testing.T, d *database) {

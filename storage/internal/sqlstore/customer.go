@@ -147,22 +147,31 @@ func (c *conditions) text() string {
 // pages of fifty, both read about the same number of rows.
 const manyMatches = 5_000
 
-// whereStarts selects the customers whose name or phone number starts with a prefix. If few
+// whereStarts selects the customers whose name or phone number starts with a prefix. A
+// phone number is also found without its plus sign, since that reads as a space in the query
+// of a URL. If few
 // match, it uses the prefix indexes. If many match, it scans the list in its order; the CASE
 // keeps the database from using the prefix indexes then.
 func (q *queries) whereStarts(ctx context.Context, where *conditions, prefix string) error {
-	name, phone := q.dialect.StartsWith("full_name", prefix), q.dialect.StartsWith("phone_number", prefix)
-	matches := "SELECT id FROM " + q.customer + " AS c WHERE ? UNION ALL SELECT id FROM " + q.customer + " AS c WHERE ?"
-	n, err := row[int](ctx, q, "SELECT count(*) FROM (SELECT 1 FROM ("+matches+") AS m LIMIT ?) AS n", name, phone, manyMatches)
+	columns, prefixes := []string{"full_name", "phone_number"}, []string{prefix, prefix}
+	if prefix[0] >= '0' && prefix[0] <= '9' {
+		columns, prefixes = append(columns, "phone_number"), append(prefixes, "+"+prefix)
+	}
+	matches, starts, rest := make([]string, len(columns)), make([]any, len(columns)), make([]any, len(columns))
+	for i, column := range columns {
+		matches[i] = "SELECT id FROM " + q.customer + " AS c WHERE ?"
+		starts[i], rest[i] = q.dialect.StartsWith(column, prefixes[i]), q.dialect.StartsWith("c."+column, prefixes[i])
+	}
+	union := strings.Join(matches, " UNION ALL ")
+	n, err := row[int](ctx, q, "SELECT count(*) FROM (SELECT 1 FROM ("+union+") AS m LIMIT ?) AS n", append(slices.Clone(starts), manyMatches)...)
 	if err != nil {
 		return err
 	}
 	if *n < manyMatches {
-		where.add("c.id IN ("+matches+")", name, phone)
+		where.add("c.id IN ("+union+")", starts...)
 		return nil
 	}
-	name, phone = q.dialect.StartsWith("c.full_name", prefix), q.dialect.StartsWith("c.phone_number", prefix)
-	where.add("CASE WHEN ? OR ? THEN TRUE ELSE FALSE END", name, phone)
+	where.add("CASE WHEN ?"+strings.Repeat(" OR ?", len(rest)-1)+" THEN TRUE ELSE FALSE END", rest...)
 	return nil
 }
 
