@@ -44,8 +44,8 @@ func System(name string) Actor {
 // another script, such as the Kelvin sign for k, counts as unknown.
 func (m *Manager) ActorByEmail(ctx context.Context, email string) (Actor, error) {
 	var check checks
-	if check.email(email); check.err() != nil { // spares the database a look-up that can find nobody
-		return Actor{}, &Error{Kind: ErrUnauthenticated, Entity: EntityUser, Err: check.err()}
+	if check.email(email); len(check) > 0 { // spares the database a look-up that can find nobody
+		return Actor{}, &Error{Kind: ErrUnauthenticated, Entity: EntityUser, Name: email}
 	}
 	accounts, err := m.storage.AccountsByEmail(ctx, email)
 	if err != nil {

@@ -136,8 +136,8 @@ type requestIDKey struct{}
 
 // WithRequestID returns a context that carries the id of a request, for the audit
 // log and Config.Hooks. Package httpapi calls it for its routes. An id consists of
-// 1 to 128 ASCII letters, digits, ".", "_" and "-". For any other id WithRequestID
-// returns ctx unchanged.
+// 1 to 128 ASCII letters, digits, ".", "_", "-", "/", "+" and "=", as the ids of
+// common middlewares do. For any other id WithRequestID returns ctx unchanged.
 func WithRequestID(ctx context.Context, id string) context.Context {
 	if !validRequestID(id) {
 		return ctx
@@ -153,6 +153,6 @@ func RequestID(ctx context.Context) string {
 
 func validRequestID(id string) bool {
 	return id != "" && len(id) <= 128 && !strings.ContainsFunc(id, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r))
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-/+=", r))
 	})
 }

@@ -60,7 +60,7 @@ const maxNameLen = 100
 // script are allowed. Invisible characters are not: names that look alike must be
 // the same.
 func (c *checks) name(field, text string) string {
-	if strings.ContainsFunc(text, func(r rune) bool { return unicode.Is(unicode.C, r) }) || !utf8.ValidString(text) {
+	if strings.ContainsFunc(text, invisible) || !utf8.ValidString(text) {
 		c.add(field, RuleName)
 		return text
 	}
@@ -75,6 +75,12 @@ func (c *checks) name(field, text string) string {
 		c.add(field, RuleName)
 	}
 	return name
+}
+
+// invisible reports whether a character can't be seen: one that controls or formats, one
+// that fonts leave out, or the blank pattern of Braille.
+func invisible(r rune) bool {
+	return unicode.In(r, unicode.C, unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector) || r == '\u2800'
 }
 
 // possibleName reports whether a stored status or role can have this name.
@@ -112,11 +118,13 @@ func (c *checks) order(n int) int {
 
 const maxWeight = 100
 
+// email checks an address. Invisible characters are refused, since an address with one
+// looks like another person's.
 func (c *checks) email(text string) string {
 	before := len(*c)
 	email := c.line("email", text, 1, 255)
 	local, domain, found := strings.Cut(email, "@")
-	if len(*c) == before && (!found || local == "" || domain == "" || strings.ContainsFunc(email, unicode.IsSpace)) {
+	if len(*c) == before && (!found || local == "" || domain == "" || strings.ContainsFunc(email, func(r rune) bool { return unicode.IsSpace(r) || invisible(r) })) {
 		c.add("email", RuleEmail)
 	}
 	return email

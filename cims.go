@@ -54,9 +54,10 @@
 // # Statuses and roles
 //
 // A [Status] and a [Role] have a name, which never changes, and a display name,
-// which may. Customers and users refer to them by name. The library relies on
-// the system ones ([SystemStatuses], [SystemRoles]): they exist from the start
-// and can't be deleted or deactivated. Others can't be deleted while they are
+// which may. Customers and users refer to them by name. The system ones
+// ([SystemStatuses], [SystemRoles]) exist from the start and can't be deleted. The
+// library relies on the initial status, the target of the conversion rate and the
+// roles ceo and sales_manager: they can't be deactivated. Others can't be deleted while they are
 // in use, also not under concurrent use. A [Deletion] can move the customers or
 // users to another one first.
 //
@@ -147,10 +148,11 @@ import (
 )
 
 // Names of the statuses and roles that the library relies on. The first migration
-// creates them, and they can't be deleted or deactivated.
+// creates them, and they can't be deleted. The roles can't be deactivated, and nor can
+// the statuses while Config names them.
 const (
 	StatusContacted      = "contacted"       // the default of Config.InitialStatus
-	StatusProjectStarted = "project_started" // the default of ConversionQuery.Target
+	StatusProjectStarted = "project_started" // the default of Config.ConversionTarget
 
 	RoleCEO          = "ceo"
 	RoleSalesManager = "sales_manager"
@@ -159,13 +161,23 @@ const (
 // Config configures a Manager. The zero value of each field selects its default.
 type Config struct {
 	// InitialStatus is the name of the status of a new customer whose input
-	// names none. Default: "contacted". While it is inactive or absent, the
-	// first active status by order is used.
+	// names none. Default: "contacted". This Manager neither deactivates nor
+	// deletes it. While it is inactive or absent nevertheless, the first active
+	// status by order is used.
 	InitialStatus string
+
+	// ConversionTarget is the name of the status that a ConversionQuery without a
+	// target asks for. Default: "project_started". This Manager neither
+	// deactivates nor deletes it.
+	ConversionTarget string
 
 	// ManualTakesTurn makes a manual assignment take a turn of the sales
 	// manager in the rotation. By default it takes none.
 	ManualTakesTurn bool
+
+	// OwnLeads decides who gets a lead that a sales manager adds under
+	// leads:write:own. Default: RotateOwnLeads.
+	OwnLeads OwnLeads
 
 	// Hooks are called in order for each change, inside its transaction.
 	Hooks []Hook
@@ -182,6 +194,18 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// OwnLeads is a choice of Config.OwnLeads.
+type OwnLeads string
+
+// Choices of Config.OwnLeads.
+const (
+	// RotateOwnLeads leaves the decision to the rotation, as for any lead. A
+	// sales manager who adds leads so changes who gets the next ones.
+	RotateOwnLeads OwnLeads = "rotate"
+	// KeepOwnLeads makes the lead the sales manager's own. It takes no turn.
+	KeepOwnLeads OwnLeads = "keep"
+)
+
 func (c *Config) withDefaults() (Config, error) {
 	var filled Config
 	if c != nil {
@@ -189,6 +213,12 @@ func (c *Config) withDefaults() (Config, error) {
 	}
 	if filled.InitialStatus == "" {
 		filled.InitialStatus = StatusContacted
+	}
+	if filled.ConversionTarget == "" {
+		filled.ConversionTarget = StatusProjectStarted
+	}
+	if filled.OwnLeads == "" {
+		filled.OwnLeads = RotateOwnLeads
 	}
 	if filled.WaitingInterval == 0 {
 		filled.WaitingInterval = time.Second / 2
@@ -201,7 +231,11 @@ func (c *Config) withDefaults() (Config, error) {
 	}
 	var check checks
 	filled.InitialStatus = check.name("InitialStatus", filled.InitialStatus)
+	filled.ConversionTarget = check.name("ConversionTarget", filled.ConversionTarget)
 	check.between("WaitingInterval", int(filled.WaitingInterval), 0, math.MaxInt)
+	if !slices.Contains([]OwnLeads{RotateOwnLeads, KeepOwnLeads}, filled.OwnLeads) {
+		check.add("OwnLeads", RuleChoice)
+	}
 	if slices.ContainsFunc(filled.Hooks, func(hook Hook) bool { return hook == nil }) {
 		check.add("Hooks", RuleRequired)
 	}

@@ -61,7 +61,7 @@ type CustomerFilter struct {
 	Status         string
 	SalesManagerID *int64
 	Unassigned     bool   // only those without a sales manager
-	Prefix         string // of the name or phone number, in any case
+	Prefix         string // of the name or phone number, in any case; digits also find a number that begins with + and them
 }
 
 // Customers returns a page of customers, newest first. It needs leads:read or, for
@@ -142,8 +142,9 @@ func (m *Manager) customerQuery(ctx context.Context, filter CustomerFilter, page
 }
 
 // SetStatus moves a customer to an active status and records that in its history.
-// It does nothing if the customer is in the status already. The reason may be empty
-// and has at most 2000 characters.
+// The reason may be empty and has at most 2000 characters. If the customer is in the
+// status already, a reason is kept as a note in the history; without one SetStatus
+// does nothing.
 //
 // SetStatus needs leads:write or, for the actor's own leads, leads:write:own. It
 // returns ErrNotFound for an unknown customer, and ErrInvalid for a status that is
@@ -172,10 +173,10 @@ func (m *Manager) SetStatus(ctx context.Context, actor Actor, customerID int64, 
 		if customer, err = lockCustomer(ctx, tx, scope, customerID); err != nil {
 			return err
 		}
-		if customer.StatusName == status { // no change, even if it is inactive now
+		switch noted := customer.StatusName == status; {
+		case noted && reason == "":
 			return nil
-		}
-		if refused != nil {
+		case !noted && refused != nil: // the present status may be inactive now
 			return refused
 		}
 		change := StatusChange{

@@ -131,7 +131,7 @@ const (
 	ReasonPermission     Reason = "permission"       // ErrForbidden: Error.Permission is missing
 	ReasonInactiveUser   Reason = "inactive_user"    // ErrForbidden: the acting user is inactive
 	ReasonInactiveRole   Reason = "inactive_role"    // ErrForbidden: the acting user's role is missing or inactive
-	ReasonSystemEntry    Reason = "system_entry"     // ErrForbidden: a system status or role can't be deleted or deactivated
+	ReasonSystemEntry    Reason = "system_entry"     // ErrForbidden: a status or role that the program relies on can't be deleted or deactivated
 	ReasonCEOPermissions Reason = "ceo_permissions"  // ErrForbidden: the CEO's role keeps every permission
 	ReasonExceedsOwn     Reason = "exceeds_own"      // ErrForbidden: the actor lacks a permission that the role or user has or would get
 	ReasonOnlyCEO        Reason = "only_ceo"         // ErrForbidden: only a CEO may do this
@@ -143,7 +143,7 @@ const (
 type FieldError struct {
 	Field    string    // name in JSON, such as "display_name"
 	Rule     FieldRule // the rule that it breaks
-	Min, Max int       // the bounds, for RuleLength and RuleRange
+	Min, Max int       // the bounds, for RuleLength, RuleRange and RuleMultiple
 }
 
 // String describes the fault in English, for logs and developers.
@@ -155,6 +155,8 @@ func (f FieldError) String() string {
 		return fmt.Sprintf("%s must have %d to %d characters", f.Field, f.Min, f.Max)
 	case RuleRange:
 		return fmt.Sprintf("%s must be from %d to %d", f.Field, f.Min, f.Max)
+	case RuleMultiple:
+		return fmt.Sprintf("%s must be a multiple of %d", f.Field, f.Min)
 	case RuleName:
 		return f.Field + " may hold letters, digits and _ only"
 	case RuleColor:
@@ -186,6 +188,7 @@ const (
 	RuleRequired FieldRule = "required"  // must be present and not empty
 	RuleLength   FieldRule = "length"    // must have Min to Max characters
 	RuleRange    FieldRule = "range"     // must be from Min to Max
+	RuleMultiple FieldRule = "multiple"  // must be a multiple of Min
 	RuleName     FieldRule = "name"      // may contain letters and digits of any script and _
 	RuleColor    FieldRule = "color"     // must be #RGB or #RRGGBB
 	RuleEmail    FieldRule = "email"     // must be an email address

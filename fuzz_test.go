@@ -120,10 +120,10 @@ func FuzzIdempotencyKey(f *testing.F) {
 
 // FuzzRequestID checks that an accepted id is returned unchanged and is one line.
 func FuzzRequestID(f *testing.F) {
-	for _, id := range []string{"order-form-17", "", "a\nb", "../x", strings.Repeat("a", 129), "а"} {
+	for _, id := range []string{"order-form-17", "", "a\nb", "../x", "vm/v5Pa4BSHuC-000051", strings.Repeat("a", 129), "а"} {
 		f.Add(id)
 	}
-	form := regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+	form := regexp.MustCompile(`^[A-Za-z0-9._/+=-]{1,128}$`)
 	f.Fuzz(func(t *testing.T, text string) {
 		got := RequestID(WithRequestID(t.Context(), text))
 		require.Contains(t, []string{"", text}, got)

@@ -18,7 +18,7 @@ type Event struct {
 
 	By     *int64 // id of the acting user; nil for the rotation and for System
 	Cause  Cause
-	Reason string
+	Reason string // of a change of status; the text of a NoteEvent
 	Owner  *int64 // the owner at that time
 }
 
@@ -29,9 +29,19 @@ type EventKind string
 const (
 	StatusEvent     EventKind = "status"
 	AssignmentEvent EventKind = "assignment"
+	NoteEvent       EventKind = "note" // SetStatus kept a reason without a change
 )
 
-// eventKinds has the order of events of the same time.
+// asNote makes a status event that changes nothing a note. A Storage keeps notes as
+// such events.
+func (e Event) asNote() Event {
+	if e.Kind == StatusEvent && e.FromStatus == e.ToStatus {
+		e.Kind, e.FromStatus, e.ToStatus = NoteEvent, "", ""
+	}
+	return e
+}
+
+// eventKinds has the kinds that a Storage keeps, in the order of events of the same time.
 var eventKinds = []EventKind{StatusEvent, AssignmentEvent}
 
 // Cause is the cause of a change of a customer.
@@ -43,6 +53,7 @@ const (
 	CauseManual        Cause = "manual"        // a user or trusted code did it
 	CauseAutomatic     Cause = "automatic"     // the rotation assigned the customer
 	CauseRedistributed Cause = "redistributed" // the rotation assigned the customer, since the owner left
+	CauseOwn           Cause = "own"           // a sales manager added the customer and keeps it
 	CauseMoved         Cause = "moved"         // the status was deleted
 	CauseMigrated      Cause = "migrated"      // the entry describes the time before cims was installed
 	CauseExternal      Cause = "external"      // another program did it
@@ -69,12 +80,16 @@ func (m *Manager) History(ctx context.Context, actor Actor, customerID int64, pa
 	if err := check.err(); err != nil {
 		return Page[Event]{}, err
 	}
-	return paginate(page, func(limit int) ([]Event, error) {
+	part, err := paginate(page, func(limit int) ([]Event, error) {
 		query.Limit = limit
 		return m.storage.History(ctx, query)
 	}, func(e Event) string {
 		return encodeCursor('h', e.At.UnixMicro(), int64(slices.Index(eventKinds, e.Kind)), e.ID, customerID)
 	})
+	for i, event := range part.Items {
+		part.Items[i] = event.asNote()
+	}
+	return part, err
 }
 
 // AllHistory returns an iterator over all events that History lists. It works as

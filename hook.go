@@ -23,6 +23,9 @@ import (
 // and errors.As. A hook must return an error of tx.Exec, since it may have aborted
 // the transaction.
 //
+// A new lead that the rotation gave out is one change. One whose owner the input or
+// Config.OwnLeads names is two: it is created, then assigned.
+//
 // Calls of AddCustomer and AutoAssign may share a transaction. There, ctx has no
 // values of the caller except its request id. In a Manager of WithTx it has all.
 //
@@ -62,7 +65,7 @@ const (
 	ActionCreated  Action = "created"
 	ActionUpdated  Action = "updated"
 	ActionDeleted  Action = "deleted"
-	ActionStatus   Action = "status"   // the customer got another status
+	ActionStatus   Action = "status"   // the customer got another status, or a reason for the present one
 	ActionAssigned Action = "assigned" // the customer got another sales manager, or lost it
 )
 

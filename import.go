@@ -27,7 +27,8 @@ func (e *LeadError) Error() string { return fmt.Sprintf("lead %d: %v", e.Index, 
 func (e *LeadError) Unwrap() error { return e.Err }
 
 // AddCustomers stores new leads, all of them or none, and gives each a sales manager
-// as AddCustomer does, in order. The leads must not have idempotency keys.
+// as AddCustomer does, in order. The leads must not have idempotency
+// keys or sales managers.
 //
 // If progress is not nil, AddCustomers calls it from time to time with the number of
 // leads stored so far. The number starts again if the transaction is retried.
@@ -180,6 +181,9 @@ func (r *importRun) all(ctx context.Context, actor Actor, leads iter.Seq2[NewCus
 func (r *importRun) lead(ctx context.Context, actor Actor, in NewCustomer, statuses map[string]string) (*Lead, error) {
 	if in.IdempotencyKey != "" {
 		return nil, invalid(FieldError{Field: "idempotency_key", Rule: RuleReadOnly})
+	}
+	if in.SalesManagerID != nil {
+		return nil, invalid(FieldError{Field: "sales_manager_id", Rule: RuleReadOnly})
 	}
 	request, err := newLeadRequest(actor, in)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cimskit/cims/rotation"
@@ -20,6 +21,10 @@ type NewCustomer struct {
 	Username    string `json:"username,omitempty"`     // up to 255
 	Notes       string `json:"notes,omitempty"`        // up to 10,000
 	StatusName  string `json:"status_name,omitempty"`  // an active status; empty for Config.InitialStatus
+
+	// SalesManagerID, if set, gives the lead to this sales manager by hand, as
+	// Assign does. That needs leads:assign.
+	SalesManagerID *int64 `json:"sales_manager_id,omitempty"`
 
 	// IdempotencyKey makes a call safe to repeat. A second call by the same
 	// actor with the same key and input within 24 hours stores nothing and
@@ -39,18 +44,27 @@ func (in NewCustomer) Validate() error {
 // in the same transaction. If no sales manager is present, the lead waits for one.
 // Concurrent calls share a transaction.
 //
-// AddCustomer needs leads:write or leads:write:own. It returns ErrInvalid for
-// invalid input, and ErrKeyReused for an idempotency key that was used with other
-// input.
+// AddCustomer needs leads:write or leads:write:own. Under leads:write:own the lead
+// starts in the initial status; any other StatusName is ErrInvalid. With
+// KeepOwnLeads it belongs to the actor, if that is a sales manager.
+//
+// AddCustomer returns ErrInvalid for invalid input, ErrNotFound for an unknown sales
+// manager, and ErrKeyReused for an idempotency key that was used with other input.
 func (m *Manager) AddCustomer(ctx context.Context, actor Actor, in NewCustomer) (Customer, error) {
-	if _, err := actor.leadScope(LeadsWrite, LeadsWriteOwn); err != nil {
+	scope, err := actor.leadScope(LeadsWrite, LeadsWriteOwn)
+	if err != nil {
 		return Customer{}, err
+	}
+	if in.SalesManagerID != nil {
+		if err := actor.need(LeadsAssign); err != nil {
+			return Customer{}, err
+		}
 	}
 	request, err := newLeadRequest(actor, in)
 	if err != nil {
 		return Customer{}, err
 	}
-	request.requestID = RequestID(ctx)
+	request.scope, request.requestID = scope, RequestID(ctx)
 	if err := m.intakes.do(ctx, request); err != nil {
 		return Customer{}, err
 	}
@@ -62,6 +76,9 @@ type leadRequest struct {
 	in    Customer // to be stored
 	actor Actor
 	key   Key // zero without an idempotency key
+
+	scope leadScope
+	owner *int64 // the sales manager that the input names
 
 	requestID string
 
@@ -76,7 +93,7 @@ func newLeadRequest(actor Actor, in NewCustomer) (*leadRequest, error) {
 	in.Username = check.line("username", in.Username, 0, 255)
 	in.Notes = check.lines("notes", in.Notes, 10_000)
 	in.StatusName = normalName(in.StatusName)
-	request := &leadRequest{actor: actor, in: Customer{
+	request := &leadRequest{actor: actor, owner: in.SalesManagerID, in: Customer{
 		FullName:    in.FullName,
 		PhoneNumber: Text(in.PhoneNumber),
 		Platform:    Text(in.Platform),
@@ -115,7 +132,8 @@ func (m *Manager) addLeadsFast(ctx context.Context, requests []*leadRequest) (bo
 	}
 	leads := make([]*Lead, len(requests))
 	for i, request := range requests {
-		if request.key.Key != "" {
+		limited := request.scope.own != nil && (m.config.OwnLeads == KeepOwnLeads || request.in.StatusName != "")
+		if request.key.Key != "" || request.owner != nil || limited {
 			return false, nil
 		}
 		leads[i] = &Lead{Customer: request.in, By: request.actor.id()}
@@ -135,13 +153,17 @@ func (m *Manager) addLeadsFast(ctx context.Context, requests []*leadRequest) (bo
 	return ok, err
 }
 
-// decide sets the owners of new leads, in order, and returns the state after.
-func (m *Manager) decide(state Rotation, leads []*Lead) Rotation {
+// decide sets the owners of new leads, in order, and returns the state after. It
+// leaves out leads with a named owner.
+func (m *Manager) decide(state Rotation, leads []*Lead, named ...namedOwner) Rotation {
 	after, at := state.clone(), m.now()
 	turns := policy.Batch(&after.State, at)
-	for _, lead := range leads {
+	for i, lead := range leads {
 		c := &lead.Customer
 		c.CreatedAt, c.UpdatedAt = at, at
+		if slices.ContainsFunc(named, func(n namedOwner) bool { return n.lead == i }) {
+			continue
+		}
 		c.SalesManager = after.person(turns.Decide(rotation.Lead{}).Member)
 		lead.Waiting = c.SalesManager == nil
 	}
@@ -159,7 +181,7 @@ func (m *Manager) addLeadsTx(ctx context.Context, tx Tx, requests []*leadRequest
 	statuses := map[string]string{}
 	for i, request := range fresh {
 		leads[i] = &Lead{Customer: request.in, By: request.actor.id()}
-		if leads[i].Customer.StatusName, err = m.statusOf(ctx, tx, statuses, request.in.StatusName); err != nil {
+		if leads[i].Customer.StatusName, err = m.statusFor(ctx, tx, statuses, request); err != nil {
 			return err
 		}
 	}
@@ -167,7 +189,11 @@ func (m *Manager) addLeadsTx(ctx context.Context, tx Tx, requests []*leadRequest
 	if err != nil {
 		return err
 	}
-	after := m.decide(state, leads)
+	named, err := m.namedOwners(state, fresh)
+	if err != nil {
+		return err
+	}
+	after := m.decide(state, leads, named...)
 	if err := tx.InsertLeads(ctx, leads); err != nil {
 		if refused, ok := errors.AsType[*LeadError](err); ok {
 			return refused.Err
@@ -183,7 +209,86 @@ func (m *Manager) addLeadsTx(ctx context.Context, tx Tx, requests []*leadRequest
 			return err
 		}
 	}
+	if err := m.giveNamed(ctx, tx, after, fresh, named); err != nil {
+		return err
+	}
 	return saveKeys(ctx, tx, fresh)
+}
+
+// namedOwner is the owner of a new lead that the rotation doesn't choose.
+type namedOwner struct {
+	lead  int // its index
+	id    int64
+	cause Cause
+}
+
+// namedOwners returns the owners that the rotation doesn't choose: those that the
+// input names, then the actors who keep their own leads.
+func (m *Manager) namedOwners(state Rotation, requests []*leadRequest) (named []namedOwner, err error) {
+	for i, request := range requests {
+		own := request.scope.own
+		switch {
+		case request.owner != nil && state.member(*request.owner) == nil:
+			return nil, notFound(EntitySalesManager, *request.owner)
+		case request.owner != nil:
+			named = append(named, namedOwner{i, *request.owner, CauseManual})
+		case m.config.OwnLeads == KeepOwnLeads && own != nil && state.member(*own) != nil:
+			named = append(named, namedOwner{i, *own, CauseOwn})
+		}
+	}
+	return named, nil
+}
+
+// giveNamed gives new leads, which have no owner yet, to their named owners. The
+// caller holds the rotation's lock.
+func (m *Manager) giveNamed(ctx context.Context, tx Tx, state Rotation, requests []*leadRequest, named []namedOwner) error {
+	if len(named) == 0 {
+		return nil
+	}
+	after, changes := state.clone(), make([]OwnerChange, len(named))
+	for i, n := range named {
+		if n.cause == CauseManual && m.config.ManualTakesTurn {
+			policy.Charge(&after.State, n.id, m.now())
+		}
+		lead := requests[n.lead].customer
+		changes[i] = OwnerChange{
+			CustomerID: lead.ID, CustomerCreatedAt: lead.CreatedAt,
+			To: &n.id, Cause: n.cause, By: requests[n.lead].actor.id(), At: m.after(lead.UpdatedAt),
+		}
+	}
+	if after.Turn > state.Turn {
+		if err := tx.SaveRotation(ctx, after); err != nil {
+			return err
+		}
+	}
+	assignments, err := tx.ChangeOwners(ctx, changes)
+	if err != nil {
+		return err
+	}
+	for i, n := range named {
+		request := requests[n.lead]
+		before, lead := request.customer, &request.customer
+		lead.SalesManager, lead.Assignment, lead.UpdatedAt = state.person(n.id), &assignments[i], changes[i].At
+		ctx := m.intakes.hookContext(ctx, request.requestID)
+		if err := m.recordAssignments(ctx, tx, request.actor, []Customer{before}, []Customer{*lead}, n.cause); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// statusFor returns the status of a request's lead. Who may write only his own leads
+// adds them in the initial status: otherwise he would choose the conversion rate.
+func (m *Manager) statusFor(ctx context.Context, tx Tx, known map[string]string, request *leadRequest) (string, error) {
+	status, err := m.statusOf(ctx, tx, known, request.in.StatusName)
+	if err != nil || request.scope.own == nil || request.in.StatusName == "" {
+		return status, err
+	}
+	initial, err := m.statusOf(ctx, tx, known, "")
+	if err == nil && status != initial {
+		err = invalid(FieldError{Field: "status_name", Rule: RuleChoice})
+	}
+	return status, err
 }
 
 // statusOf returns the status of a new customer. A batch looks up each name once.

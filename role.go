@@ -76,7 +76,7 @@ type Role struct {
 	Description Text        `json:"description"`
 	Permissions Permissions `json:"permissions"`
 	Active      bool        `json:"is_active"` // users with an inactive role can do nothing
-	System      bool        `json:"is_system"` // created by Migrate; can't be deleted or deactivated
+	System      bool        `json:"is_system"` // created by Migrate; can't be deleted
 	CreatedAt   time.Time   `json:"created_at"`
 	UpdatedAt   time.Time   `json:"updated_at"`
 }
@@ -199,7 +199,7 @@ func lockTeam(ctx context.Context, tx Tx, roles ...Text) error {
 // role has before and after.
 //
 // UpdateRole returns ErrNotFound for an unknown role, and ErrInvalid for invalid
-// input. It returns ErrForbidden if a system role would be deactivated, or if the
+// input. It returns ErrForbidden if ceo or sales_manager would be deactivated, or if the
 // permissions of the CEO would change.
 func (m *Manager) UpdateRole(ctx context.Context, actor Actor, id int64, update RoleUpdate) (Role, error) {
 	if err := actor.need(RolesWrite); err != nil {
@@ -230,7 +230,7 @@ func (m *Manager) UpdateRole(ctx context.Context, actor Actor, id int64, update 
 			return err
 		}
 		switch {
-		case role.System && !role.Active:
+		case (role.Name == RoleCEO || role.Name == RoleSalesManager) && !role.Active:
 			return &Error{Kind: ErrForbidden, Reason: ReasonSystemEntry, Entity: EntityRole, Name: role.Name}
 		case role.Name == RoleCEO && !slices.Equal(role.Permissions, before.Permissions):
 			return &Error{Kind: ErrForbidden, Reason: ReasonCEOPermissions, Entity: EntityRole, Name: role.Name}

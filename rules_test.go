@@ -185,7 +185,7 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 		}
 	}
 	for _, rule := range []FieldRule{
-		RuleRequired, RuleLength, RuleRange, RuleName, RuleColor, RuleEmail, RuleText, RuleReadOnly, RuleUnknown,
+		RuleRequired, RuleLength, RuleRange, RuleMultiple, RuleName, RuleColor, RuleEmail, RuleText, RuleReadOnly, RuleUnknown,
 		RuleChoice, RuleFormat, RuleNoField,
 	} {
 		require.NotContains(t, FieldError{Field: "x", Rule: rule}.String(), string(rule)+":", "each rule is put into words")

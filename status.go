@@ -17,7 +17,7 @@ type Status struct {
 	Color       Text      `json:"color"`     // #RGB or #RRGGBB
 	Order       int       `json:"order"`     // position in lists; equal ones are ordered by id
 	Active      bool      `json:"is_active"` // customers can be moved to active statuses only
-	System      bool      `json:"is_system"` // created by Migrate; can't be deleted or deactivated
+	System      bool      `json:"is_system"` // created by Migrate; can't be deleted
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
 }
@@ -112,8 +112,9 @@ func (m *Manager) CreateStatus(ctx context.Context, actor Actor, in NewStatus) (
 
 // UpdateStatus changes the fields that are set in update. If they all have their
 // value already, it changes nothing. It needs statuses:write. It returns ErrNotFound
-// for an unknown status, ErrInvalid for invalid input, and ErrForbidden if a system
-// status would be deactivated.
+// for an unknown status, and ErrInvalid for invalid input. It returns ErrForbidden if
+// the initial status or the target of the conversion rate would be deactivated (see
+// Config).
 func (m *Manager) UpdateStatus(ctx context.Context, actor Actor, id int64, update StatusUpdate) (Status, error) {
 	if err := actor.need(StatusesWrite); err != nil {
 		return Status{}, err
@@ -142,7 +143,7 @@ func (m *Manager) UpdateStatus(ctx context.Context, actor Actor, id int64, updat
 		status.Order = valueOr(update.Order, status.Order)
 		status.Active = valueOr(update.Active, status.Active)
 		switch {
-		case status.System && !status.Active:
+		case m.relies(status) && !status.Active:
 			return &Error{Kind: ErrForbidden, Reason: ReasonSystemEntry, Entity: EntityStatus, Name: status.Name}
 		case status == before:
 			return nil
@@ -168,7 +169,7 @@ type Deletion struct {
 // It needs statuses:write. A move also needs leads:write.
 //
 // DeleteStatus returns ErrNotFound for an unknown status, ErrForbidden for a system
-// status, and ErrInUse with the number of customers. It returns ErrInvalid for an
+// status and one that Config names, and ErrInUse with the number of customers. It returns ErrInvalid for an
 // unknown or inactive target.
 func (m *Manager) DeleteStatus(ctx context.Context, actor Actor, id int64, how Deletion) error {
 	if err := actor.need(StatusesWrite); err != nil {
@@ -184,7 +185,7 @@ func (m *Manager) DeleteStatus(ctx context.Context, actor Actor, id int64, how D
 		if err != nil {
 			return err
 		}
-		if status.System {
+		if status.System || m.relies(status) {
 			return &Error{Kind: ErrForbidden, Reason: ReasonSystemEntry, Entity: EntityStatus, Name: status.Name}
 		}
 		if how.MoveTo != "" {
@@ -211,6 +212,11 @@ func (m *Manager) DeleteStatus(ctx context.Context, actor Actor, id int64, how D
 		}
 		return m.record(ctx, tx, actor, Change{Action: ActionDeleted, Entity: EntityStatus, EntityID: id, Before: status, MoveTo: normalName(how.MoveTo)})
 	})
+}
+
+// relies reports whether the Manager needs a status to be active.
+func (m *Manager) relies(status Status) bool {
+	return status.Name == m.config.InitialStatus || status.Name == m.config.ConversionTarget
 }
 
 // moveCustomers moves all customers of one status to another. The first one is

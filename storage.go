@@ -229,7 +229,8 @@ type RotationTx interface {
 	// waits. If the owner differs, it also adds a history row and sets UpdatedAt.
 	//
 	// ChangeOwners returns the assignments in the order of the changes. It
-	// returns the zero Assignment for a customer without an owner.
+	// returns the zero Assignment for a customer without an owner. Only one made
+	// by hand or of somebody's own lead names the user.
 	ChangeOwners(ctx context.Context, changes []OwnerChange) ([]Assignment, error)
 }
 
@@ -331,7 +332,7 @@ type CustomerQuery struct {
 	Status         string
 	SalesManagerID *int64
 	Unassigned     bool   // only customers without a sales manager
-	Prefix         string // of the name or phone number, in any case
+	Prefix         string // of the name or phone number, in any case; digits also find a number that begins with + and them
 	After          *CustomerPosition
 	Limit          int
 }
@@ -371,7 +372,8 @@ type AuditQuery struct {
 	Limit    int
 }
 
-// StatusChange is a change of a customer's status.
+// StatusChange is a change of a customer's status. If From equals To, it only adds the
+// reason to the history.
 type StatusChange struct {
 	CustomerID int64
 	From, To   string

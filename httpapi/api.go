@@ -27,6 +27,7 @@
 package httpapi
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -71,6 +72,11 @@ type Options struct {
 	// Authenticator identifies the user of a request. Required.
 	Authenticator Authenticator
 
+	// OnRefused, if set, is called for each request that gets 401, with the reason, for
+	// example to count failures or to block their sender. cims.RequestID(ctx.Context())
+	// names the request. The reason is for the host only. It must be safe for concurrent use.
+	OnRefused func(ctx huma.Context, reason error)
+
 	// Security describes the authentication in the OpenAPI document.
 	// Default: bearerAuth, a JWT in the Authorization header.
 	Security []map[string][]string
@@ -97,8 +103,8 @@ type Options struct {
 	// minutes.
 	ImportTimeout time.Duration
 
-	// Logger receives the causes of answers with status 500 and 503. Default:
-	// slog.Default().
+	// Logger receives the causes of answers with status 500 and 503, and, at level debug,
+	// of 401. Default: slog.Default().
 	Logger *slog.Logger
 }
 
@@ -209,6 +215,16 @@ func (s *server) authenticate(ctx huma.Context) (cims.Actor, error) {
 	default:
 		return s.manager.ActorByEmail(ctx.Context(), strings.Clone(identity.Email)) // fiber reuses the memory of headers
 	}
+}
+
+// stillMay reads the actor again after a body has come. Its sender may have taken any time,
+// in which the user lost rights.
+func (s *server) stillMay(ctx context.Context, actor cims.Actor, permissions []cims.Permission) (cims.Actor, error) {
+	actor, err := s.manager.ActorByID(ctx, actor.User().ID)
+	if err != nil {
+		return cims.Actor{}, err
+	}
+	return actor, mayOpen(actor, permissions)
 }
 
 // mayOpen returns ErrForbidden unless the actor holds one of the permissions.

@@ -59,7 +59,7 @@ func (s *server) audit() {
 		EntityID  *int64      `query:"entity_id" minimum:"1" doc:"Only what was done to the one with this id." example:"7"`
 		By        *int64      `query:"by" minimum:"1" doc:"Only what the user with this id did." example:"1"`
 		Action    cims.Action `query:"action" enum:"created,updated,deleted,assigned" doc:"Only these actions." example:"updated"`
-		RequestID string      `query:"request_id" minLength:"1" maxLength:"128" pattern:"^[A-Za-z0-9._-]+$" doc:"Only what this request did." example:"order-form-17"`
+		RequestID string      `query:"request_id" minLength:"1" maxLength:"128" pattern:"^[A-Za-z0-9._/+=-]+$" doc:"Only what this request did." example:"order-form-17"`
 		Since     time.Time   `query:"since" doc:"Not before this." example:"2025-12-15T10:30:00Z"`
 		Until     time.Time   `query:"until" doc:"Before this." example:"2025-12-16T10:30:00Z"`
 		Limit     int         `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many at most."`

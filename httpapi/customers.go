@@ -51,11 +51,14 @@ type cimsNewCustomer struct {
 	Username    string `json:"username,omitempty" nullable:"true" maxLength:"255" doc:"The lead's name there."`
 	Notes       string `json:"notes,omitempty" nullable:"true" maxLength:"10000"`
 	StatusName  string `json:"status_name,omitempty" doc:"The name of an active status; the configured initial one unless given."`
+
+	SalesManagerID *int64 `json:"sales_manager_id,omitempty" minimum:"1" doc:"Who gets it, by hand; the rotation decides unless given. Needs leads:assign. Not in a file."`
 }
 
 func (c cimsNewCustomer) customer() cims.NewCustomer {
 	return cims.NewCustomer{
 		FullName: c.FullName, PhoneNumber: c.PhoneNumber, Platform: c.Platform, Username: c.Username, Notes: c.Notes, StatusName: c.StatusName,
+		SalesManagerID: c.SalesManagerID,
 	}
 }
 
@@ -76,12 +79,12 @@ type cimsNewCustomerStatus struct {
 
 type cimsEvent struct {
 	At     time.Time `json:"at"`
-	Kind   string    `json:"kind" enum:"status,assignment"`
+	Kind   string    `json:"kind" enum:"status,assignment,note"`
 	From   eventEnd  `json:"from"`
 	To     eventEnd  `json:"to"`
 	By     *int64    `json:"by" doc:"The id of the user who did it; null for the rotation and for trusted code."`
-	Cause  string    `json:"cause" enum:"created,manual,automatic,redistributed,moved,migrated,external"`
-	Reason cims.Text `json:"reason"`
+	Cause  string    `json:"cause" enum:"created,manual,automatic,own,redistributed,moved,migrated,external"`
+	Reason cims.Text `json:"reason" doc:"Of a change of status; the text of a note."`
 	Owner  *int64    `json:"owner" doc:"The id of the sales manager at that moment."`
 }
 
@@ -137,10 +140,10 @@ func (s *server) customers() {
 	add(s, route{
 		id: "create-customer", method: http.MethodPost, path: "/crm/customers", tag: tagLeads, permissions: write,
 		summary:     "Add a customer",
-		description: "It gets its sales manager at once, by the rotation, whoever adds it; either permission will do. While no sales manager is active it waits.",
-		status:      http.StatusCreated,
-		request:     cimsNewCustomer{FullName: "Aziza Karimova", PhoneNumber: "+998901234567", Platform: "instagram", Username: "aziza.k"},
-		answer:      exampleCreatedCustomer,
+		description: "It gets its sales manager at once, by the rotation, whoever adds it, unless the program is configured to leave sales managers the leads that they add. While no sales manager is active it waits. Under `leads:write:own` it starts in the initial status.",
+		status:      http.StatusCreated, entity: cims.EntitySalesManager,
+		request: cimsNewCustomer{FullName: "Aziza Karimova", PhoneNumber: "+998901234567", Platform: "instagram", Username: "aziza.k"},
+		answer:  exampleCreatedCustomer,
 	}, func(ctx context.Context, actor cims.Actor, in *creation) (cimsCustomer, error) {
 		lead := in.Body.customer()
 		lead.IdempotencyKey = in.IdempotencyKey
@@ -148,10 +151,11 @@ func (s *server) customers() {
 		return newCreatedCimsCustomer(customer), err
 	})
 
+	importers := []cims.Permission{cims.LeadsWrite}
 	type importing struct{ Upload upload }
 	add(s, route{
 		id: "import-customers", method: http.MethodPost, path: "/crm/customers/import", tag: tagLeads,
-		permissions: []cims.Permission{cims.LeadsWrite},
+		permissions: importers,
 		summary:     "Import customers",
 		description: "All or none, in the order of the lines: NDJSON, or CSV whose first row names the columns (" + csvColumns() + "). Each gets its sales manager as a single new customer does. Up to 1,000,000 rows and 256 MiB. In CSV a line break inside quotes is stored as \\n. There is no Idempotency-Key: after a 503, look whether they are there before you repeat it.",
 		status:      http.StatusCreated, timeout: s.opts.ImportTimeout,
@@ -167,7 +171,10 @@ func (s *server) customers() {
 		if err != nil {
 			return cimsImported{}, err
 		}
-		n, err := file.AddTo(ctx, s.manager, actor, nil)
+		n := 0
+		if actor, err = s.stillMay(ctx, actor, importers); err == nil {
+			n, err = file.AddTo(ctx, s.manager, actor, nil)
+		}
 		if closing := file.Close(); closing != nil {
 			s.opts.Logger.WarnContext(ctx, "httpapi: a temporary file stays", "error", closing)
 		}
@@ -178,7 +185,7 @@ func (s *server) customers() {
 		Status         string `query:"status" minLength:"1" doc:"Only those in the status of this name." example:"contacted"`
 		SalesManagerID *int64 `query:"sales_manager_id" minimum:"1" doc:"Only those whose sales manager this is." example:"3"`
 		Unassigned     bool   `query:"unassigned" default:"false" doc:"Only those without a sales manager."`
-		Q              string `query:"q" maxLength:"255" doc:"Start of the name or of the phone number, in any case." example:"azi"`
+		Q              string `query:"q" maxLength:"255" doc:"Start of the name, in any case, or of the phone number, with its plus sign or without." example:"azi"`
 		Limit          int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many at most."`
 		Cursor         string `query:"cursor" minLength:"1" doc:"The next of the part before."`
 	}
@@ -207,7 +214,7 @@ func (s *server) customers() {
 	}
 	add(s, route{
 		id: "set-customer-status", method: http.MethodPut, path: "/crm/customers/{customer_id}/status", tag: tagLeads, permissions: write,
-		summary: "Put a customer into a status", description: "With history; into the status that it is in already changes nothing.",
+		summary: "Put a customer into a status", description: "With history. With the status that it is in already, a reason is kept as a note in the history, and without one nothing changes.",
 		entity: cims.EntityCustomer, request: cimsNewCustomerStatus{StatusName: cims.StatusProjectStarted, Reason: "Shartnoma imzolandi"},
 		answer: exampleCustomer,
 	}, func(ctx context.Context, actor cims.Actor, in *status) (cims.Customer, error) {
@@ -221,7 +228,7 @@ func (s *server) customers() {
 	}
 	add(s, route{
 		id: "list-customer-history", method: http.MethodGet, path: "/crm/customers/{customer_id}/history", tag: tagLeads, permissions: read,
-		summary: "List what happened to a customer", description: "Changes of status and of sales manager, oldest first.",
+		summary: "List what happened to a customer", description: "Changes of status and of sales manager, and notes, oldest first.",
 		entity: cims.EntityCustomer,
 		answer: cimsPage[cimsEvent]{Items: []cimsEvent{
 			{At: exampleTime, Kind: "status", To: eventEnd{status: cims.StatusContacted}, By: new(int64(1)), Cause: "created", Owner: new(int64(3))},

@@ -98,6 +98,8 @@ func (r *route) problem(lang language, err error) problem {
 		return say(http.StatusServiceUnavailable, "outcome_unknown")
 	case unavailable(err):
 		return say(http.StatusServiceUnavailable)
+	case errors.Is(err, cims.ErrUnauthenticated): // whatever the cause wraps
+		return say(http.StatusUnauthorized)
 	case errors.As(err, &line):
 		return lang.line(line)
 	case errors.As(err, &status):
@@ -118,8 +120,6 @@ func (r *route) problem(lang language, err error) problem {
 		p := say(http.StatusUnprocessableEntity, "key_reused")
 		p.details = []*huma.ErrorDetail{{Location: r.input.location("idempotency_key"), Message: p.detail}}
 		return p
-	case errors.Is(err, cims.ErrUnauthenticated):
-		return say(http.StatusUnauthorized)
 	case errors.Is(err, cims.ErrForbidden):
 		if refused.Permission != "" {
 			return problem{status: http.StatusForbidden, detail: lang.format("permission", refused.Permission)}

@@ -59,6 +59,8 @@ func (l language) rule(f fault) string {
 		return l.format(key+".max", f.max)
 	case f.rule == cims.RuleRange && f.max == 0:
 		return l.format(key+".min", f.min)
+	case f.rule == cims.RuleMultiple:
+		return l.format(key, f.min)
 	case f.rule == cims.RuleLength, f.rule == cims.RuleRange:
 		return l.format(key, f.min, f.max)
 	default:

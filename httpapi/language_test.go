@@ -27,7 +27,7 @@ func TestLanguagesSayTheSame(t *testing.T) {
 // TestEveryRefusalHasWords checks that each refusal of the Manager has a text.
 func TestEveryRefusalHasWords(t *testing.T) {
 	for _, rule := range []cims.FieldRule{
-		cims.RuleRequired, cims.RuleLength, cims.RuleRange, cims.RuleName, cims.RuleColor, cims.RuleEmail, cims.RuleText, cims.RuleReadOnly,
+		cims.RuleRequired, cims.RuleLength, cims.RuleRange, cims.RuleMultiple, cims.RuleName, cims.RuleColor, cims.RuleEmail, cims.RuleText, cims.RuleReadOnly,
 		cims.RuleUnknown, cims.RuleChoice, cims.RuleFormat, cims.RuleNoField,
 		ruleUnknownField, ruleUnknownParameter, ruleRepeated, ruleString, ruleInteger, ruleBoolean, ruleArray, ruleObject, ruleEmpty, ruleLongLine, ruleEncoding, ruleUnnamed,
 	} {
@@ -55,6 +55,7 @@ func TestRuleIsWordedWithItsBounds(t *testing.T) {
 		"must have 1 to 255 characters":   {rule: cims.RuleLength, min: 1, max: 255},
 		"must have at most 50 characters": {rule: cims.RuleLength, max: 50},
 		"must be from 0 to 1000000":       {rule: cims.RuleRange, max: 1_000_000},
+		"must be a multiple of 20":        {rule: cims.RuleMultiple, min: 20},
 		"must be at least 1":              {rule: cims.RuleRange, min: 1},
 		"must be #RGB or #RRGGBB":         {rule: cims.RuleColor},
 		"is malformed":                    {rule: "a rule of a later version"},

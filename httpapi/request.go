@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,6 +81,10 @@ type parameter struct {
 	field    int
 	schema   *huma.Schema
 }
+
+// timeForm is stricter than time.Parse, which takes a comma before a fraction, an hour of
+// one digit and an offset of any size.
+var timeForm = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
 
 var locations = []string{"path", "query", "header"}
 
@@ -217,7 +222,7 @@ func (p parameter) set(values []string, to reflect.Value) fault {
 		return p.between(n)
 	case reflect.Struct:
 		at, err := time.Parse(time.RFC3339, text)
-		if err != nil || at.IsZero() { // the zero time means no bound
+		if err != nil || !timeForm.MatchString(text) || at.IsZero() { // the zero time means no bound
 			return fault{rule: cims.RuleFormat}
 		}
 		to.Set(reflect.ValueOf(at))

@@ -49,6 +49,12 @@ func add[In, Out any](s *server, r route, do func(ctx context.Context, actor cim
 		if err := r.input.read(hc, reflect.ValueOf(in).Elem(), s); err != nil {
 			return nil, err
 		}
+		if r.input.body != nil {
+			var err error
+			if actor, err = s.stillMay(hc.Context(), actor, r.permissions); err != nil {
+				return nil, err
+			}
+		}
 		return do(hc.Context(), actor, in)
 	})
 	// This does the same as huma.Register, except for reading the request.
@@ -222,11 +228,11 @@ var (
 	sentRequestIDDoc = &huma.Param{
 		Name: requestIDHeader, In: "header", Description: "Names the request in the answer and in the log; a new one is made unless it is valid.",
 		Schema: &huma.Schema{
-			Type: huma.TypeString, MinLength: new(1), MaxLength: new(128), Pattern: "^[A-Za-z0-9._-]+$", Examples: []any{"order-form-17"},
+			Type: huma.TypeString, MinLength: new(1), MaxLength: new(128), Pattern: "^[A-Za-z0-9._/+=-]+$", Examples: []any{"order-form-17"},
 		},
 	}
 	requestIDHeaderDoc = &huma.Param{
-		Description: "The request's id: the client's own, if it sent a valid one (1 to 128 letters, digits, `.`, `_` and `-`).",
+		Description: "The request's id: the client's own, if it sent a valid one (1 to 128 letters, digits, `.`, `_`, `-`, `/`, `+` and `=`).",
 		Schema:      &huma.Schema{Type: huma.TypeString}, Example: "order-form-17",
 	}
 	challengeDoc = &huma.Param{

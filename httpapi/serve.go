@@ -110,6 +110,11 @@ func (s *server) refuse(hc huma.Context, r *route, err error) {
 	case http.StatusUnauthorized:
 		hc.SetHeader("WWW-Authenticate", "Bearer")
 		log.DebugContext(hc.Context(), "httpapi: not authenticated")
+		if tell := s.opts.OnRefused; tell != nil {
+			if _, fault := protect(func() (any, error) { tell(hc, err); return nil, nil }); fault != nil {
+				log.ErrorContext(hc.Context(), "httpapi: OnRefused failed", "cause", fault)
+			}
+		}
 	}
 	body := p.document(huma.NewErrorWithContext(hc, p.status, p.detail, p.errors()...))
 	if err := s.write(hc, body.GetStatus(), body); err != nil {

@@ -352,6 +352,11 @@ func (c customer) ownedBy(id int64) bool {
 	return c.assignment != nil && c.assignment.SalesManagerID == id
 }
 
+// addedByOwner reports whether an event is the creation by the present owner.
+func (c customer) addedByOwner(e cims.Event) bool {
+	return e.Cause == cims.CauseCreated && e.By != nil && c.ownedBy(*e.By)
+}
+
 // newestFirst compares customers in the order of their list.
 func newestFirst(a, b customer) int {
 	return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(b.ID, a.ID))
@@ -384,7 +389,7 @@ func (r reader) Customers(ctx context.Context, query cims.CustomerQuery) ([]cims
 			(query.Status == "" || c.StatusName == query.Status) &&
 			(query.SalesManagerID == nil || c.ownedBy(*query.SalesManagerID)) &&
 			(!query.Unassigned || c.assignment == nil) &&
-			startsWith(query.Prefix, c.FullName, string(c.PhoneNumber))
+			startsWith(query.Prefix, c.FullName, string(c.PhoneNumber), strings.TrimPrefix(string(c.PhoneNumber), "+"))
 	}
 	customers := []cims.Customer{}
 	for _, c := range list(t.customers, wanted, newestFirst, query.Limit) {
@@ -460,7 +465,9 @@ func (r reader) Conversion(ctx context.Context, query cims.ConversionQuery) (cim
 	if err != nil {
 		return cims.Conversion{}, err
 	}
-	wanted := func(c customer) bool { return query.SalesManagerID == nil || c.ownedBy(*query.SalesManagerID) }
+	wanted := func(c customer) bool {
+		return (query.SalesManagerID == nil || c.ownedBy(*query.SalesManagerID)) && !(query.ExcludeOwn && slices.ContainsFunc(t.history[c.ID], c.addedByOwner))
+	}
 	there := func(e cims.Event) bool { return e.Kind == cims.StatusEvent && e.ToStatus == query.Target }
 	result := cims.Conversion{}
 	for _, c := range list(t.customers, wanted, newestFirst, query.Last) {
@@ -694,7 +701,7 @@ func (x *tx) changeOwner(change cims.OwnerChange) (assignment cims.Assignment) {
 	c.assignment, c.waiting = nil, change.To == nil
 	if change.To != nil {
 		assignment = cims.Assignment{ID: x.newID(), CustomerID: c.ID, SalesManagerID: *change.To, AssignedAt: change.At, Active: true}
-		if change.Cause == cims.CauseManual { // otherwise the rotation decided
+		if change.Cause == cims.CauseManual || change.Cause == cims.CauseOwn { // otherwise the rotation decided
 			assignment.AssignedBy = change.By
 		}
 		c.assignment = copyAssignment(assignment)

@@ -1,5 +1,6 @@
 // Package jwtauth identifies users by a Bearer JWT in the Authorization header. The sub of
-// the token is the user's email if it contains an @, and the user's id otherwise.
+// the token is the user's email if it contains an @, and the user's id otherwise, unless
+// [Config.Lookup] says who it is.
 //
 //	auth, err := jwtauth.New(jwtauth.Config{Secret: secret})
 //
@@ -13,6 +14,7 @@ package jwtauth
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"errors"
 	"fmt"
@@ -57,6 +59,11 @@ type Config struct {
 	// Leeway is the allowed difference between the clocks of the login and this program
 	// in the checks of exp, nbf and iat. It is at most a minute. Default: 30 seconds.
 	Leeway time.Duration
+	// Lookup, if set, returns the user of each verified token by its sub, for a login whose
+	// subs are neither emails nor user ids, such as UUIDs. An error is answered with 401, or
+	// with 503 if it wraps cims.ErrUnavailable. It is called for each request and must be
+	// safe for concurrent use. By default a sub with an @ is an email, and any other an id.
+	Lookup func(ctx context.Context, subject string) (httpapi.Identity, error)
 }
 
 // Authenticator is an httpapi.Authenticator that verifies tokens. It is safe for
@@ -64,6 +71,7 @@ type Config struct {
 type Authenticator struct {
 	keys   keyring
 	parser *jwt.Parser
+	lookup func(ctx context.Context, subject string) (httpapi.Identity, error)
 }
 
 var _ httpapi.Authenticator = (*Authenticator)(nil)
@@ -94,7 +102,10 @@ func New(config Config) (*Authenticator, error) {
 	if config.Audience != "" {
 		options = append(options, jwt.WithAudience(config.Audience))
 	}
-	return &Authenticator{keys: known, parser: jwt.NewParser(options...)}, nil
+	if config.Lookup == nil {
+		config.Lookup = emailOrID
+	}
+	return &Authenticator{keys: known, parser: jwt.NewParser(options...), lookup: config.Lookup}, nil
 }
 
 // checkSecret refuses secrets that are easy to guess, and public keys in PEM: with
@@ -128,11 +139,11 @@ func (a *Authenticator) Authenticate(ctx huma.Context) (httpapi.Identity, error)
 	if !strings.EqualFold(scheme, "Bearer") {
 		return httpapi.Identity{}, errors.New("jwtauth: no Bearer token")
 	}
-	return a.identify(token)
+	return a.identify(ctx.Context(), token)
 }
 
 // identify verifies a token and returns its user.
-func (a *Authenticator) identify(text string) (httpapi.Identity, error) {
+func (a *Authenticator) identify(ctx context.Context, text string) (httpapi.Identity, error) {
 	if len(text) > maxToken {
 		return httpapi.Identity{}, errors.New("jwtauth: the token is too large")
 	}
@@ -143,11 +154,19 @@ func (a *Authenticator) identify(text string) (httpapi.Identity, error) {
 	if _, err := a.parser.ParseWithClaims(text, &said, a.keys.find); err != nil {
 		return httpapi.Identity{}, fmt.Errorf("jwtauth: %w", err)
 	}
-	if strings.Contains(said.Subject, "@") {
-		return httpapi.Identity{Email: said.Subject}, nil
+	if said.Subject == "" {
+		return httpapi.Identity{}, errors.New("jwtauth: there is no sub")
 	}
-	id, err := strconv.ParseInt(said.Subject, 10, 64)
-	if err != nil || id <= 0 || strconv.FormatInt(id, 10) != said.Subject {
+	return a.lookup(ctx, said.Subject)
+}
+
+// emailOrID is the Lookup of a Config without one.
+func emailOrID(_ context.Context, subject string) (httpapi.Identity, error) {
+	if strings.Contains(subject, "@") {
+		return httpapi.Identity{Email: subject}, nil
+	}
+	id, err := strconv.ParseInt(subject, 10, 64)
+	if err != nil || id <= 0 || strconv.FormatInt(id, 10) != subject {
 		return httpapi.Identity{}, errors.New("jwtauth: sub is neither an email nor an id")
 	}
 	return httpapi.Identity{UserID: id}, nil

@@ -15,6 +15,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"hash"
 	"math/big"
@@ -424,4 +425,36 @@ func TestTokenExpires(t *testing.T) {
 	require.NoError(t, err)
 	_, err = authenticate(newAuth(t, jwtauth.Config{}), "Bearer "+token)
 	require.Error(t, err)
+}
+
+// TestLookup checks that a host says whose a sub is, and that nothing else does then.
+func TestLookup(t *testing.T) {
+	const uuid = "0198c0de-5f3a-7e11-9d5b-3f1f6a2b4c55"
+	auth := newAuth(t, jwtauth.Config{Secret: secret, Lookup: func(ctx context.Context, subject string) (httpapi.Identity, error) {
+		require.NoError(t, ctx.Err())
+		switch subject {
+		case uuid:
+			return httpapi.Identity{UserID: 7}, nil
+		case "down":
+			return httpapi.Identity{}, fmt.Errorf("directory: %w", cims.ErrUnavailable)
+		default:
+			return httpapi.Identity{}, errors.New("no such person")
+		}
+	}})
+	token := func(subject string) string {
+		text, err := jwtauth.Token(secret, subject, time.Hour)
+		require.NoError(t, err)
+		return "Bearer " + text
+	}
+	identity, err := authenticate(auth, token(uuid))
+	require.NoError(t, err)
+	require.Equal(t, httpapi.Identity{UserID: 7}, identity)
+	_, err = authenticate(auth, token("down"))
+	require.ErrorIs(t, err, cims.ErrUnavailable)
+	for _, subject := range []string{"7", "a@example.com"} {
+		_, err = authenticate(auth, token(subject))
+		require.ErrorContains(t, err, "no such person")
+	}
+	_, err = authenticate(auth, token(""))
+	require.ErrorContains(t, err, "no sub", "nobody is asked")
 }

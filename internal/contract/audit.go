@@ -85,7 +85,7 @@ func testAuditIsFiltered(t *testing.T, on Host) {
 		for query, at := range map[string]string{
 			"entity=lead": "query.entity", "action=stolen": "query.action", "entity_id=x": "query.entity_id", "by=": "query.by",
 			"request_id=": "query.request_id", "request_id=a%0Ab": "query.request_id", "since=yesterday": "query.since",
-			"since=2025-12-15": "query.since", "until=0001-01-01T00:00:00Z": "query.until", "until=99999-01-01T00:00:00Z": "query.until",
+			"since=2025-12-15": "query.since", "since=2026-01-01T00:00:00,5Z": "query.since", "until=2026-01-01T0:00:00Z": "query.until", "until=0001-01-01T00:00:00Z": "query.until", "until=99999-01-01T00:00:00Z": "query.until",
 			"cursor=x": "query.cursor", "limit=0": "query.limit", "sort=id": "query.sort",
 		} {
 			require.Equal(t, []string{at}, s.get(t, "/management/audit?"+query).is(t, 422).at(t), query)

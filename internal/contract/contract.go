@@ -76,6 +76,7 @@ var cases = []struct {
 	{"WhoIsUnknownLearnsNothing", testWhoIsUnknownLearnsNothing, onEachRouter},
 	{"WhoMayNotLearnsNothingOfTheBody", testWhoMayNotLearnsNothingOfTheBody, onEachRouter},
 	{"RightsAreReadForEachRequest", testRightsAreReadForEachRequest, once},
+	{"RightsAreReadAgainAfterTheBody", testRightsAreReadAgainAfterTheBody, onEachRouter},
 	{"EmailInAnotherCaseIsFound", testEmailInAnotherCaseIsFound, once},
 	{"EmailOfAnotherIsNotFound", testEmailOfAnotherIsNotFound, once},
 	{"BodyIsReadStrictly", testBodyIsReadStrictly, onEachRouter},
@@ -161,6 +162,7 @@ var cases = []struct {
 	{"PostgreSQLInTrouble", testPostgreSQLInTrouble, once},
 	{"PostgreSQLWithFewRights", testPostgreSQLWithFewRights, once},
 	{"AuthenticatorsTroubleIs503AndItsRefusal401", testAuthenticatorsTroubleIs503AndItsRefusal401, once},
+	{"RefusedTokensAreExplained", testRefusedTokensAreExplained, once},
 	{"AuthenticatorCanReadWhateverItLikes", testAuthenticatorCanReadWhateverItLikes, onEachRouter},
 	{"LoggedTextCanForgeNoLine", testLoggedTextCanForgeNoLine, onEachRouter},
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -95,6 +96,51 @@ func testAuthenticatorsTroubleIs503AndItsRefusal401(t *testing.T, on Host) {
 		a := s.get(t, "/me").is(t, c.status)
 		require.NotContains(t, a.text, "SELECT")
 	}
+}
+
+// testRefusedTokensAreExplained to who runs the server, and to nobody else.
+func testRefusedTokensAreExplained(t *testing.T, on Host) {
+	var told []string
+	s := on.newServer(t, func(o *httpapi.Options) {
+		o.OnRefused = func(ctx huma.Context, reason error) {
+			told = append(told, cims.RequestID(ctx.Context())+" "+reason.Error())
+			if ctx.Header("X-Panic") != "" {
+				panic(inside)
+			}
+		}
+	})
+	for id, c := range map[string]struct {
+		claims, why string
+		panics      bool
+	}{
+		"late":    {`{"sub": "1", "exp": 1700000000}`, "token is expired", false},
+		"nobody":  {`{"sub": "nobody@example.com", "exp": 4102444800}`, "nobody@example.com", false},
+		"half":    {`{"sub": "1@", "exp": 4102444800}`, "1@", false},
+		"strange": {`{"sub": "x", "exp": 4102444800}`, "neither an email nor an id", true},
+	} {
+		told = nil
+		call := s.request(t, http.MethodGet, "/me", nil).signed(t, c.claims).with("X-Request-ID", id)
+		if c.panics {
+			call.with("X-Panic", "1")
+		}
+		a := call.do(t).is(t, 401)
+		require.NotContains(t, a.text, c.why)
+		require.Len(t, told, 1)
+		require.Contains(t, told[0], id+" ")
+		require.Contains(t, told[0], c.why)
+		var line string
+		for text := range strings.Lines(s.log.String()) {
+			if strings.Contains(text, `"request_id":"`+id+`"`) && strings.Contains(text, `"level":"DEBUG"`) {
+				line = text
+			}
+		}
+		require.Contains(t, line, c.why)
+		require.NotContains(t, s.log.String(), strings.TrimPrefix(call.header.Get("Authorization"), "Bearer "))
+	}
+	require.Contains(t, s.log.String(), "OnRefused failed")
+	told = nil
+	s.get(t, "/me").is(t, 200)
+	require.Empty(t, told)
 }
 
 func testAuthenticatorCanReadWhateverItLikes(t *testing.T, on Host) {

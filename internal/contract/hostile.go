@@ -166,7 +166,7 @@ func testEveryParameterIsReadStrictly(t *testing.T, on Host) {
 				with(strings.ToUpper(p.Name)+"=1").is(t, 422)
 				for _, text := range hostileTexts {
 					literal := p.Name == "q" && utf8.ValidString(text) && !strings.Contains(text, "\x00") && len(text) <= 255 ||
-						p.Name == "request_id" && text == "_"
+						p.Name == "request_id" && (text == "_" || text == "../..")
 					if !literal {
 						at(text)
 						continue

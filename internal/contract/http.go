@@ -2,6 +2,7 @@ package contract
 
 import (
 	"bufio"
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
@@ -31,13 +32,15 @@ func testWhoIsUnknownLearnsNothing(t *testing.T, on Host) {
 			"two tokens": func(c *call) *call {
 				return c.with("Authorization", "Bearer "+Token(t, CEOEmail), "Bearer "+Token(t, CEOEmail))
 			},
-			"unknown user": func(c *call) *call { return c.as(t, "nobody@example.com") },
-			"unknown id":   func(c *call) *call { return c.as(t, "99") },
-			"NUL in email": func(c *call) *call { return c.as(t, "ceo@example.com\x00") },
-			"no sub":       func(c *call) *call { return c.as(t, "") },
-			"expired":      func(c *call) *call { return c.signed(t, `{"sub": "1", "exp": 1700000000}`) },
-			"too early":    func(c *call) *call { return c.signed(t, `{"sub": "1", "exp": 4102444800, "nbf": 4102444700}`) },
-			"without exp":  func(c *call) *call { return c.signed(t, `{"sub": "1"}`) },
+			"unknown user":  func(c *call) *call { return c.as(t, "nobody@example.com") },
+			"unknown id":    func(c *call) *call { return c.as(t, "99") },
+			"half an email": func(c *call) *call { return c.as(t, "1@") },
+			"hidden sign":   func(c *call) *call { return c.as(t, "ceo@example.com\u200b") },
+			"NUL in email":  func(c *call) *call { return c.as(t, "ceo@example.com\x00") },
+			"no sub":        func(c *call) *call { return c.as(t, "") },
+			"expired":       func(c *call) *call { return c.signed(t, `{"sub": "1", "exp": 1700000000}`) },
+			"too early":     func(c *call) *call { return c.signed(t, `{"sub": "1", "exp": 4102444800, "nbf": 4102444700}`) },
+			"without exp":   func(c *call) *call { return c.signed(t, `{"sub": "1"}`) },
 		} {
 			for _, request := range []*call{
 				s.request(t, http.MethodGet, "/management/statuses?unknown=1", nil),
@@ -101,6 +104,68 @@ func testRightsAreReadForEachRequest(t *testing.T, on Host) {
 		s.put(t, fmt.Sprintf("/management/users/%d", user.ID), `{"is_active": false}`).is(t, 200)
 		require.Equal(t, "Foydalanuvchi faol emas", ask().is(t, 403).problem(t).Detail)
 	})
+}
+
+// testRightsAreReadAgainAfterTheBody: who sends slowly has the rights of the moment at
+// which the last byte comes.
+func testRightsAreReadAgainAfterTheBody(t *testing.T, on Host) {
+	if on.WaitsForBodies {
+		t.Skip("the router waits for the body before it asks anybody")
+	}
+	asked := make(chan struct{}, 1)
+	s := on.newServerOn(t, watched{newStorage(t), asked})
+	s.role(t, "writer", cims.LeadsWrite)
+	user := s.user(t, "writer", "Otabek")
+	set := func(update cims.UserUpdate) {
+		_, err := s.CRM.UpdateUser(t.Context(), system, user.ID, update)
+		require.NoError(t, err)
+	}
+	for _, c := range []struct {
+		meanwhile, after cims.UserUpdate
+		status           int
+	}{
+		{cims.UserUpdate{Name: new("Otabek")}, cims.UserUpdate{Name: new("Otabek")}, 201},
+		{cims.UserUpdate{Active: new(false)}, cims.UserUpdate{Active: new(true)}, 403},
+		{cims.UserUpdate{RoleName: new("customer")}, cims.UserUpdate{RoleName: new("writer")}, 403},
+	} {
+		for _, request := range []struct{ path, contentType, body string }{
+			{"/crm/customers", "application/json", `{"full_name": "Slow"}`},
+			{"/crm/customers/import", httpapi.CSV, "full_name\nSlow\n"},
+		} {
+			conn := s.dial(t)
+			last := len(request.body) - 1
+			_, err := fmt.Fprintf(conn, "POST %s%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+				s.host.Prefix, request.path, Token(t, user.Email), request.contentType, last+1, request.body[:last])
+			require.NoError(t, err)
+			<-asked
+			set(c.meanwhile)
+			_, err = io.WriteString(conn, request.body[last:])
+			require.NoError(t, err)
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			require.NoError(t, err)
+			require.NoError(t, response.Body.Close())
+			require.Equal(t, c.status, response.StatusCode, request.path)
+			set(c.after)
+		}
+	}
+	require.Len(t, s.get(t, "/crm/customers").objects(t), 2)
+}
+
+// watched is a storage that tells when Otabek's rights have been read.
+type watched struct {
+	cims.Storage
+	asked chan<- struct{}
+}
+
+func (w watched) AccountsByEmail(ctx context.Context, email string) ([]cims.Account, error) {
+	accounts, err := w.Storage.AccountsByEmail(ctx, email)
+	if email == "otabek@example.com" && err == nil && len(accounts) > 0 {
+		select {
+		case w.asked <- struct{}{}:
+		default:
+		}
+	}
+	return accounts, err
 }
 
 func testEmailInAnotherCaseIsFound(t *testing.T, on Host) {
@@ -423,7 +488,7 @@ func testProblemsSpeakTheClientsLanguage(t *testing.T, on Host) {
 func testRequestIDIsTheClientsOwnIfHarmless(t *testing.T, on Host) {
 	on.each(t, func(t *testing.T, s *Server) {
 		for _, path := range []string{"/me", "/nowhere", "/me?x=1"} {
-			for _, id := range []string{"a", "A-b_c.1", strings.Repeat("x", 128)} {
+			for _, id := range []string{"a", "A-b_c.1", "vm/v5Pa4BSHuC-000051", "MTIz+/4=", strings.Repeat("x", 128)} {
 				a := s.request(t, http.MethodGet, path, nil).with("X-Request-ID", id).do(t)
 				require.Equal(t, []string{id}, a.header.Values("X-Request-Id"))
 			}

@@ -70,7 +70,8 @@ func testCustomerFieldsHaveBounds(t *testing.T, on Host) {
 		}
 		require.Equal(t, []string{"body.status_name"}, s.post(t, "/crm/customers", `{"full_name": "A", "status_name": null}`).is(t, 422).at(t))
 		require.Equal(t, []string{"body.status_name"}, s.post(t, "/crm/customers", `{"full_name": "A", "status_name": "a\u0000"}`).is(t, 422).at(t))
-		require.Equal(t, []string{"body.sales_manager_id"}, s.post(t, "/crm/customers", `{"full_name": "A", "sales_manager_id": 1}`).is(t, 422).at(t))
+		require.Equal(t, []string{"body.sales_manager_id"}, s.post(t, "/crm/customers", `{"full_name": "A", "sales_manager_id": null}`).is(t, 422).at(t))
+		s.post(t, "/crm/customers", `{"full_name": "A", "sales_manager_id": 1}`).is(t, 404)
 		require.Empty(t, s.get(t, "/crm/customers").objects(t))
 	})
 }
@@ -105,7 +106,7 @@ func testCustomersAreFiltered(t *testing.T, on Host) {
 		s.post(t, "/crm/customers", `{"full_name": "Bobur", "status_name": "finished"}`).is(t, 201)
 		s.post(t, "/crm/customers", `{"full_name": "100%_?$1 O'tkir", "phone_number": "+7"}`).is(t, 201)
 		for query, want := range map[string]int{
-			"": 3, "?status=finished": 1, "?status=Finished": 1, "?status=rejected": 0, "?q=azi": 1, "?q=%2B998": 1, "?q=": 3,
+			"": 3, "?status=finished": 1, "?status=Finished": 1, "?status=rejected": 0, "?q=azi": 1, "?q=%2B998": 1, "?q=+998": 1, "?q=998": 1, "?q=98": 0, "?q=": 3,
 			"?q=%25": 0, "?q=_": 0, "?q=100%25_": 1, "?q=%27%20OR%201=1--": 0,
 			fmt.Sprintf("?sales_manager_id=%d", manager.ID): 3, "?sales_manager_id=1": 0, "?unassigned=true": 0,
 		} {
@@ -142,6 +143,8 @@ func testStatusIsSetWithHistory(t *testing.T, on Host) {
 		changed := s.put(t, "/crm/customers/1/status", `{"status_name": "Project Started", "reason": "Shartnoma"}`).is(t, 200).object(t)
 		require.Equal(t, "project_started", changed["status_name"])
 		s.put(t, "/crm/customers/1/status", `{"status_name": "project_started"}`).is(t, 200)
+		noted := s.put(t, "/crm/customers/1/status", `{"status_name": "project_started", "reason": "Avans olindi"}`).is(t, 200).object(t)
+		require.Equal(t, "project_started", noted["status_name"])
 
 		id := float64(manager.ID)
 		page := s.get(t, "/crm/customers/1/history").is(t, 200)
@@ -155,12 +158,13 @@ func testStatusIsSetWithHistory(t *testing.T, on Host) {
 			{"kind": "status", "from": nil, "to": "contacted", "by": 1.0, "cause": "created", "reason": nil, "owner": id},
 			{"kind": "assignment", "from": nil, "to": id, "by": nil, "cause": "automatic", "reason": nil, "owner": id},
 			{"kind": "status", "from": "contacted", "to": "project_started", "by": 1.0, "cause": "manual", "reason": "Shartnoma", "owner": id},
+			{"kind": "note", "from": nil, "to": nil, "by": 1.0, "cause": "manual", "reason": "Avans olindi", "owner": id},
 		}, events)
 
 		first := s.get(t, "/crm/customers/1/history?limit=1").is(t, 200)
 		require.Len(t, first.objects(t), 1)
 		next, _ := first.object(t)["next"].(string)
-		require.Len(t, s.get(t, "/crm/customers/1/history?cursor="+url.QueryEscape(next)).is(t, 200).objects(t), 2)
+		require.Len(t, s.get(t, "/crm/customers/1/history?cursor="+url.QueryEscape(next)).is(t, 200).objects(t), 3)
 
 		for _, body := range []string{`{}`, `{"status_name": ""}`, `{"status_name": null}`, `{"status_name": "nowhere"}`, `{"status_name": 1}`} {
 			require.Equal(t, []string{"body.status_name"}, s.put(t, "/crm/customers/1/status", body).is(t, 422).at(t), body)
@@ -237,15 +241,26 @@ func testConversionRateIsMeasured(t *testing.T, on Host) {
 			"?mode=current&target=finished": {3, 1, 33.33},
 			"?last=100000&target=Contacted": {3, 3, 100},
 			fmt.Sprintf("?sales_manager_id=%d", manager.ID): {3, 1, 33.33},
-			"?sales_manager_id=1":                           {0, 0, 0},
+			"?own=exclude":        {3, 1, 33.33},
+			"?sales_manager_id=1": {0, 0, 0},
 		} {
 			got := s.get(t, "/crm/conversion-rate"+query).is(t, 200).object(t)
 			require.Equal(t, want, [3]float64{got["total_customers"].(float64), got["project_started_count"].(float64), got["conversion_rate"].(float64)}, query)
 		}
 		s.get(t, "/crm/conversion-rate?sales_manager_id=99").is(t, 404)
+		as := func(query string) answer {
+			return s.request(t, http.MethodGet, "/crm/conversion-rate"+query, nil).as(t, "dilshod@example.com").with("Accept-Language", "en").do(t)
+		}
+		as("?last=40").is(t, 200)
+		as(fmt.Sprintf("?last=7&sales_manager_id=%d", manager.ID)).is(t, 200)
+		require.Equal(t, "This needs the permission leads:read", as("?sales_manager_id=1").is(t, 403).problem(t).Detail)
+		require.Equal(t, as("?sales_manager_id=1").text, as("?sales_manager_id=99").text)
+		require.Equal(t, []string{"query.last"}, as("?last=30").is(t, 422).at(t))
+		require.Equal(t, "must be a multiple of 20", as("?last=1").problem(t).Errors[0].Message)
+		require.Equal(t, []string{"query.own"}, as("?own=exclude").is(t, 422).at(t))
 		for query, at := range map[string]string{
 			"?last=0": "query.last", "?last=100001": "query.last", "?target=nowhere": "query.target", "?mode=x": "query.mode",
-			"?target=%00": "query.target", "?target=": "query.target", "?sales_manager_id=0": "query.sales_manager_id",
+			"?target=%00": "query.target", "?target=": "query.target", "?own=include": "query.own", "?sales_manager_id=0": "query.sales_manager_id",
 		} {
 			require.Equal(t, []string{at}, s.get(t, "/crm/conversion-rate"+query).is(t, 422).at(t), query)
 		}
@@ -284,6 +299,12 @@ func testOwnPermissionReachesOwnLeadsOnly(t *testing.T, on Host) {
 		as(http.MethodPut, "/crm/customers/"+mine+"/status", `{"status_name": "finished"}`).is(t, 200)
 		as(http.MethodPut, "/crm/customers/"+others+"/status", `{"status_name": "finished"}`).is(t, 404)
 		as(http.MethodPost, "/crm/customers", `{"full_name": "Lead"}`).is(t, 201)
+		as(http.MethodPost, "/crm/customers", `{"full_name": "Lead", "status_name": "contacted"}`).is(t, 201)
+		require.Equal(t, []string{"body.status_name"}, as(http.MethodPost, "/crm/customers", `{"full_name": "Lead", "status_name": "project_started"}`).is(t, 422).at(t))
+		as(http.MethodPost, "/crm/customers", map[string]any{"full_name": "Lead", "sales_manager_id": a.ID}).is(t, 403)
+		walkIn := s.post(t, "/crm/customers", map[string]any{"full_name": "Lead", "sales_manager_id": a.ID, "status_name": "finished"}).is(t, 201).object(t)
+		require.EqualValues(t, a.ID, walkIn["sales_manager"].(map[string]any)["id"])
+		require.EqualValues(t, 1, walkIn["assignment"].(map[string]any)["assigned_by"])
 		require.Len(t, as(http.MethodGet, "/crm/sales-managers", nil).is(t, 200).objects(t), 2, "all managers")
 		as(http.MethodPost, "/crm/assign-sales-manager", `{"customer_id": 1, "sales_manager_id": 2}`).is(t, 403)
 	})

@@ -169,7 +169,11 @@ func testSystemStatusStays(t *testing.T, on Host) {
 	on.each(t, func(t *testing.T, s *Server) {
 		require.NotEmpty(t, s.delete(t, "/management/statuses/1").is(t, 403).problem(t).Detail)
 		s.put(t, "/management/statuses/1", `{"is_active": false}`).is(t, 403)
+		s.put(t, "/management/statuses/2", `{"is_active": false}`).is(t, 403)
 		require.Len(t, s.get(t, "/management/statuses?active=true").objects(t), 6)
+		s.put(t, "/management/statuses/6", `{"is_active": false}`).is(t, 200)
+		require.NotEmpty(t, s.delete(t, "/management/statuses/6").is(t, 403).problem(t).Detail)
+		require.Len(t, s.get(t, "/management/statuses?active=true").objects(t), 5)
 	})
 }
 

@@ -109,7 +109,7 @@ func (s *server) parameter(r *rapid.T, p *huma.Param, off bool) string {
 	}
 	switch p.Name {
 	case "X-Request-ID", "request_id":
-		return rapid.StringMatching(`[A-Za-z0-9._-]{1,20}`).Draw(r, p.Name)
+		return rapid.StringMatching(`[A-Za-z0-9._/+=-]{1,20}`).Draw(r, p.Name)
 	case "Idempotency-Key":
 		return rapid.StringMatching(`[!-~]{1,3}`).Draw(r, p.Name)
 	case "Accept-Language":

@@ -13,6 +13,9 @@ var conversionTests = []test{
 	{"Conversion_ReachedAndCurrent", conversionModes},
 	{"Conversion_LastAndManager", conversionOfSome},
 	{"Conversion_DefaultCohort", conversionDefaults},
+	{"Conversion_Target", conversionTarget},
+	{"Conversion_ExcludeOwn", conversionExcludeOwn},
+	{"Conversion_WithoutLeadsRead", conversionWithoutLeadsRead},
 	{"Conversion_Refusals", conversionRefusals},
 }
 
@@ -113,6 +116,87 @@ func conversionDefaults(t *testing.T, d *database) {
 	require.Equal(t, cims.Conversion{Total: 100, Count: 33}, got, "the last 100")
 	require.InDelta(t, 33, got.Rate(), 0)
 	require.Equal(t, cims.Conversion{Total: 130, Count: 53}, d.rate(t, cims.ConversionQuery{Last: 1000}))
+}
+
+func conversionTarget(t *testing.T, d *database) {
+	crm := d.manager(t, d.Storage, &cims.Config{ConversionTarget: " Finished "})
+	d.leadIn(t, "Done", "finished")
+	d.leadIn(t, "Begun", "project_started")
+	d.leadIn(t, "Begun", "project_started")
+	for target, count := range map[string]int{"": 1, "project_started": 2} {
+		got, err := crm.ConversionRate(t.Context(), system, cims.ConversionQuery{Target: target})
+		require.NoError(t, err)
+		require.Equal(t, cims.Conversion{Total: 3, Count: count}, got)
+	}
+}
+
+// conversionExcludeOwn: leads that their owner added can be left out.
+func conversionExcludeOwn(t *testing.T, d *database) {
+	sellers := d.sellers(t, "Anvar", "Botir")
+	a, b := sellers[0].ID, sellers[1].ID
+	crm := d.manager(t, d.Storage, &cims.Config{OwnLeads: cims.KeepOwnLeads})
+	add := func(crm *cims.Manager, actor cims.Actor) int64 {
+		lead, err := crm.AddCustomer(t.Context(), actor, cims.NewCustomer{FullName: "Lead"})
+		require.NoError(t, err)
+		return lead.ID
+	}
+	real := []int64{add(d.crm, system), add(d.crm, system)} // Anvar's and Botir's
+	own := add(crm, d.actorOf(t, a))
+	rotated := add(d.crm, d.actorOf(t, a)) // Anvar has the turn
+	require.Equal(t, a, ownerID(d.customer(t, rotated)))
+	others := add(d.crm, d.actorOf(t, a)) // Botir's
+	waiting := d.bulk(t, 1, "contacted")[0]
+	for _, id := range []int64{real[1], own, rotated, waiting} {
+		d.set(t, id, "project_started")
+	}
+	require.Equal(t, cims.Conversion{Total: 6, Count: 4}, d.rate(t, cims.ConversionQuery{}))
+	require.Equal(t, cims.Conversion{Total: 4, Count: 2}, d.rate(t, cims.ConversionQuery{ExcludeOwn: true}))
+	require.Equal(t, cims.Conversion{Total: 3, Count: 2}, d.rate(t, cims.ConversionQuery{ExcludeOwn: true, Last: 3, Mode: cims.Current}), "the newest of the others")
+	require.Equal(t, cims.Conversion{Total: 1, Count: 0}, d.rate(t, cims.ConversionQuery{ExcludeOwn: true, SalesManagerID: &a}))
+	require.Equal(t, cims.Conversion{Total: 2, Count: 1}, d.rate(t, cims.ConversionQuery{ExcludeOwn: true, SalesManagerID: &b, Last: 1000}))
+	d.own(t, a, others) // who added it owns it now
+	require.Equal(t, cims.Conversion{Total: 3, Count: 2}, d.rate(t, cims.ConversionQuery{ExcludeOwn: true}))
+}
+
+// conversionWithoutLeadsRead: no two answers tell the status of a colleague's lead.
+func conversionWithoutLeadsRead(t *testing.T, d *database) {
+	sellers := d.sellers(t, "Anvar", "Botir")
+	a, b := sellers[0].ID, sellers[1].ID
+	for range 50 {
+		d.lead(t, "Lead")
+	}
+	me, reader := d.actorOf(t, a), d.holder(t, "reader", cims.AnalyticsRead, cims.LeadsRead)
+	for _, c := range []struct {
+		query  cims.ConversionQuery
+		total  int
+		faults []string
+	}{
+		{cims.ConversionQuery{}, 50, nil},
+		{cims.ConversionQuery{Last: 20}, 20, nil},
+		{cims.ConversionQuery{Last: 40, Mode: cims.Current, Target: "contacted"}, 40, nil},
+		{cims.ConversionQuery{Last: 7, SalesManagerID: &a, Mode: cims.Current}, 7, nil},
+		{cims.ConversionQuery{SalesManagerID: &a, ExcludeOwn: true}, 25, nil},
+		{cims.ConversionQuery{Last: 1}, 0, []string{"last:multiple"}},
+		{cims.ConversionQuery{Last: 30}, 0, []string{"last:multiple"}},
+		{cims.ConversionQuery{Last: 20, ExcludeOwn: true}, 0, []string{"own:choice"}},
+	} {
+		got, err := d.crm.ConversionRate(t.Context(), me, c.query)
+		if c.faults != nil {
+			requireInvalid(t, err, c.faults...)
+			got, err = d.crm.ConversionRate(t.Context(), reader, c.query)
+			require.NoError(t, err)
+			require.NotZero(t, got.Total)
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, c.total, got.Total)
+	}
+	for _, id := range []int64{b, absent} { // the same for both
+		_, err := d.crm.ConversionRate(t.Context(), me, cims.ConversionQuery{SalesManagerID: &id, Last: 20})
+		requireForbidden(t, err, cims.ReasonPermission)
+	}
+	_, err := d.crm.ConversionRate(t.Context(), reader, cims.ConversionQuery{SalesManagerID: &b, Last: 7})
+	require.NoError(t, err)
 }
 
 func conversionRefusals(t *testing.T, d *database) {

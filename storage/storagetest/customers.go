@@ -14,11 +14,15 @@ import (
 var customerTests = []test{
 	{"Customers_Add", addCustomer},
 	{"Customers_AddRefusals", addCustomerRefusals},
+	{"Customers_AddUnderOwn", addUnderOwn},
+	{"Customers_KeepOwn", keepOwn},
+	{"Customers_AddForSomebody", addForSomebody},
 	{"Customers_InitialStatus", initialStatus},
 	{"Customers_SetStatus", setStatus},
 	{"Customers_SetStatusRefusals", setStatusRefusals},
 	{"Customers_Assignment", customerAssignment},
 	{"Customers_List", listCustomers},
+	{"Customers_ListByPhone", listByPhone},
 	{"Customers_ListRefusals", listCustomersRefusals},
 	{"Customers_PagesWhileOthersAreAdded", pagesUnderWay},
 }
@@ -101,6 +105,157 @@ func addCustomerRefusals(t *testing.T, d *database) {
 	require.Empty(t, d.customers(t, cims.CustomerFilter{}))
 }
 
+// addUnderOwn: a sales manager adds leads in the initial status only, and by default
+// the rotation decides.
+func addUnderOwn(t *testing.T, d *database) {
+	sellers := d.sellers(t, "Anvar", "Botir")
+	me := d.actorOf(t, sellers[1].ID)
+	for _, status := range []string{"", "Contacted"} {
+		lead, err := d.crm.AddCustomer(t.Context(), me, cims.NewCustomer{FullName: "A", StatusName: status})
+		require.NoError(t, err)
+		require.Equal(t, "contacted", lead.StatusName)
+		require.Nil(t, lead.Assignment.AssignedBy)
+	}
+	require.Equal(t, map[int64]int{sellers[0].ID: 1, sellers[1].ID: 1}, d.leadsOf(t), "in turn")
+	refused := func(crm *cims.Manager, status string, rule cims.FieldRule) {
+		t.Helper()
+		for _, key := range []string{"", "key"} {
+			_, err := crm.AddCustomer(t.Context(), me, cims.NewCustomer{FullName: "A", StatusName: status, IdempotencyKey: key})
+			requireInvalid(t, err, "status_name:"+string(rule))
+		}
+	}
+	refused(d.crm, "project_started", cims.RuleChoice)
+	refused(d.crm, "nowhere", cims.RuleUnknown)
+	// It is the initial status of the moment that counts.
+	other := d.manager(t, d.Storage, &cims.Config{InitialStatus: "continuing"})
+	refused(other, "contacted", cims.RuleChoice)
+	elsewhere := d.manager(t, d.Storage, &cims.Config{InitialStatus: "absent"})
+	refused(elsewhere, "continuing", cims.RuleChoice)
+	for crm, status := range map[*cims.Manager]string{other: "continuing", elsewhere: "contacted"} {
+		_, err := crm.AddCustomer(t.Context(), me, cims.NewCustomer{FullName: "A", StatusName: status})
+		require.NoError(t, err)
+	}
+	// Beside one that is refused, others are added.
+	boss := d.actor(t, cims.RoleCEO, "Boss")
+	errs := together(8, func(i int) error {
+		_, err := d.crm.AddCustomer(t.Context(), []cims.Actor{me, boss}[i%2], cims.NewCustomer{FullName: "A", StatusName: "finished"})
+		return err
+	})
+	for i, err := range errs {
+		if i%2 == 0 {
+			requireInvalid(t, err, "status_name:choice")
+		} else {
+			require.NoError(t, err)
+		}
+	}
+	require.Len(t, d.customers(t, cims.CustomerFilter{Status: "finished"}), 4)
+}
+
+// keepOwn: a lead that a sales manager adds is its own, and takes no turn.
+func keepOwn(t *testing.T, d *database) {
+	sellers := d.sellers(t, "Anvar", "Botir")
+	a, b := sellers[0].ID, sellers[1].ID
+	crm := d.manager(t, d.Storage, &cims.Config{OwnLeads: cims.KeepOwnLeads})
+	me := d.actorOf(t, a)
+	_, err := crm.SetSalesManager(t.Context(), system, a, cims.SalesManagerUpdate{Paused: new(true)})
+	require.NoError(t, err)
+	own, err := crm.AddCustomer(t.Context(), me, cims.NewCustomer{FullName: "Own", IdempotencyKey: "key"})
+	require.NoError(t, err)
+	require.Equal(t, a, ownerID(own), "also in a pause")
+	require.Equal(t, own, d.customer(t, own.ID))
+	require.Equal(t, a, value(own.Assignment.AssignedBy))
+	again, err := crm.AddCustomer(t.Context(), me, cims.NewCustomer{FullName: "Own", IdempotencyKey: "key"})
+	require.NoError(t, err)
+	require.Equal(t, own, again)
+	events := d.history(t, own.ID)
+	require.Len(t, events, 2)
+	require.Equal(t, cims.Event{
+		ID: events[1].ID, At: own.UpdatedAt, Kind: cims.AssignmentEvent, ToManager: &a, By: &a, Cause: cims.CauseOwn, Owner: &a,
+	}, events[1])
+	require.Equal(t, cims.CauseOwn, d.requireAudit(t, "customer assigned")[0].Cause)
+	_, err = crm.SetSalesManager(t.Context(), system, a, cims.SalesManagerUpdate{Paused: new(false)})
+	require.NoError(t, err)
+
+	// Own leads change nobody's turn.
+	for range 3 {
+		own, err := crm.AddCustomer(t.Context(), me, cims.NewCustomer{FullName: "Own"})
+		require.NoError(t, err)
+		require.Equal(t, a, ownerID(own))
+	}
+	for range 4 {
+		_, err := crm.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: "Lead"})
+		require.NoError(t, err)
+	}
+	require.Equal(t, map[int64]int{a: 4 + 2, b: 2}, d.leadsOf(t))
+	waiting, err := d.Unassigned(t.Context(), cims.UnassignedQuery{Limit: 10})
+	require.NoError(t, err)
+	require.Empty(t, waiting)
+
+	// Who doesn't sell, or may write all leads, adds for the rotation.
+	clerk := d.holder(t, "clerk", cims.LeadsWriteOwn)
+	for _, actor := range []cims.Actor{clerk, d.actor(t, cims.RoleCEO, "Boss")} {
+		lead, err := crm.AddCustomer(t.Context(), actor, cims.NewCustomer{FullName: "Lead"})
+		require.NoError(t, err)
+		require.Nil(t, lead.Assignment.AssignedBy)
+	}
+	require.Equal(t, map[int64]int{a: 7, b: 3}, d.leadsOf(t))
+}
+
+// addForSomebody: the input names the sales manager, as for somebody who has walked in.
+func addForSomebody(t *testing.T, d *database) {
+	sellers := d.sellers(t, "Anvar", "Botir")
+	b := sellers[1].ID
+	boss := d.actor(t, cims.RoleCEO, "Boss")
+	in := cims.NewCustomer{FullName: "Walk-in", StatusName: "continuing", SalesManagerID: &b, IdempotencyKey: "key"}
+	lead, err := d.crm.AddCustomer(t.Context(), boss, in)
+	require.NoError(t, err)
+	require.Equal(t, b, ownerID(lead))
+	require.Equal(t, lead, d.customer(t, lead.ID))
+	require.Equal(t, boss.User().ID, value(lead.Assignment.AssignedBy))
+	require.Equal(t, cims.CauseManual, d.history(t, lead.ID)[1].Cause)
+	require.Equal(t, boss.User().ID, d.requireAudit(t, "customer assigned")[0].By.ID)
+	again, err := d.crm.AddCustomer(t.Context(), boss, in)
+	require.NoError(t, err)
+	require.Equal(t, lead, again)
+	in.SalesManagerID = &sellers[0].ID
+	_, err = d.crm.AddCustomer(t.Context(), boss, in)
+	require.ErrorIs(t, err, cims.ErrKeyReused)
+	in.SalesManagerID, in.IdempotencyKey = &b, ""
+	require.Equal(t, sellers[0].ID, ownerID(d.lead(t, "Next")), "it took no turn")
+
+	// Unless the company wants that.
+	taking := d.manager(t, d.Storage, &cims.Config{ManualTakesTurn: true})
+	_, err = taking.AddCustomer(t.Context(), boss, in)
+	require.NoError(t, err)
+	require.Equal(t, sellers[0].ID, ownerID(d.lead(t, "Next")), "the turn of the other is taken")
+
+	for _, id := range []int64{boss.User().ID, absent, 0, -1} {
+		in.SalesManagerID = &id
+		_, err = d.crm.AddCustomer(t.Context(), boss, in)
+		require.ErrorIs(t, err, cims.ErrNotFound)
+	}
+	in.SalesManagerID = &b
+	_, err = d.crm.AddCustomer(t.Context(), d.holder(t, "writer", cims.LeadsWrite), in)
+	requireForbidden(t, err, cims.ReasonPermission)
+	_, err = d.crm.AddCustomers(t.Context(), boss, []cims.NewCustomer{in}, nil)
+	requireInvalid(t, err, "sales_manager_id:read_only")
+	require.Len(t, d.customers(t, cims.CustomerFilter{}), 4)
+}
+
+// listByPhone: digits find a number with a plus sign too, since that is a space in a
+// query that nobody escaped.
+func listByPhone(t *testing.T, d *database) {
+	for _, phone := range []string{"+998901234567", "998 90 765 43 21", "+7 495", "", "+", "x998"} {
+		_, err := d.crm.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: "Lead " + phone, PhoneNumber: phone})
+		require.NoError(t, err)
+	}
+	for prefix, count := range map[string]int{
+		" 998": 2, "998": 2, "+998": 1, " 998901": 1, "998 9": 1, "+998 9": 0, "7": 1, "+7": 1, "+": 3, "++998": 0, "x": 1, "98": 0, "lead +": 3,
+	} {
+		require.Len(t, d.customers(t, cims.CustomerFilter{Prefix: prefix}), count, "%q", prefix)
+	}
+}
+
 func initialStatus(t *testing.T, d *database) {
 	other := d.manager(t, d.Storage, &cims.Config{InitialStatus: " Fresh Lead "})
 	added := func(crm *cims.Manager) string {
@@ -150,9 +305,23 @@ func setStatus(t *testing.T, d *database) {
 	require.True(t, got.UpdatedAt.After(at))
 	at = got.UpdatedAt
 
-	// To where it is already: nothing happens.
-	require.Equal(t, got, change(me, "need_to_call", "again"))
+	// To where it is already: nothing happens, but a reason is kept.
+	require.Equal(t, got, change(me, "need_to_call", ""))
 	require.Len(t, d.history(t, lead.ID), 3)
+	noted := change(me, "need_to_call", "again")
+	require.Equal(t, "need_to_call", noted.StatusName)
+	require.True(t, noted.UpdatedAt.After(at))
+	events := d.history(t, lead.ID)
+	require.Equal(t, cims.Event{
+		ID: events[3].ID, At: noted.UpdatedAt, Kind: cims.NoteEvent,
+		By: &sellers[0].ID, Cause: cims.CauseManual, Reason: "again", Owner: &sellers[0].ID,
+	}, events[3])
+	for page := (cims.PageRequest{Limit: 1}); len(events) > 0; events = events[1:] { // a cursor may stand on it
+		part, err := d.crm.History(t.Context(), system, lead.ID, page)
+		require.NoError(t, err)
+		require.Equal(t, events[:1], part.Items)
+		page.Cursor = part.Next
+	}
 
 	d.own(t, sellers[1].ID, lead.ID)
 	d.clock.add(-48 * time.Hour)
@@ -164,7 +333,7 @@ func setStatus(t *testing.T, d *database) {
 	}
 
 	var steps []string
-	events := d.history(t, lead.ID)
+	events = d.history(t, lead.ID)
 	for _, event := range events {
 		if event.Kind == cims.StatusEvent {
 			steps = append(steps, event.FromStatus+">"+event.ToStatus)
@@ -177,8 +346,8 @@ func setStatus(t *testing.T, d *database) {
 		ID: events[2].ID, At: at, Kind: cims.StatusEvent, FromStatus: "contacted", ToStatus: "need_to_call",
 		By: &sellers[0].ID, Cause: cims.CauseManual, Reason: "asked\nfor it", Owner: &sellers[0].ID,
 	}, events[2])
-	require.Equal(t, sellers[1].ID, value(events[4].Owner), "the owner of that moment")
-	require.Nil(t, events[4].By)
+	require.Equal(t, sellers[1].ID, value(events[5].Owner), "the owner of that moment")
+	require.Nil(t, events[5].By)
 
 	// A customer can leave an inactive status.
 	closed := d.status(t, "closed")
@@ -186,6 +355,7 @@ func setStatus(t *testing.T, d *database) {
 	_, err := d.crm.UpdateStatus(t.Context(), system, closed.ID, cims.StatusUpdate{Active: new(false)})
 	require.NoError(t, err)
 	require.Equal(t, "closed", d.customer(t, lead.ID).StatusName)
+	change(system, "closed", "for good")
 	change(system, "finished", "")
 }
 

@@ -182,11 +182,19 @@ func updateRoleRefusals(t *testing.T, d *database) {
 	requireInvalid(t, err, "display_name:required", "permissions:choice")
 	_, err = d.crm.UpdateRole(t.Context(), system, role.ID+1000, cims.RoleUpdate{DisplayName: new("B")})
 	require.ErrorIs(t, err, cims.ErrNotFound)
-	for _, name := range []string{"ceo", "sales_manager", "member"} {
+	for _, name := range []string{"ceo", "sales_manager"} {
 		entry := d.roleNamed(t, name)
 		_, err := d.crm.UpdateRole(t.Context(), system, entry.ID, cims.RoleUpdate{Active: new(false), DisplayName: new("X")})
 		requireForbidden(t, err, cims.ReasonSystemEntry)
 		require.Equal(t, entry, d.roleNamed(t, name))
+	}
+	for _, name := range []string{"financial_director", "member", "customer"} {
+		got, err := d.crm.UpdateRole(t.Context(), system, d.roleNamed(t, name).ID, cims.RoleUpdate{Active: new(false)})
+		require.NoError(t, err)
+		require.Equal(t, got, d.roleNamed(t, name))
+		_, err = d.crm.CreateUser(t.Context(), system, newUser(name, "Somebody"))
+		requireInvalid(t, err, "role_name:unknown")
+		requireForbidden(t, d.crm.DeleteRole(t.Context(), system, got.ID, cims.Deletion{}), cims.ReasonSystemEntry)
 	}
 }
 

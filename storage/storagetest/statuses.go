@@ -245,13 +245,30 @@ func updateStatusRefusals(t *testing.T, d *database) {
 	require.ErrorIs(t, err, cims.ErrNotFound)
 	_, err = d.crm.UpdateStatus(t.Context(), system, -1, cims.StatusUpdate{Order: new(1)})
 	require.ErrorIs(t, err, cims.ErrNotFound)
-	for _, name := range []string{"contacted", "need_to_call"} {
+	for _, name := range []string{"contacted", "project_started"} {
 		entry := d.statusNamed(t, name)
 		_, err = d.crm.UpdateStatus(t.Context(), system, entry.ID, cims.StatusUpdate{Active: new(false), Order: new(50)})
 		requireForbidden(t, err, cims.ReasonSystemEntry)
 		require.Equal(t, entry, d.statusNamed(t, name), "nothing of it is done")
 	}
 	require.Equal(t, status, d.statusNamed(t, "a"))
+
+	// Of the system ones only those that Config names have to stay active, and they do
+	// whoever made them.
+	other := d.manager(t, d.Storage, &cims.Config{InitialStatus: "a", ConversionTarget: "finished"})
+	for _, name := range []string{"a", "finished"} {
+		_, err = other.UpdateStatus(t.Context(), system, d.statusNamed(t, name).ID, cims.StatusUpdate{Active: new(false)})
+		requireForbidden(t, err, cims.ReasonSystemEntry)
+		requireForbidden(t, other.DeleteStatus(t.Context(), system, d.statusNamed(t, name).ID, cims.Deletion{}), cims.ReasonSystemEntry)
+	}
+	for _, name := range []string{"contacted", "project_started", "need_to_call"} {
+		got, err := other.UpdateStatus(t.Context(), system, d.statusNamed(t, name).ID, cims.StatusUpdate{Active: new(false)})
+		require.NoError(t, err)
+		require.False(t, got.Active)
+		require.Equal(t, got, d.statusNamed(t, name))
+	}
+	require.NoError(t, d.Migrate(t.Context()))
+	require.False(t, d.statusNamed(t, "need_to_call").Active, "a migration leaves it so")
 }
 
 func deleteStatus(t *testing.T, d *database) {

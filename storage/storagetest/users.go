@@ -62,6 +62,10 @@ func createUserRefusals(t *testing.T, d *database) {
 		{with(func(u *cims.NewUser) { u.Email = "a@" }), []string{"email:email"}},
 		{with(func(u *cims.NewUser) { u.Email = "a b@c" }), []string{"email:email"}},
 		{with(func(u *cims.NewUser) { u.Email = "a\x00@c" }), []string{"email:text"}},
+		{with(func(u *cims.NewUser) { u.Email = "a\u200b@c" }), []string{"email:email"}},
+		{with(func(u *cims.NewUser) { u.Email = "\u202ea@c" }), []string{"email:email"}},
+		{with(func(u *cims.NewUser) { u.Email = "a@c\ufe0f" }), []string{"email:email"}},
+		{with(func(u *cims.NewUser) { u.Email = "a\u3164@c" }), []string{"email:email"}},
 		{with(func(u *cims.NewUser) { u.Email = strings.Repeat("a", 254) + "@b" }), []string{"email:length"}},
 		{with(func(u *cims.NewUser) { u.Name = " " }), []string{"name:required"}},
 		{with(func(u *cims.NewUser) { u.Name = strings.Repeat("a", 256) }), []string{"name:length"}},
@@ -206,6 +210,7 @@ func updateUserRefusals(t *testing.T, d *database) {
 		{cims.UserUpdate{Name: new(""), Surname: new("\x00"), Email: new("a"), RoleName: new(" ")}, []string{
 			"name:required", "surname:text", "email:email", "role_name:required",
 		}},
+		{cims.UserUpdate{Email: new("aziza@example.com\u2060")}, []string{"email:email"}},
 		{cims.UserUpdate{Active: new(false), Leads: "sell"}, []string{"leads:choice"}},
 		{cims.UserUpdate{RoleName: new("nobody")}, []string{"role_name:unknown"}},
 	} {

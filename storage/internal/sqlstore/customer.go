@@ -147,22 +147,31 @@ func (c *conditions) text() string {
 // pages of fifty, both read about the same number of rows.
 const manyMatches = 5_000
 
-// whereStarts selects the customers whose name or phone number starts with a prefix. If few
+// whereStarts selects the customers whose name or phone number starts with a prefix. A
+// phone number is also found without its plus sign, since that reads as a space in the query
+// of a URL. If few
 // match, it uses the prefix indexes. If many match, it scans the list in its order; the CASE
 // keeps the database from using the prefix indexes then.
 func (q *queries) whereStarts(ctx context.Context, where *conditions, prefix string) error {
-	name, phone := q.dialect.StartsWith("full_name", prefix), q.dialect.StartsWith("phone_number", prefix)
-	matches := "SELECT id FROM " + q.customer + " AS c WHERE ? UNION ALL SELECT id FROM " + q.customer + " AS c WHERE ?"
-	n, err := row[int](ctx, q, "SELECT count(*) FROM (SELECT 1 FROM ("+matches+") AS m LIMIT ?) AS n", name, phone, manyMatches)
+	columns, prefixes := []string{"full_name", "phone_number"}, []string{prefix, prefix}
+	if prefix[0] >= '0' && prefix[0] <= '9' {
+		columns, prefixes = append(columns, "phone_number"), append(prefixes, "+"+prefix)
+	}
+	matches, starts, rest := make([]string, len(columns)), make([]any, len(columns)), make([]any, len(columns))
+	for i, column := range columns {
+		matches[i] = "SELECT id FROM " + q.customer + " AS c WHERE ?"
+		starts[i], rest[i] = q.dialect.StartsWith(column, prefixes[i]), q.dialect.StartsWith("c."+column, prefixes[i])
+	}
+	union := strings.Join(matches, " UNION ALL ")
+	n, err := row[int](ctx, q, "SELECT count(*) FROM (SELECT 1 FROM ("+union+") AS m LIMIT ?) AS n", append(slices.Clone(starts), manyMatches)...)
 	if err != nil {
 		return err
 	}
 	if *n < manyMatches {
-		where.add("c.id IN ("+matches+")", name, phone)
+		where.add("c.id IN ("+union+")", starts...)
 		return nil
 	}
-	name, phone = q.dialect.StartsWith("c.full_name", prefix), q.dialect.StartsWith("c.phone_number", prefix)
-	where.add("CASE WHEN ? OR ? THEN TRUE ELSE FALSE END", name, phone)
+	where.add("CASE WHEN ?"+strings.Repeat(" OR ?", len(rest)-1)+" THEN TRUE ELSE FALSE END", rest...)
 	return nil
 }
 
@@ -257,13 +266,18 @@ func (q *queries) History(ctx context.Context, query cims.HistoryQuery) ([]cims.
 // Conversion implements cims.Reader. It takes the newest leads from an index and looks only
 // these up in the history.
 func (q *queries) Conversion(ctx context.Context, query cims.ConversionQuery) (cims.Conversion, error) {
-	cohort, args := "SELECT c.id, c.status_name FROM "+q.customer+" AS c ORDER BY c.created_at DESC, c.id DESC", []any{}
+	from, newest, where := q.customer+" AS c", "c.created_at DESC, c.id DESC", new(conditions)
 	if query.SalesManagerID != nil {
-		cohort = `SELECT c.id, c.status_name FROM sales_manager_assignment AS a JOIN ` + q.customer + ` AS c ON c.id = a.customer_id
-			WHERE a.is_active AND a.sales_manager_id = CAST(? AS BIGINT) ORDER BY a.customer_created_at DESC, a.customer_id DESC`
-		args = append(args, *query.SalesManagerID)
+		from, newest = "sales_manager_assignment AS a JOIN "+q.customer+" AS c ON c.id = a.customer_id", "a.customer_created_at DESC, a.customer_id DESC"
+		where.add("a.is_active AND a.sales_manager_id = CAST(? AS BIGINT)", *query.SalesManagerID)
 	}
-	reached, args := "cohort.status_name = ?", append(args, query.Target)
+	if query.ExcludeOwn {
+		where.add(`NOT EXISTS (SELECT 1 FROM customer_status_history AS h JOIN sales_manager_assignment AS o
+			ON o.customer_id = h.customer_id AND o.is_active AND o.sales_manager_id = h.changed_by
+			WHERE h.customer_id = c.id AND h.cause = '` + string(cims.CauseCreated) + `' LIMIT 1 OFFSET 0)`)
+	}
+	cohort := "SELECT c.id, c.status_name FROM " + from + where.text() + " ORDER BY " + newest
+	reached, args := "cohort.status_name = ?", append(where.args, query.Target)
 	if query.Mode == cims.Reached {
 		// OFFSET makes PostgreSQL look up each lead. Without statistics it would read the
 		// whole history.

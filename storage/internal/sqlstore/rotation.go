@@ -240,7 +240,7 @@ func (q tx) saveOwners(ctx context.Context, changes []cims.OwnerChange) ([]cims.
 
 // assignedBy returns nil where the rotation decided, even if a user asked it to.
 func assignedBy(c cims.OwnerChange) *int64 {
-	if c.Cause != cims.CauseManual {
+	if c.Cause != cims.CauseManual && c.Cause != cims.CauseOwn {
 		return nil
 	}
 	return c.By
