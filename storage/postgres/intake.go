@@ -63,6 +63,11 @@ func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(ci
 
 // onConn runs do on a connection of the pool. It rolls back a transaction left open.
 func (s *Storage) onConn(ctx context.Context, do func(conn *pgx.Conn) error) error {
+	done, err := s.store.TakeWriter(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return err

@@ -129,6 +129,7 @@ func Open(ctx context.Context, url string, options ...Option) (*Storage, error) 
 		return nil, &cims.Error{Kind: cims.ErrUnavailable, Err: err}
 	}
 	db := stdlib.OpenDBFromPool(pool)
+	db.SetMaxOpenConns(int(config.MaxConns)) // a Storage divides them
 	store, err := newStorage(db, func() error {
 		err := db.Close()
 		pool.Close()
