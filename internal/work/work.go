@@ -1,7 +1,10 @@
 // Package work names the kinds of work that share a database's connections.
 package work
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Kind is a kind of work.
 type Kind int
@@ -14,6 +17,10 @@ const (
 	Import        // a transaction that stores many leads
 	Kinds         // the number of kinds
 )
+
+// ErrRaised is in the error of a transaction that fails again and again with a conflict
+// inside a statement. A host's trigger may raise it for one row of many.
+var ErrRaised = errors.New("the conflict recurs")
 
 type key struct{}
 

@@ -257,7 +257,9 @@ func classify(err error) sqlstore.Failure {
 			return sqlstore.ForeignKey
 		case code == "42P01":
 			return sqlstore.NoTable
-		case code == "40001", code == "40P01", code == "55P03": // 55P03 is a lock timeout
+		case code == "40001": // at read committed only by triggers
+			return sqlstore.Raised
+		case code == "40P01", code == "55P03": // 55P03 is a lock timeout
 			return sqlstore.Conflict
 		case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57P"), code == "57014":
 			return sqlstore.Unavailable

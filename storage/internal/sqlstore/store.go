@@ -97,6 +97,7 @@ const (
 	Unique              // a unique key is taken
 	ForeignKey          // a reference is broken, or would be
 	Conflict            // a conflict with another transaction: a retry solves it
+	Raised              // the same, but a host's trigger may have raised it
 	Unavailable         // the database can't be reached in time
 	NoTable             // a table doesn't exist
 )
@@ -177,6 +178,7 @@ func (s *Store) Close() error {
 
 const (
 	maxAttempts = 10
+	maxRaised   = 4
 	minBackoff  = 5 * time.Millisecond
 	maxBackoff  = 200 * time.Millisecond
 )
@@ -208,7 +210,9 @@ func (s *Store) TakeWriter(ctx context.Context) (done func(), err error) {
 func (s *Store) Retry(ctx context.Context, attempt func() error) error {
 	for n := 1; ; n++ {
 		err := attempt()
-		if err == nil || n == maxAttempts || s.dialect.Classify(err) != Conflict {
+		failure := s.dialect.Classify(err)
+		again := failure == Conflict && n < maxAttempts || failure == Raised && n < maxRaised
+		if err == nil || !again {
 			return s.explain(err)
 		}
 		if err := sleep(ctx, n); err != nil {
@@ -291,6 +295,9 @@ func (q *queries) explain(err error) error {
 	}
 	// A conflict that remains after all attempts means overload.
 	failure := q.dialect.Classify(err)
+	if failure == Raised {
+		return &cims.Error{Kind: cims.ErrUnavailable, Err: fmt.Errorf("%w: %w", work.ErrRaised, err)}
+	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || failure == Unavailable || failure == Conflict {
 		return &cims.Error{Kind: cims.ErrUnavailable, Err: err}
 	}
