@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/cimskit/cims/internal/work"
 )
 
 const (
@@ -174,8 +176,8 @@ func (g *gatherer[T]) take() []*call[T] {
 }
 
 // flush runs a batch. If it fails, but not because of the database, flush runs its
-// requests one by one. So an invalid request or a failing hook affects only its own
-// caller.
+// halves. So an invalid request or a failing hook affects only its own caller, and costs
+// the others few transactions.
 func (g *gatherer[T]) flush(batch []*call[T]) {
 	if len(batch) > 1 {
 		requests := make([]*T, len(batch))
@@ -183,13 +185,18 @@ func (g *gatherer[T]) flush(batch []*call[T]) {
 			requests[i] = c.request
 		}
 		err := g.try(context.Background(), requests)
-		if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOutcomeUnknown) {
+		down := errors.Is(err, ErrUnavailable) && !errors.Is(err, work.ErrRaised)
+		if err == nil || down || errors.Is(err, ErrOutcomeUnknown) {
 			for _, c := range batch {
 				c.err = err
 				close(c.done)
 			}
 			return
 		}
+		half := len(batch) / 2
+		g.flush(batch[:half])
+		g.flush(batch[half:])
+		return
 	}
 	for _, c := range batch {
 		c.err = g.try(c.ctx, []*T{c.request})

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cimskit/cims/internal/work"
 	"github.com/cimskit/cims/rotation"
 )
 
@@ -90,7 +91,7 @@ func (m *Manager) importLeads(
 		progress = func(int) {}
 	}
 	attempt := func(lockFirst bool) error {
-		return m.update(ctx, func(ctx context.Context, tx Tx) error {
+		return m.update(work.With(ctx, work.Import), func(ctx context.Context, tx Tx) error {
 			run := importRun{manager: m, tx: tx, actor: actor, progress: progress, each: each, gained: map[int64]int{}}
 			err := run.all(ctx, actor, leads, lockFirst)
 			stored = run.stored

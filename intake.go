@@ -68,6 +68,9 @@ func (m *Manager) AddCustomer(ctx context.Context, actor Actor, in NewCustomer) 
 	if err := m.intakes.do(ctx, request); err != nil {
 		return Customer{}, err
 	}
+	if request.refused != nil {
+		return Customer{}, request.refused
+	}
 	return request.customer, nil
 }
 
@@ -83,6 +86,10 @@ type leadRequest struct {
 	requestID string
 
 	customer Customer // the result
+	refused  error    // the result if the request alone is refused
+
+	// repeats is the request of the batch that this one repeats, with the same key.
+	repeats *leadRequest
 }
 
 func newLeadRequest(actor Actor, in NewCustomer) (*leadRequest, error) {
@@ -177,13 +184,23 @@ func (m *Manager) addLeadsTx(ctx context.Context, tx Tx, requests []*leadRequest
 	if err != nil || len(fresh) == 0 {
 		return err
 	}
-	leads := make([]*Lead, len(fresh))
+	leads := make([]*Lead, 0, len(fresh))
 	statuses := map[string]string{}
-	for i, request := range fresh {
-		leads[i] = &Lead{Customer: request.in, By: request.actor.id()}
-		if leads[i].Customer.StatusName, err = m.statusFor(ctx, tx, statuses, request); err != nil {
+	for _, request := range fresh {
+		lead := &Lead{Customer: request.in, By: request.actor.id()}
+		lead.Customer.StatusName, err = m.statusFor(ctx, tx, statuses, request)
+		switch {
+		case err == nil:
+			leads = append(leads, lead)
+		case errors.Is(err, ErrInvalid) && request.key.Key == "": // a claimed key must not stay
+			request.refused = err
+		default:
 			return err
 		}
+	}
+	fresh = slices.DeleteFunc(fresh, func(r *leadRequest) bool { return r.refused != nil })
+	if len(fresh) == 0 {
+		return nil
 	}
 	state, err := tx.LockRotation(ctx)
 	if err != nil {
@@ -211,6 +228,11 @@ func (m *Manager) addLeadsTx(ctx context.Context, tx Tx, requests []*leadRequest
 	}
 	if err := m.giveNamed(ctx, tx, after, fresh, named); err != nil {
 		return err
+	}
+	for _, request := range requests {
+		if request.repeats != nil {
+			request.customer = request.repeats.customer
+		}
 	}
 	return saveKeys(ctx, tx, fresh)
 }
@@ -301,7 +323,9 @@ func (m *Manager) statusOf(ctx context.Context, tx Tx, known map[string]string, 
 		use = func(ctx context.Context, tx Tx) (Status, error) { return m.useStatus(ctx, tx, name, "status_name") }
 	}
 	status, err := use(ctx, tx)
-	known[name] = status.Name
+	if err == nil {
+		known[name] = status.Name
+	}
 	return status.Name, err
 }
 
@@ -320,12 +344,24 @@ type keptCustomer struct {
 	Assignment *Assignment `json:"assignment"`
 }
 
-// claimKeys fills in the results of repeated requests and returns the others.
+// claimKeys fills in the results of repeated and refused requests and returns the others.
 func (m *Manager) claimKeys(ctx context.Context, tx Tx, requests []*leadRequest) ([]*leadRequest, error) {
 	var fresh []*leadRequest
+	type claim struct{ scope, key string }
+	claimed := map[claim]*leadRequest{}
 	for _, request := range requests {
+		request.refused, request.repeats = nil, nil // of an attempt before
 		if request.key.Key == "" {
 			fresh = append(fresh, request)
+			continue
+		}
+		this := claim{request.key.Scope, request.key.Key}
+		if first := claimed[this]; first != nil {
+			if first.key.Fingerprint == request.key.Fingerprint {
+				request.repeats = first
+			} else {
+				request.refused = &Error{Kind: ErrKeyReused, Name: request.key.Key}
+			}
 			continue
 		}
 		request.key.At = m.now()
@@ -334,9 +370,10 @@ func (m *Manager) claimKeys(ctx context.Context, tx Tx, requests []*leadRequest)
 		case err != nil:
 			return nil, err
 		case kept == nil:
+			claimed[this] = request
 			fresh = append(fresh, request)
 		case kept.Fingerprint != request.key.Fingerprint:
-			return nil, &Error{Kind: ErrKeyReused, Name: request.key.Key}
+			request.refused = &Error{Kind: ErrKeyReused, Name: request.key.Key}
 		default:
 			var answer keptCustomer
 			if err := json.Unmarshal(kept.Result, &answer); err != nil {

@@ -135,6 +135,34 @@ func TestABadLeadHarmsOnlyItsOwnCaller(t *testing.T) {
 	require.Len(t, stored(t, crm), 5)
 }
 
+// TestARefusalCostsNoOtherTransaction repeats keys in a batch and names a status that
+// doesn't exist.
+func TestARefusalCostsNoOtherTransaction(t *testing.T) {
+	crm, g := newGated(t)
+	contexts, leads := numbered(8)
+	leads[2].IdempotencyKey, leads[3].IdempotencyKey = "reused", "reused"
+	leads[4].StatusName = "no_such_status"
+	leads[6], leads[7] = leads[5], leads[5]
+	leads[6].IdempotencyKey, leads[7].IdempotencyKey = "repeated", "repeated"
+	wait := together(t, crm, g, contexts, leads)
+	close(g.gate)
+	reused := 0
+	for i, err := range wait() {
+		switch {
+		case i == 4:
+			require.ErrorIs(t, err, cims.ErrInvalid)
+		case err != nil:
+			require.ErrorIs(t, err, cims.ErrKeyReused)
+			reused++
+		}
+	}
+	require.Equal(t, 1, reused)
+	require.EqualValues(t, 2, g.transactions.Load(), "the first one, and the others")
+	page, err := crm.Customers(t.Context(), us, cims.CustomerFilter{}, cims.PageRequest{Limit: 200})
+	require.NoError(t, err)
+	require.Len(t, page.Items, 5, "a repeated call stores nothing")
+}
+
 func TestWhoGivesUpIsLeftOutOrToldTheTruth(t *testing.T) {
 	crm, g := newGated(t)
 	contexts, leads := numbered(5)

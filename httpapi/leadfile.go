@@ -48,11 +48,12 @@ func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e
 func (e *LineError) Unwrap() error { return e.Err }
 
 // LeadFile is a file of leads that was received and checked. It is stored in a temporary
-// file.
+// file without a name, so that nothing of it outlives the process.
 type LeadFile struct {
 	Leads int // the number of leads
 
-	file *os.File
+	file  *os.File
+	named bool // the system removes no open files, so Close does
 }
 
 // lead is a new customer and its line in the file.
@@ -78,7 +79,7 @@ func ReadLeads(r io.Reader, contentType string) (*LeadFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &LeadFile{file: file}
+	f := &LeadFile{file: file, named: os.Remove(file.Name()) != nil}
 	if err := f.receive(parse(&bounded{r: withoutMark(r), left: maxLeadBytes})); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
@@ -168,8 +169,14 @@ func (f *LeadFile) all() iter.Seq2[lead, error] {
 	}
 }
 
-// Close removes the temporary file.
-func (f *LeadFile) Close() error { return errors.Join(f.file.Close(), os.Remove(f.file.Name())) }
+// Close releases the temporary file.
+func (f *LeadFile) Close() error {
+	err := f.file.Close()
+	if f.named {
+		err = errors.Join(err, os.Remove(f.file.Name()))
+	}
+	return err
+}
 
 // bounded is a reader that limits the size of a file and of each record.
 type bounded struct {

@@ -236,3 +236,39 @@ func TestHostTablesAreReadWithoutAConnectionToSpare(t *testing.T) {
 		return err
 	}))
 }
+
+// TestConflictThatATriggerRaisesHarmsItsOwnLead adds leads at once. A host's trigger refuses
+// some of them with the code of a conflict.
+func TestConflictThatATriggerRaisesHarmsItsOwnLead(t *testing.T) {
+	t.Parallel()
+	url := databases(t, "").URL(t)
+	pgtest.Execute(t, url, `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			RAISE EXCEPTION 'refused' USING ERRCODE = '40001';
+		END $$;
+		CREATE TRIGGER refuse BEFORE INSERT ON customer FOR EACH ROW WHEN (NEW.full_name = 'Refused') EXECUTE FUNCTION refuse()`)
+	store := open(t, url)
+	crm, err := cims.New(store, nil)
+	require.NoError(t, err)
+	const leads = 64
+	errs := make([]error, leads)
+	var group sync.WaitGroup
+	for i := range leads {
+		group.Go(func() {
+			name := "Welcome"
+			if i%8 == 0 {
+				name = "Refused"
+			}
+			_, errs[i] = crm.AddCustomer(t.Context(), cims.System("test"), cims.NewCustomer{FullName: name})
+		})
+	}
+	group.Wait()
+	for i, err := range errs {
+		if i%8 == 0 {
+			require.ErrorIs(t, err, cims.ErrUnavailable)
+		} else {
+			require.NoError(t, err)
+		}
+	}
+	require.NoError(t, crm.Close(t.Context()))
+	require.NoError(t, store.Close())
+}

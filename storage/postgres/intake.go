@@ -41,7 +41,7 @@ func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(ci
 				}
 				s.rotation.Invalidate()
 			}
-			before, err := lockAndRead(ctx, conn)
+			before, err := lockAndRead(ctx, conn, leads)
 			if err != nil {
 				return err
 			}
@@ -63,6 +63,11 @@ func (s *Storage) Intake(ctx context.Context, leads []*cims.Lead, decide func(ci
 
 // onConn runs do on a connection of the pool. It rolls back a transaction left open.
 func (s *Storage) onConn(ctx context.Context, do func(conn *pgx.Conn) error) error {
+	done, err := s.store.TakeWriter(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	conn, err := s.db.Conn(ctx)
 	if err != nil {
 		return err
@@ -88,11 +93,17 @@ const beginning = "BEGIN ISOLATION LEVEL READ COMMITTED"
 // users is the table of users, or the view over the host's table.
 const users = `"user"`
 
-// lockAndRead begins a transaction, takes the rotation's lock and reads the state.
-func lockAndRead(ctx context.Context, conn *pgx.Conn) (sqlstore.State, error) {
+// lockAndRead begins a transaction, takes the locks on the leads' statuses and then the
+// rotation's, and reads the state.
+func lockAndRead(ctx context.Context, conn *pgx.Conn, leads []*cims.Lead) (sqlstore.State, error) {
 	var state sqlstore.State
+	statuses := make([]string, len(leads))
+	for i, lead := range leads {
+		statuses[i] = lead.Customer.StatusName
+	}
 	batch := &pgx.Batch{}
 	batch.Queue(beginning)
+	batch.Queue("SELECT FROM customer_status WHERE name = ANY($1) ORDER BY id FOR KEY SHARE", statuses)
 	batch.Queue(sqlstore.Lock)
 	batch.Queue(sqlstore.Version).QueryRow(func(row pgx.Row) error { return row.Scan(&state.Version) })
 	batch.Queue(sqlstore.MembersDigest(users)).QueryRow(func(row pgx.Row) error { return row.Scan(&state.Digest) })
@@ -188,12 +199,14 @@ func guardArguments(before sqlstore.State, after cims.Rotation, leads []*cims.Le
 	return []any{before.Version, before.Digest, after.Turn, sqlstore.FormatLedger(after.Members), ids, counts}
 }
 
-// guard takes the rotation's lock if all statuses are active and the state is still the one
-// of the decision. The CTE holds has a row then.
-var guard = `, holds AS (
+// guard locks the statuses, and then takes the rotation's lock if all of them are active and
+// the state is still the one of the decision. The CTE holds has a row then.
+var guard = `, statuses AS (
+		SELECT name FROM customer_status WHERE name IN (SELECT status_name FROM input) AND is_active ORDER BY id FOR KEY SHARE
+	), holds AS (
 		UPDATE sales_manager_counter SET version = version + 1, turn = $13, ledger = $14
 		WHERE ` + sqlstore.TheCounter + ` AND version = $11 AND (` + sqlstore.MembersDigest(users) + `) = $12
-		AND NOT EXISTS (SELECT 1 FROM input AS i WHERE NOT EXISTS (SELECT 1 FROM customer_status AS s WHERE s.name = i.status_name AND s.is_active))
+		AND (SELECT count(*) FROM statuses) = (SELECT count(DISTINCT status_name) FROM input)
 		RETURNING 1
 	), members AS (
 		INSERT INTO sales_manager_rotation AS r (sales_manager_id, assigned_leads_count)

@@ -129,6 +129,7 @@ func Open(ctx context.Context, url string, options ...Option) (*Storage, error) 
 		return nil, &cims.Error{Kind: cims.ErrUnavailable, Err: err}
 	}
 	db := stdlib.OpenDBFromPool(pool)
+	db.SetMaxOpenConns(int(config.MaxConns)) // a Storage divides them
 	store, err := newStorage(db, func() error {
 		err := db.Close()
 		pool.Close()
@@ -256,7 +257,9 @@ func classify(err error) sqlstore.Failure {
 			return sqlstore.ForeignKey
 		case code == "42P01":
 			return sqlstore.NoTable
-		case code == "40001", code == "40P01", code == "55P03": // 55P03 is a lock timeout
+		case code == "40001": // at read committed only by triggers
+			return sqlstore.Raised
+		case code == "40P01", code == "55P03": // 55P03 is a lock timeout
 			return sqlstore.Conflict
 		case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57P"), code == "57014":
 			return sqlstore.Unavailable

@@ -205,6 +205,11 @@ func (t preparedTx) Rollback() error {
 }
 
 func (s *Storage) tryIntake(ctx context.Context, leads []*cims.Lead, decide func(cims.Rotation) cims.Rotation) (stored bool, err error) {
+	done, err := s.store.TakeWriter(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer done()
 	tx, err := beginPrepared(ctx, s.write)
 	if err != nil {
 		return false, err

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/internal/work"
 )
 
 type auditRow struct {
@@ -49,6 +50,7 @@ func (r auditRow) entry() (cims.AuditEntry, error) {
 
 // Audit implements cims.Reader.
 func (q *queries) Audit(ctx context.Context, query cims.AuditQuery) ([]cims.AuditEntry, error) {
+	ctx = work.With(ctx, work.Heavy)
 	where := new(conditions)
 	if query.BeforeID != nil {
 		where.add("id < ?", *query.BeforeID)

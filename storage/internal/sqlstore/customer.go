@@ -10,6 +10,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/internal/work"
 )
 
 // leadColumns are the columns of a customer and of its sales manager, joined by ownerJoin.
@@ -289,6 +290,7 @@ func (q *queries) Conversion(ctx context.Context, query cims.ConversionQuery) (c
 	read := queryPreparedOne[conversionRow]
 	if query.Last > usualCohort {
 		read = row[conversionRow]
+		ctx = work.With(ctx, work.Heavy)
 	}
 	found, err := read(ctx, q, fmt.Sprintf(
 		"WITH cohort AS (%s LIMIT %d) SELECT (SELECT count(*) FROM cohort) AS total, (SELECT count(*) FROM cohort WHERE %s) AS converted",

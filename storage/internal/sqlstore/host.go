@@ -39,10 +39,11 @@ func (q *queries) HostDefaults(ctx context.Context, table string) (hosttables.De
 	if known, ok := q.defaults.get(table); ok {
 		return known, nil
 	}
-	conn, err := q.connection(ctx)
+	conn, done, err := q.connection(ctx)
 	if err != nil {
 		return hosttables.Defaults{}, err
 	}
+	defer done()
 	columns, err := q.dialect.Columns(ctx, conn, table)
 	if err != nil {
 		return hosttables.Defaults{}, q.explain(err)

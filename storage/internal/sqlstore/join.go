@@ -41,10 +41,11 @@ var (
 
 // Exec implements cims.Executor.
 func (q tx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
-	conn, err := q.connection(ctx)
+	conn, done, err := q.connection(ctx)
 	if err != nil {
 		return 0, err
 	}
+	defer done()
 	if q.dialect.TakesArguments != nil {
 		conn = q.dialect.TakesArguments(conn)
 	}

@@ -93,10 +93,11 @@ func continueAfter(members []rotation.Member, lastIndex int64) {
 
 // Rotation implements cims.Reader.
 func (q *queries) Rotation(ctx context.Context) (rotation cims.Rotation, err error) {
-	conn, err := q.connection(ctx)
+	conn, done, err := q.connection(ctx)
 	if err != nil {
 		return rotation, err
 	}
+	defer done()
 	rows, err := q.Prepared(ctx, conn, ReadRotation(q.user))
 	if err != nil {
 		return rotation, q.explain(err)

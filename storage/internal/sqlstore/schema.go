@@ -15,10 +15,11 @@ const Ledger = `CREATE TABLE IF NOT EXISTS cims_migrations (
 // Applied returns the number of completed steps. It returns the driver's error if there is
 // no ledger.
 func (q *queries) Applied(ctx context.Context) (int, error) {
-	conn, err := q.connection(ctx)
+	conn, done, err := q.connection(ctx)
 	if err != nil {
 		return 0, err
 	}
+	defer done()
 	return Applied(ctx, conn)
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/uptrace/bun/schema"
 
 	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/internal/work"
 	"github.com/cimskit/cims/storage/internal/hosttables"
 )
 
@@ -96,6 +97,7 @@ const (
 	Unique              // a unique key is taken
 	ForeignKey          // a reference is broken, or would be
 	Conflict            // a conflict with another transaction: a retry solves it
+	Raised              // the same, but a host's trigger may have raised it
 	Unavailable         // the database can't be reached in time
 	NoTable             // a table doesn't exist
 )
@@ -104,8 +106,9 @@ const (
 // connections for writing and one for reading, which may be the same.
 type Store struct {
 	*queries
-	write *sql.DB
-	close func() error
+	write   *sql.DB
+	writing *Budget // of the pool write
+	close   func() error
 }
 
 // queries runs statements on one connection or pool. It is a cims.Reader. Inside a
@@ -114,18 +117,23 @@ type queries struct {
 	dialect  Dialect
 	db       *bun.DB // formats statements; conn runs them
 	conn     Conn
+	budget   *Budget // of the pool that conn is; nil inside a transaction
 	defaults *defaultsCache
 	joined   *joinCheck // of a host's transaction, or nil
 
 	customer, user string // hosttables.Names.From of these tables
 }
 
-// connection returns the connection for a statement. It checks a host's transaction first.
-func (q *queries) connection(ctx context.Context) (Conn, error) {
-	if q.joined == nil {
-		return q.conn, nil
+// connection returns the connection for a statement, and a function to call when its result
+// has been read. It checks a host's transaction first.
+func (q *queries) connection(ctx context.Context) (conn Conn, done func(), err error) {
+	if q.joined != nil {
+		if err := q.joined.checkOnce(ctx, q); err != nil {
+			return nil, nil, err
+		}
 	}
-	return q.conn, q.joined.checkOnce(ctx, q)
+	done, err = q.budget.Take(ctx, work.Of(ctx))
+	return q.conn, done, q.explain(err)
 }
 
 var _ cims.Reader = (*Store)(nil)
@@ -133,17 +141,24 @@ var _ cims.Reader = (*Store)(nil)
 // New returns a Store whose reads run on conn, a connection of the pool read. Close calls
 // closing if it is not nil.
 func New(dialect Dialect, write, read *sql.DB, conn bun.IConn, closing func() error) *Store {
+	reading := NewBudget(read)
+	writing := reading
+	if write != read {
+		writing = NewBudget(write)
+	}
 	return &Store{
 		queries: &queries{
 			dialect:  dialect,
 			db:       bun.NewDB(read, dialect.Bun, bun.WithDiscardUnknownColumns()),
 			conn:     SQL{conn},
+			budget:   reading,
 			defaults: new(defaultsCache),
 			customer: dialect.Names.From("customer"),
 			user:     dialect.Names.From("user"),
 		},
-		write: write,
-		close: closing,
+		write:   write,
+		writing: writing,
+		close:   closing,
 	}
 }
 
@@ -163,6 +178,7 @@ func (s *Store) Close() error {
 
 const (
 	maxAttempts = 10
+	maxRaised   = 4
 	minBackoff  = 5 * time.Millisecond
 	maxBackoff  = 200 * time.Millisecond
 )
@@ -170,19 +186,33 @@ const (
 // Update implements cims.Storage.
 func (s *Store) Update(ctx context.Context, do func(context.Context, cims.Tx) error) error {
 	return s.Retry(ctx, func() error {
+		done, err := s.TakeWriter(ctx)
+		if err != nil {
+			return err
+		}
+		defer done()
+		ctx := work.With(ctx, work.Ordinary) // hooks may use other connections
 		return s.Transact(ctx, s.dialect.Begin, func(transaction Transaction) error {
 			q := *s.queries
-			q.conn = SQL{transaction}
+			q.conn, q.budget = SQL{transaction}, nil
 			return do(ctx, tx{&q})
 		})
 	})
+}
+
+// TakeWriter waits until a connection for writing may be taken. The caller calls done when
+// it is free again.
+func (s *Store) TakeWriter(ctx context.Context) (done func(), err error) {
+	return s.writing.Take(ctx, work.Of(ctx))
 }
 
 // Retry calls attempt, and repeats it after a conflict with another transaction.
 func (s *Store) Retry(ctx context.Context, attempt func() error) error {
 	for n := 1; ; n++ {
 		err := attempt()
-		if err == nil || n == maxAttempts || s.dialect.Classify(err) != Conflict {
+		failure := s.dialect.Classify(err)
+		again := failure == Conflict && n < maxAttempts || failure == Raised && n < maxRaised
+		if err == nil || !again {
 			return s.explain(err)
 		}
 		if err := sleep(ctx, n); err != nil {
@@ -265,6 +295,9 @@ func (q *queries) explain(err error) error {
 	}
 	// A conflict that remains after all attempts means overload.
 	failure := q.dialect.Classify(err)
+	if failure == Raised {
+		return &cims.Error{Kind: cims.ErrUnavailable, Err: fmt.Errorf("%w: %w", work.ErrRaised, err)}
+	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || failure == Unavailable || failure == Conflict {
 		return &cims.Error{Kind: cims.ErrUnavailable, Err: err}
 	}
@@ -273,6 +306,7 @@ func (q *queries) explain(err error) error {
 
 // Ready implements cims.Storage.
 func (s *Store) Ready(ctx context.Context) error {
+	ctx = work.With(ctx, work.SignIn)
 	if err := s.Current(ctx); err != nil {
 		return err
 	}
@@ -296,10 +330,11 @@ func (q *queries) Current(ctx context.Context) error {
 
 // rows reads all rows of a statement.
 func rows[T any](ctx context.Context, q *queries, query string, args ...any) ([]T, error) {
-	conn, err := q.connection(ctx)
+	conn, done, err := q.connection(ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	found, err := conn.Query(ctx, q.Format(query, args...))
 	if err != nil {
 		return nil, q.explain(err)
@@ -329,10 +364,11 @@ func queryPrepared[T any](ctx context.Context, q *queries, query string, args ..
 	if q.dialect.Prepared == nil {
 		return rows[T](ctx, q, query, args...)
 	}
-	conn, err := q.connection(ctx)
+	conn, done, err := q.connection(ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	found, err := q.dialect.Prepared(ctx, conn, query, args)
 	if err != nil {
 		return nil, q.explain(err)
@@ -361,10 +397,11 @@ func queryPreparedOne[T any](ctx context.Context, q *queries, query string, args
 
 // exec runs a statement and returns the number of affected rows.
 func (q *queries) exec(ctx context.Context, query string, args ...any) (int, error) {
-	conn, err := q.connection(ctx)
+	conn, done, err := q.connection(ctx)
 	if err != nil {
 		return 0, err
 	}
+	defer done()
 	count, err := conn.Exec(ctx, q.Format(query, args...))
 	return int(count), q.explain(err)
 }
@@ -456,7 +493,7 @@ func (q *queries) insertID(ctx context.Context, t table, entity cims.Entity, nam
 // count counts the rows with a value in a column, up to limit. The inner LIMIT also keeps
 // PostgreSQL from scanning the whole table for a rare value.
 func (q *queries) count(ctx context.Context, from, column, value string, limit int) (int, error) {
-	n, err := row[int](ctx, q, "SELECT count(*) FROM (SELECT 1 FROM "+from+" AS t WHERE ? = ? LIMIT ?) AS used",
+	n, err := row[int](work.With(ctx, work.Heavy), q, "SELECT count(*) FROM (SELECT 1 FROM "+from+" AS t WHERE ? = ? LIMIT ?) AS used",
 		bun.Ident(column), value, limit)
 	if err != nil {
 		return 0, err

@@ -9,6 +9,7 @@ import (
 	"github.com/uptrace/bun/schema"
 
 	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/internal/work"
 )
 
 // A NULL is_active counts as inactive, since access must be granted explicitly.
@@ -58,7 +59,7 @@ func (q *queries) accounts() string {
 
 // Account implements cims.Reader.
 func (q *queries) Account(ctx context.Context, id int64) (cims.Account, error) {
-	found, err := queryPreparedOne[accountRow](ctx, q, q.accounts()+"u.id = CAST(? AS BIGINT)", id)
+	found, err := queryPreparedOne[accountRow](work.With(ctx, work.SignIn), q, q.accounts()+"u.id = CAST(? AS BIGINT)", id)
 	if err != nil {
 		return cims.Account{}, err
 	}
@@ -70,6 +71,7 @@ func (q *queries) Account(ctx context.Context, id int64) (cims.Account, error) {
 
 // AccountsByEmail implements cims.Reader.
 func (q *queries) AccountsByEmail(ctx context.Context, email string) ([]cims.Account, error) {
+	ctx = work.With(ctx, work.SignIn)
 	list, err := queryPrepared[accountRow](ctx, q, q.accounts()+"u.email = ?", email)
 	if err == nil && len(list) == 0 {
 		lower := bun.Safe(q.dialect.Lower)
