@@ -7,6 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/cimskit/cims"
+	"github.com/cimskit/cims/internal/pgtest"
+	"github.com/cimskit/cims/storage/migration"
 )
 
 // TestCountsFollowAnAssignmentChangedMeanwhile gives a lead away while another program's
@@ -47,4 +49,65 @@ func TestCountsFollowAnAssignmentChangedMeanwhile(t *testing.T) {
 		counts[m.ID] = m.AssignedLeads
 	}
 	require.Equal(t, map[int64]int{first.ID: 0, theirs.ID: 0, ours.ID: 1}, counts)
+}
+
+// TestRepair spoils what is derived, and repairs it: first in a dry run, which changes nothing.
+func TestRepair(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]string{
+		"nothing":                 "SELECT 1",
+		"counts":                  "UPDATE sales_manager_rotation SET assigned_leads_count = assigned_leads_count - 7",
+		"members":                 "DELETE FROM sales_manager_rotation",
+		"the counter":             "DELETE FROM sales_manager_counter",
+		"unassigned":              "INSERT INTO cims_unassigned (customer_id, customer_created_at, waiting) SELECT customer_id, now(), TRUE FROM sales_manager_assignment",
+		"unnoticed deletion":      "SET session_replication_role = replica; DELETE FROM sales_manager_assignment",
+		"histories":               "DELETE FROM customer_status_history",
+		"ends of histories":       "UPDATE customer_status_history SET to_status = 'on_hold'",
+		"times of creation":       "UPDATE sales_manager_assignment SET customer_created_at = '2001-01-01'",
+		"sequence of customers":   "SELECT setval(pg_get_serial_sequence('customer', 'id'), 1, FALSE)",
+		"sequence of histories":   "SELECT setval(pg_get_serial_sequence('customer_status_history', 'id'), 1, FALSE)",
+		"sequence of assignments": "SELECT setval(pg_get_serial_sequence('sales_manager_assignment', 'id'), 1, FALSE)",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := pgtest.URL(t)
+			pgtest.Execute(t, url, standardNames)
+			store := open(t, url)
+			t.Cleanup(func() { require.NoError(t, store.Close()) })
+			require.NoError(t, store.Migrate(t.Context()))
+			crm, err := cims.New(store, nil)
+			require.NoError(t, err)
+			seller(t, crm, "one")
+			seller(t, crm, "two")
+			for _, err := range addAll(t, crm, "A", "B", "C") {
+				require.NoError(t, err)
+			}
+			require.NoError(t, crm.Close(t.Context()))
+			verify := func() migration.Report {
+				report, err := store.Verify(t.Context(), migration.VerifyOptions{WhileRunning: true})
+				require.NoError(t, err)
+				return report
+			}
+			require.True(t, verify().OK(), verify())
+			pgtest.Execute(t, url, spoil)
+			spoiled := verify()
+			require.Equal(t, name == "nothing", spoiled.OK(), spoiled)
+
+			would, err := store.Repair(t.Context(), migration.RepairOptions{DryRun: true})
+			require.NoError(t, err)
+			require.Equal(t, name == "nothing", len(would) == 0)
+			require.Equal(t, spoiled, verify(), "a dry run changes nothing")
+			did, err := store.Repair(t.Context(), migration.RepairOptions{})
+			require.NoError(t, err)
+			require.Equal(t, would, did)
+			require.True(t, verify().OK(), verify())
+			crm, err = cims.New(store, nil)
+			require.NoError(t, err)
+			lead, err := crm.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: "After"})
+			require.NoError(t, err)
+			require.NotNil(t, lead.SalesManager)
+			require.NoError(t, crm.Close(t.Context()))
+			require.True(t, verify().OK(), verify())
+		})
+	}
 }
