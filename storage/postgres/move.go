@@ -61,8 +61,8 @@ func (s *Storage) Rollback(ctx context.Context, options migration.RollbackOption
 // it has changed: the counts of sales managers, the list of customers without one, the ends
 // of histories, and a missing row of sales_manager_counter, and sequences that are behind their ids. It changes nothing that was
 // right. Writers wait meanwhile. With options.DryRun it only returns what it would change.
-// Repair returns the errors of Ready, and cims.ErrUnavailable if the database can't be
-// reached.
+// Repair returns an error if the schema is not current, transfer.ErrUnfinished for an
+// unfinished copy, and cims.ErrUnavailable if the database can't be reached.
 func (s *Storage) Repair(ctx context.Context, options migration.RepairOptions) ([]migration.Finding, error) {
 	found, err := s.mover.Repair(ctx, options)
 	if err == nil {

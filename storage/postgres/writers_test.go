@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -110,4 +111,36 @@ func TestRepair(t *testing.T) {
 			require.True(t, verify().OK(), verify())
 		})
 	}
+}
+
+// TestNothingRunsWithoutTheLock deletes the row that is the rotation's lock under a running
+// Manager, and repairs it.
+func TestNothingRunsWithoutTheLock(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	store := open(t, url)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	require.NoError(t, store.Migrate(t.Context()))
+	crm, err := cims.New(store, nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, crm.Close(context.Background())) })
+	user := seller(t, crm, "one")
+	_, err = crm.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: "Before"})
+	require.NoError(t, err)
+	pgtest.Execute(t, url, "DELETE FROM sales_manager_counter")
+	for range 2 {
+		_, err = crm.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: "Meanwhile"})
+		require.ErrorIs(t, err, cims.ErrUnavailable)
+		require.ErrorContains(t, err, "sales_manager_counter is empty")
+		_, err = crm.UpdateUser(t.Context(), system, user.ID, cims.UserUpdate{Active: new(false)})
+		require.ErrorIs(t, err, cims.ErrUnavailable)
+		require.ErrorIs(t, crm.Ready(t.Context()), cims.ErrUnavailable)
+	}
+	found, err := store.Repair(t.Context(), migration.RepairOptions{})
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	require.NoError(t, crm.Ready(t.Context()))
+	lead, err := crm.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: "After"})
+	require.NoError(t, err)
+	require.Equal(t, user.ID, lead.SalesManager.ID)
 }

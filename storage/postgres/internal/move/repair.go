@@ -20,7 +20,7 @@ var repairLocks = []string{
 // Repair sets right what is derived from other rows, and returns what it has changed. With
 // options.DryRun it changes nothing.
 func (m *Mover) Repair(ctx context.Context, options migration.RepairOptions) ([]migration.Finding, error) {
-	if err := errors.Join(m.store.Ready(ctx), m.names.check(ctx, sqlstore.SQL{IConn: m.db})); err != nil {
+	if err := errors.Join(m.store.Complete(ctx), m.names.check(ctx, sqlstore.SQL{IConn: m.db})); err != nil {
 		return nil, m.store.Explain(err)
 	}
 	repairs := append(sqlstore.Repairs("clock_timestamp()"), sqlstore.Repair{

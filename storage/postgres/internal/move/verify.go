@@ -18,7 +18,7 @@ import (
 // in one snapshot. With options.WhileRunning, rows that an older program has changed or
 // deleted since are notes, not faults.
 func (m *Mover) Verify(ctx context.Context, options migration.VerifyOptions) (report migration.Report, err error) {
-	if err := errors.Join(m.store.Ready(ctx), m.names.check(ctx, sqlstore.SQL{IConn: m.db})); err != nil {
+	if err := errors.Join(m.store.Complete(ctx), m.names.check(ctx, sqlstore.SQL{IConn: m.db})); err != nil {
 		return report, m.store.Explain(err)
 	}
 	tx, err := m.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
