@@ -144,3 +144,38 @@ func TestNothingRunsWithoutTheLock(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, user.ID, lead.SalesManager.ID)
 }
+
+// TestCountsFollowTruncate truncates tables of leads, of assignments and of users.
+func TestCountsFollowTruncate(t *testing.T) {
+	t.Parallel()
+	for statement, unassigned := range map[string]int{
+		"TRUNCATE customer CASCADE":         0,
+		"TRUNCATE sales_manager_assignment": 2,
+		`TRUNCATE "user" CASCADE`:           2,
+	} {
+		t.Run(statement, func(t *testing.T) {
+			t.Parallel()
+			url := pgtest.URL(t)
+			store := open(t, url)
+			t.Cleanup(func() { require.NoError(t, store.Close()) })
+			require.NoError(t, store.Migrate(t.Context()))
+			crm, err := cims.New(store, nil)
+			require.NoError(t, err)
+			seller(t, crm, "one")
+			for _, err := range addAll(t, crm, "A", "B") {
+				require.NoError(t, err)
+			}
+			require.NoError(t, crm.Close(t.Context()))
+			pgtest.Execute(t, url, statement)
+			report, err := store.Verify(t.Context(), migration.VerifyOptions{WhileRunning: true})
+			require.NoError(t, err)
+			require.True(t, report.OK(), report)
+			waiting, err := store.Unassigned(t.Context(), cims.UnassignedQuery{Limit: 10})
+			require.NoError(t, err)
+			require.Empty(t, waiting, "they wait for another program first")
+			var n int
+			require.NoError(t, host(t, url).QueryRowContext(t.Context(), "SELECT count(*) FROM cims_unassigned WHERE waiting").Scan(&n))
+			require.Equal(t, unassigned, n)
+		})
+	}
+}
