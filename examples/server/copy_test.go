@@ -118,7 +118,7 @@ func TestMigrateRefuses(t *testing.T) {
 		args []string
 		says string
 	}{
-		"without a command":        {nil, "there are plan, up, sql, verify, rollback and copy"},
+		"without a command":        {nil, "there are plan, up, sql, verify, repair, rollback and copy"},
 		"with an unknown command":  {[]string{"up!"}, `unknown command "up!"`},
 		"without a source":         {[]string{"copy", "-to", "sqlite:b.db"}, "-from: want sqlite:PATH or postgres://"},
 		"without a target":         {[]string{"copy", "-from", "sqlite:a.db"}, "-to: want sqlite:PATH or postgres://"},

@@ -19,6 +19,7 @@ const (
   server migrate up [-db URL]                  does it, while others go on writing
   server migrate sql [-db URL]                 prints what up would do for psql
   server migrate verify [-db URL]              compares what is there with what was
+  server migrate repair [-db URL]              sets right the counts that others left wrong
   server migrate rollback [-db URL]            takes away what up has added
   server migrate copy -from URL -to URL        moves everything to another database
 `
@@ -40,7 +41,7 @@ func migrate(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		command = args[0]
 	}
 	switch command {
-	case "plan", "up", "sql", "verify", "rollback":
+	case "plan", "up", "sql", "verify", "repair", "rollback":
 		return migrateHere(ctx, command, args[1:], stdout, stderr)
 	case "copy":
 		return migrateCopy(ctx, args[1:], stdout, stderr)
@@ -48,7 +49,7 @@ func migrate(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		fmt.Fprint(stdout, usageMigrate)
 		return flag.ErrHelp
 	default:
-		return fmt.Errorf("migrate: unknown command %q: there are plan, up, sql, verify, rollback and copy", command)
+		return fmt.Errorf("migrate: unknown command %q: there are plan, up, sql, verify, repair, rollback and copy", command)
 	}
 }
 

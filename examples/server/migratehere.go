@@ -19,6 +19,7 @@ type mover interface {
 	Plan(ctx context.Context) (migration.Plan, error)
 	MigrateWithProgress(ctx context.Context, progress func(migration.Progress)) error
 	Verify(ctx context.Context, options migration.VerifyOptions) (migration.Report, error)
+	Repair(ctx context.Context, options migration.RepairOptions) ([]migration.Finding, error)
 	Steps(ctx context.Context) (done, left int, err error)
 	Rollback(ctx context.Context, options migration.RollbackOptions) error
 }
@@ -50,6 +51,14 @@ Flags:
 
 Flags:
 `,
+	"repair": `Sets right the counts, lists and ends of histories that others have left wrong.
+
+  server migrate repair [-dry-run] [-db URL]
+
+Says first what it will change. Changes nothing else.
+
+Flags:
+`,
 	"rollback": `Takes away what the migration has added. Make a backup first.
 
   server migrate rollback [-force] [-db URL]
@@ -60,12 +69,14 @@ Flags:
 
 // migrateHere runs the commands that concern one database.
 func migrateHere(ctx context.Context, command string, args []string, stdout, stderr io.Writer) (err error) {
-	var running, force bool
+	var running, dry, force bool
 	flags := flag.NewFlagSet("server migrate "+command, flag.ContinueOnError)
 	db := databaseFlag(flags)
 	switch command {
 	case "verify":
 		flags.BoolVar(&running, "while-running", false, "other programs go on writing: what they have changed is no fault")
+	case "repair":
+		flags.BoolVar(&dry, "dry-run", false, "only say what would change")
 	case "rollback":
 		flags.BoolVar(&force, "force", false, "also where something is lost by it")
 	}
@@ -100,6 +111,8 @@ func migrateHere(ctx context.Context, command string, args []string, stdout, std
 		return migrateSQL(ctx, store, stdout)
 	case "verify":
 		return migrateVerify(ctx, store, running, stdout)
+	case "repair":
+		return migrateRepair(ctx, store, dry, stdout)
 	case "rollback":
 		return migrateRollback(ctx, store, force, stdout)
 	default:
@@ -225,6 +238,30 @@ func migrateVerify(ctx context.Context, store mover, running bool, stdout io.Wri
 		return errors.New("migrate verify: something is wrong")
 	}
 	return nil
+}
+
+func migrateRepair(ctx context.Context, store mover, dry bool, stdout io.Writer) error {
+	found, err := store.Repair(ctx, migration.RepairOptions{DryRun: true})
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 {
+		_, err = fmt.Fprintln(stdout, "Nothing is to be repaired.")
+		return err
+	}
+	for _, f := range found {
+		if _, err := fmt.Fprintf(stdout, "%s: %s (%d rows)\n    → %s\n", f.Where, f.Found, f.Rows, f.Does); err != nil {
+			return err
+		}
+	}
+	if dry {
+		return nil
+	}
+	if _, err := store.Repair(ctx, migration.RepairOptions{}); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(stdout, "Done.")
+	return err
 }
 
 func migrateRollback(ctx context.Context, store mover, force bool, stdout io.Writer) error {

@@ -495,7 +495,7 @@ func TestHelp(t *testing.T) {
 			require.Contains(t, stdout, said)
 		}
 		require.Equal(t, args[0] != "token", strings.Contains(stdout, "CIMS_CORS_ORIGINS"))
-		for _, command := range []string{"import", "migrate plan", "migrate up", "migrate sql", "migrate verify", "migrate rollback", "migrate copy"} {
+		for _, command := range []string{"import", "migrate plan", "migrate up", "migrate sql", "migrate verify", "migrate repair", "migrate rollback", "migrate copy"} {
 			require.Equal(t, args[0] != "token", strings.Contains(stdout, "server "+command+" "), command)
 		}
 		require.NotContains(t, stdout, "hidden")

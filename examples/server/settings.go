@@ -23,6 +23,7 @@ const (
   server migrate up -db URL                    moves an older CIMS database to cims
   server migrate sql -db URL                   prints what up would do for psql
   server migrate verify -db URL                compares what is there with what was
+  server migrate repair -db URL                sets right the counts that others left wrong
   server migrate rollback -db URL              takes away what up has added
   server migrate copy -from URL -to URL        moves everything to another database
 

@@ -1,5 +1,5 @@
 // Package migration has the options and results of moving a database over to cims and
-// back. The methods Plan, Migrate, Verify and Rollback of storage/postgres and
+// back. The methods Plan, Migrate, Verify, Repair and Rollback of storage/postgres and
 // storage/sqlite use them.
 package migration
 
@@ -37,7 +37,7 @@ type Step struct {
 	Rows int64  // number of rows to process; 0 if the step processes none
 }
 
-// Finding is something odd in the data.
+// Finding is something odd in the data, or something wrong that Repair sets right.
 type Finding struct {
 	Where string // a table, or table.column
 	Found string // such as "12 rows say “CEO”"
@@ -63,6 +63,12 @@ type RollbackOptions struct {
 	// Force makes Rollback go on where something is lost by it. Without it,
 	// Rollback returns a *RefusedError then.
 	Force bool
+}
+
+// RepairOptions say whether Repair may write.
+type RepairOptions struct {
+	// DryRun makes Repair return what it would change, and change nothing.
+	DryRun bool
 }
 
 // Report is the result of Verify.

@@ -105,7 +105,7 @@ func lockAndRead(ctx context.Context, conn *pgx.Conn, leads []*cims.Lead) (sqlst
 	batch.Queue(beginning)
 	batch.Queue("SELECT FROM customer_status WHERE name = ANY($1) ORDER BY id FOR KEY SHARE", statuses)
 	batch.Queue(sqlstore.Lock)
-	batch.Queue(sqlstore.Version).QueryRow(func(row pgx.Row) error { return row.Scan(&state.Version) })
+	batch.Queue(sqlstore.Version).QueryRow(func(row pgx.Row) error { return sqlstore.NeedsCounter(row.Scan(&state.Version)) })
 	batch.Queue(sqlstore.MembersDigest(users)).QueryRow(func(row pgx.Row) error { return row.Scan(&state.Digest) })
 	batch.Queue(sqlstore.ReadRotation(users)).Query(func(rows pgx.Rows) error {
 		var err error

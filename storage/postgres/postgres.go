@@ -80,7 +80,8 @@ func (s *Storage) Update(ctx context.Context, do func(context.Context, cims.Tx) 
 }
 
 // Ready returns nil if the database answers and its schema is current. It returns
-// transfer.ErrUnfinished for an unfinished copy of another database.
+// transfer.ErrUnfinished for an unfinished copy of another database, and
+// cims.ErrUnavailable if sales_manager_counter is empty, which Repair mends.
 func (s *Storage) Ready(ctx context.Context) error { return s.store.Ready(ctx) }
 
 // Join implements cims.Joiner. It takes a pgx.Tx or an *sql.Tx of pgx's stdlib.

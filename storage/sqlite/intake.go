@@ -262,7 +262,7 @@ func (s *Storage) readState(ctx context.Context, tx *sql.Tx, leads []*cims.Lead)
 		return state, false, err
 	}
 	if err := queryRow(ctx, tx, s.intake.state, string(list)).Scan(&state.Version, &state.Digest, &active); err != nil || !active {
-		return state, false, err
+		return state, false, sqlstore.NeedsCounter(err)
 	}
 	if known, ok := s.rotation.Get(); ok && known.Version == state.Version && known.Digest == state.Digest {
 		return known, true, nil

@@ -56,3 +56,17 @@ func (s *Storage) Rollback(ctx context.Context, options migration.RollbackOption
 	}
 	return err
 }
+
+// Repair sets right what is derived from other rows, in one transaction, and returns what
+// it has changed: the counts of sales managers, the list of customers without one, the ends
+// of histories, and a missing row of sales_manager_counter. It changes nothing that was
+// right. Writers wait meanwhile. With options.DryRun it only returns what it would change.
+// Repair returns an error if the schema is not current, transfer.ErrUnfinished for an
+// unfinished copy, and cims.ErrUnavailable if the database can't be reached.
+func (s *Storage) Repair(ctx context.Context, options migration.RepairOptions) ([]migration.Finding, error) {
+	found, err := s.mover.Repair(ctx, options)
+	if err == nil {
+		s.rotation.Invalidate()
+	}
+	return found, err
+}

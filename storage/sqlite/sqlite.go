@@ -96,7 +96,8 @@ func (s *Storage) Update(ctx context.Context, do func(context.Context, cims.Tx) 
 
 // Ready returns nil if the database answers and its schema is current. It returns an error
 // if the database was migrated under other names of tables or columns. It returns
-// transfer.ErrUnfinished for an unfinished copy of another database.
+// transfer.ErrUnfinished for an unfinished copy of another database, and
+// cims.ErrUnavailable if sales_manager_counter is empty, which Repair mends.
 func (s *Storage) Ready(ctx context.Context) error {
 	if _, err := s.host.Applied(ctx, s.read); err != nil {
 		return s.store.Explain(err)

@@ -83,6 +83,10 @@ func (q tx) LockCustomers(ctx context.Context, ids []int64) ([]cims.Customer, er
 		if _, err := q.exec(ctx, "SELECT id FROM "+q.customer+" WHERE id IN (?) ORDER BY id"+q.dialect.ForUpdate, bun.List(ids)); err != nil {
 			return nil, err
 		}
+		// Another program may change an assignment without a lock on the customer.
+		if _, err := q.exec(ctx, "SELECT id FROM sales_manager_assignment WHERE customer_id IN (?) ORDER BY customer_id"+q.dialect.ForUpdate, bun.List(ids)); err != nil {
+			return nil, err
+		}
 	}
 	list, err := rows[customerRow](ctx, q.queries, "SELECT "+leadColumns+" FROM "+q.customer+" AS c"+q.ownerJoin()+" WHERE c.id IN (?) ORDER BY c.id", bun.List(ids))
 	return convert(list, customerRow.customer), err

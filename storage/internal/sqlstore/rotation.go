@@ -53,12 +53,28 @@ func MembersDigest(users string) string {
 	return `SELECT COALESCE(string_agg(concat_ws(' ', u.id, u.email, u.name, u.surname), ',' ORDER BY u.id), '') FROM user_role AS r JOIN ` + users + joinActiveUsers + whereSalesManagers
 }
 
-// ScanRotation reads the rows of ReadRotation.
+// errNoCounter reports that another program has deleted the row that the rotation needs.
+// Without that row there is no lock.
+var errNoCounter = &cims.Error{Kind: cims.ErrUnavailable, Err: errors.New("sales_manager_counter is empty: run Repair")}
+
+// NeedsCounter returns the error of a query for the row of sales_manager_counter, or
+// cims.ErrUnavailable if that row is missing.
+func NeedsCounter(err error) error {
+	if errors.Is(err, sql.ErrNoRows) {
+		return errNoCounter
+	}
+	return err
+}
+
+// ScanRotation reads the rows of ReadRotation. It returns cims.ErrUnavailable if there are
+// none.
 func ScanRotation(rows Rows) (cims.Rotation, error) {
 	r, ledger := cims.Rotation{People: map[int64]cims.Person{}}, "[]"
 	var lastIndex sql.Null[int64] // of the older program
 	var known []bool
+	counter := false
 	for rows.Next() {
+		counter = true
 		var id sql.Null[int64] // NULL if there are no members
 		var email, name, surname sql.Null[string]
 		var weight, leads sql.Null[int]
@@ -74,6 +90,9 @@ func ScanRotation(rows Rows) (cims.Rotation, error) {
 	}
 	if err := rows.Err(); err != nil {
 		return cims.Rotation{}, err
+	}
+	if !counter {
+		return cims.Rotation{}, errNoCounter
 	}
 	if r.Turn == 0 && lastIndex.V >= 0 {
 		continueAfter(r.Members, lastIndex.V)

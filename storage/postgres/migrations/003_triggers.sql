@@ -282,6 +282,14 @@ BEGIN
 	RETURN NULL;
 END $$;
 
+-- cims_assignments_truncated takes in a TRUNCATE, also one of the customers or users, as if
+-- the assignments were deleted.
+CREATE FUNCTION cims_assignments_truncated() RETURNS TRIGGER LANGUAGE plpgsql SET timezone = 'UTC' SET search_path FROM CURRENT AS $$
+BEGIN
+	DELETE FROM sales_manager_assignment;
+	RETURN NULL;
+END $$;
+
 CREATE TRIGGER cims_assignment_inserted BEFORE INSERT ON sales_manager_assignment
 	FOR EACH ROW WHEN (NEW.cims_version = 0) EXECUTE FUNCTION cims_assignment_inserted();
 CREATE TRIGGER cims_assignment_changed AFTER UPDATE OF sales_manager_id, is_active ON sales_manager_assignment
@@ -289,6 +297,8 @@ CREATE TRIGGER cims_assignment_changed AFTER UPDATE OF sales_manager_id, is_acti
 	EXECUTE FUNCTION cims_assignment_changed();
 CREATE TRIGGER cims_assignment_deleted AFTER DELETE ON sales_manager_assignment
 	REFERENCING OLD TABLE AS deleted FOR EACH STATEMENT EXECUTE FUNCTION cims_assignment_deleted();
+CREATE TRIGGER cims_assignments_truncated BEFORE TRUNCATE ON sales_manager_assignment
+	FOR EACH STATEMENT EXECUTE FUNCTION cims_assignments_truncated();
 
 -- Rights.
 

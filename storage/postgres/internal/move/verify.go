@@ -18,7 +18,7 @@ import (
 // in one snapshot. With options.WhileRunning, rows that an older program has changed or
 // deleted since are notes, not faults.
 func (m *Mover) Verify(ctx context.Context, options migration.VerifyOptions) (report migration.Report, err error) {
-	if err := errors.Join(m.store.Ready(ctx), m.names.check(ctx, sqlstore.SQL{IConn: m.db})); err != nil {
+	if err := errors.Join(m.store.Complete(ctx), m.names.check(ctx, sqlstore.SQL{IConn: m.db})); err != nil {
 		return report, m.store.Explain(err)
 	}
 	tx, err := m.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
@@ -27,7 +27,7 @@ func (m *Mover) Verify(ctx context.Context, options migration.VerifyOptions) (re
 	}
 	defer func() { err = m.store.Explain(errors.Join(err, tx.Rollback())) }()
 	for _, check := range checks {
-		fault, err := look(ctx, tx, check.query)
+		fault, err := look(ctx, tx, m.names.SQL(check.query))
 		switch {
 		case err != nil:
 			return report, fmt.Errorf("%s: %w", check.name, err)
@@ -112,7 +112,7 @@ var checks = []struct {
 	{name: "every customer has a history, which ends in its status", query: `
 		SELECT format('%s rows of %s have not, such as %s', count(*), cims_relation('customer'), min(c.id)) FROM customer AS c
 		LEFT JOIN (SELECT DISTINCT ON (customer_id) customer_id, to_status FROM customer_status_history
-			ORDER BY customer_id, changed_at DESC, id DESC) AS h ON h.customer_id = c.id
+			ORDER BY customer_id, id DESC) AS h ON h.customer_id = c.id
 		WHERE h.to_status IS DISTINCT FROM c.status_name HAVING count(*) > 0`},
 	{name: "every lead without a sales manager is known as one, and no other", query: `
 		SELECT format('%s leads are not, such as %s', count(*), min(COALESCE(c.id, w.customer_id))) FROM (
@@ -127,6 +127,7 @@ var checks = []struct {
 		SELECT format('%s assignments have not, such as %s', count(*), min(a.id)) FROM sales_manager_assignment AS a LEFT JOIN customer AS c ON c.id = a.customer_id
 		WHERE c.id IS NULL OR a.customer_created_at IS DISTINCT FROM CAST(CAST(c.created_at AS TEXT) || CASE WHEN pg_typeof(c.created_at) = CAST('timestamp' AS regtype) THEN '+00' ELSE '' END AS TIMESTAMPTZ)
 		HAVING count(*) > 0`},
+	{name: "the next ids are not taken", query: "SELECT string_agg(format('%s goes on below the id %s', sequence, highest), ', ') FROM (" + behind + ") AS s"},
 }
 
 func listOf[T any](all []T, name func(T) string) string {
