@@ -12,7 +12,7 @@ import (
 // Plan returns the steps that Migrate would take, and how it would handle odd data. It
 // changes nothing.
 func (m *Mover) Plan(ctx context.Context) (migration.Plan, error) {
-	problems, err := m.names.problems(ctx, sqlstore.SQL{IConn: m.db})
+	problems, err := m.problems(ctx)
 	if err != nil {
 		return migration.Plan{}, m.store.Explain(err)
 	}
