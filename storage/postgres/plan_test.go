@@ -203,3 +203,18 @@ func TestRowLevelSecurityIsRefused(t *testing.T) {
 	require.ErrorContains(t, store.Migrate(t.Context()), "row level security hides rows")
 	require.Equal(t, before, dumped(t, url))
 }
+
+// TestPlanMentionsAStatusThatNobodyMapped checks that Plan says how a host's own column of
+// statuses can be used.
+func TestPlanMentionsAStatusThatNobodyMapped(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	pgtest.Execute(t, url, with("status varchar(50)")+`INSERT INTO customer (full_name, status) VALUES ('Old', 'won');`)
+	store := open(t, url)
+	defer func() { require.NoError(t, store.Close()) }()
+	plan, err := store.Plan(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, refusals(plan))
+	require.Contains(t, plan.String(), `customer.status: it seems to hold statuses`)
+	require.Contains(t, plan.String(), `Columns: {"status_name": "status"}`)
+}
