@@ -163,7 +163,8 @@ type Config struct {
 	// InitialStatus is the name of the status of a new customer whose input
 	// names none. Default: "contacted". This Manager neither deactivates nor
 	// deletes it. While it is inactive or absent nevertheless, the first active
-	// status by order is used.
+	// status by order is used, of which the first use logs a warning. While it
+	// is absent, Ready returns an error.
 	InitialStatus string
 
 	// ConversionTarget is the name of the status that a ConversionQuery without a
@@ -256,6 +257,7 @@ type Manager struct {
 	stop   context.CancelFunc
 	closed chan struct{}
 	once   sync.Once
+	warned *sync.Once // that the initial status is no active one
 }
 
 // New returns a Manager that works over storage. A nil config selects all
@@ -277,6 +279,7 @@ func New(storage Storage, config *Config) (*Manager, error) {
 		config:  filled,
 		wake:    make(chan struct{}, 1),
 		closed:  make(chan struct{}),
+		warned:  new(sync.Once),
 	}
 	m.intakes.run, m.assignments.run = m.addLeads, m.autoAssign
 	var ctx context.Context
@@ -344,7 +347,7 @@ func (m *Manager) Join(tx any) *Manager {
 	if !ok {
 		panic(fmt.Sprintf("cims: %T can't join a transaction of the host", m.storage))
 	}
-	joined := &Manager{storage: joiner.Join(tx), config: m.config, stop: func() {}, closed: make(chan struct{})}
+	joined := &Manager{storage: joiner.Join(tx), config: m.config, stop: func() {}, closed: make(chan struct{}), warned: m.warned}
 	close(joined.closed)
 	joined.intakes = gatherer[leadRequest]{run: joined.addLeads, alone: true, closed: !m.intakes.open()}
 	joined.assignments = gatherer[autoAssignment]{run: joined.autoAssign, alone: true, closed: !m.assignments.open()}
@@ -352,8 +355,18 @@ func (m *Manager) Join(tx any) *Manager {
 }
 
 // Ready returns nil if the database answers and its schema is current. It returns
-// ErrUnavailable if the database doesn't answer.
-func (m *Manager) Ready(ctx context.Context) error { return m.storage.Ready(ctx) }
+// ErrUnavailable if the database doesn't answer. It returns an error with
+// ErrNotFound if the configured initial status doesn't exist.
+func (m *Manager) Ready(ctx context.Context) error {
+	if err := m.storage.Ready(ctx); err != nil {
+		return err
+	}
+	known, err := m.knownStatus(ctx, m.config.InitialStatus)
+	if err == nil && !known {
+		err = fmt.Errorf("cims: Config.InitialStatus: %w", &Error{Kind: ErrNotFound, Entity: EntityStatus, Name: m.config.InitialStatus})
+	}
+	return err
+}
 
 // update runs do in a transaction and returns errors of host code unwrapped.
 func (m *Manager) update(ctx context.Context, do func(ctx context.Context, tx Tx) error) error {

@@ -283,6 +283,9 @@ func (m *Manager) initialStatus(ctx context.Context, tx Tx) (Status, error) {
 	if first < 0 {
 		return Status{}, invalid(FieldError{Field: "status_name", Rule: RuleUnknown})
 	}
+	m.warned.Do(func() {
+		m.config.Logger.WarnContext(ctx, "cims: Config.InitialStatus is no active status: new leads get another", "configured", m.config.InitialStatus, "used", statuses[first].Name)
+	})
 	return m.useStatus(ctx, tx, statuses[first].Name, "status_name")
 }
 

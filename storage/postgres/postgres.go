@@ -93,8 +93,8 @@ func (s *Storage) Close() error { return s.store.Close() }
 // Open connects to the database at a URL such as
 // postgres://user:password@host/database?sslmode=require. The URL may have the parameters
 // of pgxpool, such as pool_max_conns. Open returns cims.ErrUnavailable if the database
-// can't be reached, and an error for invalid names of tables or columns. Close closes the
-// connections.
+// can't be reached, and an error for invalid names of tables or columns and for a database
+// whose encoding is not UTF8. Close closes the connections.
 //
 // To survive a failover, name several hosts, as in
 // postgres://host1,host2/database?target_session_attrs=read-write. They are tried until one
@@ -116,6 +116,8 @@ func Open(ctx context.Context, url string, options ...Option) (*Storage, error) 
 	// strings.
 	config.ConnConfig.RuntimeParams["standard_conforming_strings"] = "on"
 	config.ConnConfig.RuntimeParams["timezone"] = "UTC"
+	config.ConnConfig.RuntimeParams["datestyle"] = "ISO" // pgx reads times in no other
+	config.ConnConfig.RuntimeParams["client_encoding"] = "UTF8"
 	// A pooler that assigns connections per transaction doesn't support this setting.
 	pooled := slices.Contains([]pgx.QueryExecMode{pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol}, config.ConnConfig.DefaultQueryExecMode)
 	if !pooled {
@@ -131,11 +133,15 @@ func Open(ctx context.Context, url string, options ...Option) (*Storage, error) 
 	}
 	db := stdlib.OpenDBFromPool(pool)
 	db.SetMaxOpenConns(int(config.MaxConns)) // a Storage divides them
-	store, err := newStorage(db, func() error {
+	closing := func() error {
 		err := db.Close()
 		pool.Close()
 		return err
-	}, host)
+	}
+	if err := checkSettings(ctx, db); err != nil {
+		return nil, errors.Join(err, closing())
+	}
+	store, err := newStorage(db, closing, host)
 	if err != nil {
 		return nil, err
 	}
@@ -155,8 +161,9 @@ func withoutURL(err error) error {
 }
 
 // New returns a Storage on connections that the host has opened with pgx's stdlib. Close
-// doesn't close them. New returns an error if the server's standard_conforming_strings is
-// off, and for invalid names of tables or columns. It returns cims.ErrUnavailable if the
+// doesn't close them. New returns an error if the database's encoding or the connection's
+// client_encoding is not UTF8, if its DateStyle is not ISO or its standard_conforming_strings
+// is off, and for invalid names of tables or columns. It returns cims.ErrUnavailable if the
 // database can't be reached.
 func New(db *sql.DB, options ...Option) (*Storage, error) {
 	host, err := namesOf(options)
@@ -166,14 +173,31 @@ func New(db *sql.DB, options ...Option) (*Storage, error) {
 	if db == nil {
 		return nil, errors.New("cims: New needs a *sql.DB")
 	}
-	var conforming string
-	if err := db.QueryRowContext(context.Background(), "SHOW standard_conforming_strings").Scan(&conforming); err != nil {
-		return nil, &cims.Error{Kind: cims.ErrUnavailable, Err: err}
-	}
-	if conforming != "on" {
-		return nil, errConforming
+	if err := checkSettings(context.Background(), db); err != nil {
+		return nil, err
 	}
 	return newStorage(db, nil, host)
+}
+
+// checkSettings returns an error if the connections have a setting under which texts or times
+// would be read wrong.
+func checkSettings(ctx context.Context, db *sql.DB) error {
+	var conforming, server, client, style string
+	if err := db.QueryRowContext(ctx, `SELECT current_setting('standard_conforming_strings'), current_setting('server_encoding'),
+		current_setting('client_encoding'), current_setting('DateStyle')`).Scan(&conforming, &server, &client, &style); err != nil {
+		return &cims.Error{Kind: cims.ErrUnavailable, Err: err}
+	}
+	switch {
+	case server != "UTF8":
+		return fmt.Errorf("cims: the encoding of the database is %s: it has to be UTF8", server)
+	case client != "UTF8":
+		return fmt.Errorf("cims: client_encoding is %s: it must be UTF8", client)
+	case !strings.HasPrefix(style, "ISO"):
+		return fmt.Errorf("cims: DateStyle is %s: it must be ISO", style)
+	case conforming != "on":
+		return errConforming
+	}
+	return nil
 }
 
 var errConforming = errors.New("cims: standard_conforming_strings must be on")
@@ -245,7 +269,10 @@ func begin(ctx context.Context, db *sql.DB) (sqlstore.Transaction, error) {
 	return transaction{simple{tx}, tx}, nil
 }
 
-const foreignKey = "23503"
+const (
+	foreignKey = "23503"
+	readOnly   = "25006" // the server takes no writes, as after a failover
+)
 
 // classify implements sqlstore.Dialect.Classify. It reads SQLSTATE codes and recognizes lost
 // connections.
@@ -262,7 +289,7 @@ func classify(err error) sqlstore.Failure {
 			return sqlstore.Raised
 		case code == "40P01", code == "55P03": // 55P03 is a lock timeout
 			return sqlstore.Conflict
-		case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57P"), code == "57014":
+		case strings.HasPrefix(code, "08"), strings.HasPrefix(code, "53"), strings.HasPrefix(code, "57P"), code == "57014", code == readOnly:
 			return sqlstore.Unavailable
 		}
 		return sqlstore.Other

@@ -1,7 +1,9 @@
 package storagetest
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -257,14 +259,20 @@ func listByPhone(t *testing.T, d *database) {
 }
 
 func initialStatus(t *testing.T, d *database) {
-	other := d.manager(t, d.Storage, &cims.Config{InitialStatus: " Fresh Lead "})
+	var logged bytes.Buffer
+	other := d.manager(t, d.Storage, &cims.Config{InitialStatus: " Fresh Lead ", Logger: slog.New(slog.NewTextHandler(&logged, nil))})
 	added := func(crm *cims.Manager) string {
 		customer, err := crm.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: "A"})
 		require.NoError(t, err)
 		return customer.StatusName
 	}
+	require.ErrorIs(t, other.Ready(t.Context()), cims.ErrNotFound)
 	require.Equal(t, "contacted", added(other), "what is absent can't be: the first active one by order")
+	require.Equal(t, "contacted", added(other))
+	require.Equal(t, 1, strings.Count(logged.String(), "Config.InitialStatus is no active status"), &logged)
+	require.Contains(t, logged.String(), "configured=fresh_lead used=contacted")
 	fresh := d.status(t, "fresh_lead")
+	require.NoError(t, other.Ready(t.Context()))
 	require.Equal(t, "fresh_lead", added(other))
 	require.Equal(t, "contacted", added(d.crm))
 

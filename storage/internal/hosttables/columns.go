@@ -93,9 +93,11 @@ func DefaultFor(c Column) (any, error) {
 		return noPassword, nil
 	case c.Type == "enum":
 		return c.Label, nil
+	case strings.HasSuffix(c.Type, "[]"):
+		return "{}", nil
 	case strings.Contains(c.Type, "char"), c.Type == "text", c.Type == "bytea", c.Type == "blob":
 		return "", nil
-	case strings.Contains(c.Type, "int"), strings.HasPrefix(c.Type, "numeric"), strings.HasPrefix(c.Type, "decimal"), c.Type == "real", strings.HasPrefix(c.Type, "double"), strings.HasPrefix(c.Type, "float"):
+	case isInteger(c.Type), strings.HasPrefix(c.Type, "numeric"), strings.HasPrefix(c.Type, "decimal"), c.Type == "real", strings.HasPrefix(c.Type, "double"), strings.HasPrefix(c.Type, "float"):
 		return 0, nil
 	case strings.HasPrefix(c.Type, "bool"):
 		return false, nil
@@ -106,4 +108,10 @@ func DefaultFor(c Column) (any, error) {
 	default:
 		return nil, fmt.Errorf("column %q is NOT NULL without a default, and there is no harmless value of type %s: give it a default", c.Name, c.Type)
 	}
+}
+
+// isInteger reports whether a type is one of integers. SQLite takes any type with "int" in
+// its name for one.
+func isInteger(kind string) bool {
+	return strings.Contains(kind, "int") && kind != "interval" && kind != "point" && !strings.HasSuffix(kind, "range")
 }

@@ -159,6 +159,16 @@ CREATE TABLE IF NOT EXISTS {customer} (
 	notes TEXT,
 	created_at TIMESTAMPTZ NOT NULL
 );
+-- A default fills in the rows without writing them: no trigger fires, and no constraint is
+-- checked. The enum of the older program says more than the default.
+DO $$ BEGIN
+	IF NOT EXISTS (
+		SELECT 1 FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+		WHERE a.attrelid = cims_relation('customer') AND a.attname = 'status' AND NOT a.attisdropped AND t.typtype = 'e'
+	) THEN
+		ALTER TABLE {customer} ADD COLUMN IF NOT EXISTS {customer.status_name} VARCHAR(100) DEFAULT 'contacted';
+	END IF;
+END $$;
 -- cims raises cims_version with each of its writes, here and in the assignments.
 -- So a trigger can tell the writes of other programs.
 ALTER TABLE {customer}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -25,10 +26,10 @@ type names struct{ hosttables.Names }
 
 func (n names) check(ctx context.Context, conn sqlstore.Conn) error {
 	problems, err := n.problems(ctx, conn)
-	if err != nil {
-		return err
-	}
-	var all error
+	return errors.Join(err, asError(problems))
+}
+
+func asError(problems []problem) (all error) {
 	for _, p := range problems {
 		all = errors.Join(all, fmt.Errorf("cims: %s: %s", p.where, p.found))
 	}
@@ -151,10 +152,13 @@ func (n names) problemsOf(ctx context.Context, conn sqlstore.Conn, table string)
 	refuse := func(found string, args ...any) {
 		problems = append(problems, problem{n.Shown(table), fmt.Sprintf(found, args...)})
 	}
-	var there, isTable, beside bool
+	var there, isTable, beside, isPart, isParent, hidden bool
 	err = sqlstore.ScanOne(ctx, conn, n.SQL(`SELECT to_regclass({'`+table+`'}) IS NOT NULL,
 		EXISTS (SELECT 1 FROM pg_class WHERE oid = to_regclass({'`+table+`'}) AND relkind IN ('r', 'p')),
-		EXISTS (SELECT 1 FROM pg_class WHERE relname = '`+table+`' AND relnamespace = to_regnamespace(quote_ident(current_schema())))`), &there, &isTable, &beside)
+		EXISTS (SELECT 1 FROM pg_class WHERE relname = '`+table+`' AND relnamespace = to_regnamespace(quote_ident(current_schema()))),
+		EXISTS (SELECT 1 FROM pg_class WHERE oid = to_regclass({'`+table+`'}) AND relispartition),
+		EXISTS (SELECT 1 FROM pg_class WHERE oid = to_regclass({'`+table+`'}) AND (relkind = 'p' OR relhassubclass AND EXISTS (SELECT 1 FROM pg_inherits WHERE inhparent = pg_class.oid))),
+		COALESCE(row_security_active(to_regclass({'`+table+`'})), FALSE)`), &there, &isTable, &beside, &isPart, &isParent, &hidden)
 	if err != nil {
 		return nil, err
 	}
@@ -166,6 +170,17 @@ func (n names) problemsOf(ctx context.Context, conn sqlstore.Conn, table string)
 	}
 	if !isTable {
 		refuse("there is no such table")
+		return problems, nil
+	}
+	switch {
+	case isPart:
+		refuse("it is a partition of another table: cims needs a table of its own")
+	case isParent:
+		refuse("it is partitioned, or other tables inherit from it: foreign keys and indexes have to cover all rows")
+	case hidden:
+		refuse("row level security hides rows from this user: migrate as one whom it doesn't concern, and have cims connect as one")
+	}
+	if len(problems) > 0 {
 		return problems, nil
 	}
 	for _, column := range hosttables.NameableColumns(table) {
@@ -220,6 +235,60 @@ func (n names) rowProblems(ctx context.Context, conn sqlstore.Conn, table string
 		}
 		if missing > 0 {
 			refuse("%d rows hold no time in %q: give them one", missing, n.Column(table, "created_at"))
+		}
+	}
+	return n.writeProblems(ctx, conn, table, refuse)
+}
+
+// nameColumns lists the column of names of each table, the enum that it is filled from, and
+// the name of a row without any.
+var nameColumns = map[string]struct{ name, enum, nothing string }{
+	"customer": {"status_name", "status", "'contacted'"},
+	"user":     {"role_name", "role", "NULL"},
+}
+
+// writeProblems calls refuse if Migrate has to write to rows whose write would fire a
+// trigger or break a constraint. It writes to those whose name isn't in the stored form.
+func (n names) writeProblems(ctx context.Context, conn sqlstore.Conn, table string, refuse func(found string, args ...any)) error {
+	c := nameColumns[table]
+	column, relation := n.Column(table, c.name), n.Relation(table)
+	var hasName, hasEnum bool
+	if err := sqlstore.ScanOne(ctx, conn, fmt.Sprintf(`SELECT
+		EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass('%[1]s') AND attname = '%[2]s' AND NOT attisdropped),
+		EXISTS (SELECT 1 FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid WHERE a.attrelid = to_regclass('%[1]s') AND a.attname = '%[3]s' AND NOT a.attisdropped AND t.typtype = 'e')`,
+		relation, column, c.enum), &hasName, &hasEnum); err != nil || !hasName && !hasEnum {
+		return err
+	}
+	before, after := "NULL", c.nothing
+	if hasEnum {
+		after = "COALESCE(" + normalOf("t."+c.enum) + ", " + after + ")"
+	}
+	if hasName {
+		before = "t." + pgx.Identifier{column}.Sanitize()
+		after = "COALESCE(" + normalOf(before) + ", " + after + ")"
+	}
+	written := fmt.Sprintf("FROM %s AS t WHERE CAST(%s AS TEXT) IS DISTINCT FROM %s", relation, before, after)
+	triggers, err := sqlstore.ScanAll(ctx, conn, fmt.Sprintf(`SELECT tgname FROM pg_trigger
+		WHERE tgrelid = to_regclass('%s') AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 16 <> 0 AND EXISTS (SELECT 1 %s) ORDER BY tgname`, relation, written)) // 16 is UPDATE
+	if err != nil {
+		return err
+	}
+	for _, trigger := range triggers {
+		refuse("names of some rows get another form in %q, for which the trigger %q would fire: disable it for the time of the migration", column, trigger)
+	}
+	unchecked, err := sqlstore.ScanAll(ctx, conn, fmt.Sprintf(`SELECT conname || E'\n' || pg_get_expr(conbin, conrelid) FROM pg_constraint
+		WHERE conrelid = to_regclass('%s') AND contype = 'c' AND NOT convalidated ORDER BY conname`, relation))
+	if err != nil {
+		return err
+	}
+	for _, constraint := range unchecked {
+		name, condition, _ := strings.Cut(constraint, "\n")
+		var rows int64
+		if err := sqlstore.ScanOne(ctx, conn, fmt.Sprintf("SELECT count(*) %s AND NOT (%s)", written, condition), &rows); err != nil {
+			return err
+		}
+		if rows > 0 {
+			refuse("names of %d rows get another form in %q, and the rows break the constraint %q: correct them", rows, column, name)
 		}
 	}
 	return nil

@@ -95,7 +95,7 @@ func Steps(files fs.FS, host hosttables.Names) ([]Step, error) {
 // Migrate returns sqlstore.ErrUnfinished for an unfinished copy, since its rows are
 // incomplete.
 func (m *Mover) Migrate(ctx context.Context, progress func(migration.Progress)) error {
-	if err := m.names.check(ctx, sqlstore.SQL{IConn: m.db}); err != nil {
+	if err := m.check(ctx); err != nil {
 		return m.store.Explain(err)
 	}
 	if err := m.store.RefuseUnfinished(ctx); err != nil {

@@ -12,7 +12,7 @@ import (
 // Plan returns the steps that Migrate would take, and how it would handle odd data. It
 // changes nothing.
 func (m *Mover) Plan(ctx context.Context) (migration.Plan, error) {
-	problems, err := m.names.problems(ctx, sqlstore.SQL{IConn: m.db})
+	problems, err := m.problems(ctx)
 	if err != nil {
 		return migration.Plan{}, m.store.Explain(err)
 	}
@@ -148,6 +148,12 @@ const manyValues = 100
 func (p *planner) look() {
 	p.lookAtNames("customer", "status_name", "status", "customer_status", "the status contacted")
 	p.lookAtNames("user", "role_name", "role", "user_role", "no role")
+	if p.hasColumn("customer", "status") && !p.isEnum("customer", "status") && !p.hasColumn("customer", "status_name") && p.names.Ours("customer", "status") == "status" {
+		p.findings = append(p.findings, migration.Finding{
+			Where: p.names.Shown("customer") + ".status", Found: "it seems to hold statuses, and is no column of cims",
+			Does: `is left aside, and all rows get the status contacted: to use it, map it with the option Customers, Columns: {"status_name": "status"}`,
+		})
+	}
 	for _, e := range []struct{ table, system string }{{"customer_status", systemStatuses}, {"user_role", systemRoles}} {
 		if p.has(e.table) && !p.ours(e.table, "") {
 			p.lookAtEntries(e.table, fmt.Sprintf(e.system, normalOf("name")))

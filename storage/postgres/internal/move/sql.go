@@ -13,7 +13,7 @@ func (m *Mover) SQL(ctx context.Context) (string, error) {
 	if err := m.db.PingContext(ctx); err != nil {
 		return "", m.store.Explain(err)
 	}
-	if err := m.names.check(ctx, sqlstore.SQL{IConn: m.db}); err != nil {
+	if err := m.check(ctx); err != nil {
 		return "", m.store.Explain(err)
 	}
 	left := m.left(ctx)
