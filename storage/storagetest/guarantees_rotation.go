@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -175,31 +176,41 @@ func weightsAtOnce(t *testing.T, d *database) {
 	require.Equal(t, map[int64]int{s[0]: 40, s[1]: 80, s[2]: 120}, d.leadsOf(t))
 }
 
-// failing fails some transactions after everything in them was done.
-type failing struct {
-	cims.Storage
-	calls atomic.Int64
+// failing fails the transactions that store a lead named madeToFail, after everything in them
+// was done.
+type failing struct{ cims.Storage }
+
+type failingTx struct {
+	cims.Tx
+	fail bool
 }
+
+const madeToFail = "Made to fail"
 
 var errFailing = errors.New("made to fail")
 
-func (f *failing) Update(ctx context.Context, do func(ctx context.Context, tx cims.Tx) error) error {
-	fail := f.calls.Add(1)%3 == 0
+func (f failing) Update(ctx context.Context, do func(ctx context.Context, tx cims.Tx) error) error {
 	return f.Storage.Update(ctx, func(ctx context.Context, tx cims.Tx) error {
-		if err := do(ctx, tx); err != nil {
+		watched := &failingTx{Tx: tx}
+		if err := do(ctx, watched); err != nil {
 			return err
 		}
-		if fail {
+		if watched.fail {
 			return errFailing
 		}
 		return nil
 	})
 }
 
+func (f *failingTx) InsertLeads(ctx context.Context, leads []*cims.Lead) error {
+	f.fail = f.fail || slices.ContainsFunc(leads, func(lead *cims.Lead) bool { return lead.Customer.FullName == madeToFail })
+	return f.Tx.InsertLeads(ctx, leads)
+}
+
 // rollbacks in the middle leave no trace in the rotation.
 func rollbacks(t *testing.T, d *database) {
 	s := ids(d.sellers(t, "Anvar", "Botir", "Vali"), userID)
-	fails := d.manager(t, &failing{Storage: d.open(t)}, &cims.Config{WaitingInterval: time.Hour})
+	fails := d.manager(t, failing{d.open(t)}, &cims.Config{WaitingInterval: time.Hour})
 	stop := d.watch(t, s)
 	var added, failed atomic.Int64
 	requireAll(t, together(8, func(i int) error {
@@ -207,8 +218,12 @@ func rollbacks(t *testing.T, d *database) {
 		if i%2 == 0 {
 			crm = fails
 		}
-		for range 40 {
-			_, err := crm.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: "Lead"})
+		for n := range 40 {
+			name := "Lead"
+			if i%2 == 0 && n%3 == 0 {
+				name = madeToFail
+			}
+			_, err := crm.AddCustomer(t.Context(), system, cims.NewCustomer{FullName: name})
 			switch {
 			case errors.Is(err, errFailing):
 				failed.Add(1)
@@ -221,7 +236,7 @@ func rollbacks(t *testing.T, d *database) {
 		return nil
 	}))
 	stop()
-	require.Positive(t, failed.Load())
+	require.Equal(t, int64(4*14), failed.Load())
 	rotation, err := d.Rotation(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, added.Load(), rotation.Turn, "a turn for each lead that is there, none for the others")
