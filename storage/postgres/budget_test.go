@@ -41,7 +41,8 @@ const patience = 20 * time.Second
 
 func slowWork(t *testing.T, url string, store cims.Storage) {
 	t.Helper()
-	crm, err := cims.New(store, nil)
+	// The search for waiting leads reads histories, which are locked below.
+	crm, err := cims.New(store, &cims.Config{WaitingInterval: time.Hour})
 	require.NoError(t, err)
 	us := cims.System("test")
 	user, err := crm.CreateUser(t.Context(), us, cims.NewUser{Email: "a@example.com", Name: "A", Surname: "A", RoleName: cims.RoleSalesManager})

@@ -306,11 +306,17 @@ func (q *queries) explain(err error) error {
 
 // Ready implements cims.Storage.
 func (s *Store) Ready(ctx context.Context) error {
+	ctx = work.With(ctx, work.SignIn)
 	if err := s.Complete(ctx); err != nil {
 		return err
 	}
+	conn, done, err := s.connection(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	var id int64
-	return s.explain(NeedsCounter(ScanOne(ctx, s.conn, "SELECT id FROM sales_manager_counter WHERE "+TheCounter, &id)))
+	return s.explain(NeedsCounter(ScanOne(ctx, conn, "SELECT id FROM sales_manager_counter WHERE "+TheCounter, &id)))
 }
 
 // Complete returns nil if the schema is current and the database is not an unfinished copy.
