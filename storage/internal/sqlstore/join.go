@@ -22,7 +22,7 @@ var (
 // Join implements cims.Joiner.
 func (s *Store) Join(tx any) cims.Storage {
 	q := *s.queries
-	q.joined = new(joinCheck)
+	q.joined, q.budget = new(joinCheck), nil // the connection is the host's
 	q.conn, q.joined.err = s.dialect.Join(tx)
 	return joined{&q, s}
 }
