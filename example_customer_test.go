@@ -43,7 +43,7 @@ func ExampleManager_History() {
 	must(crm.SetStatus(ctx, anvar, lead.ID, "rejected", "too dear"))
 	for _, event := range must(crm.History(ctx, us, lead.ID, cims.PageRequest{})).Items {
 		switch event.Kind {
-		case cims.StatusEvent:
+		case cims.StatusEvent, cims.NoteEvent:
 			fmt.Printf("%s: %q to %q, %q, by Anvar: %t\n", event.Cause, event.FromStatus, event.ToStatus, event.Reason, event.By != nil)
 		case cims.AssignmentEvent:
 			fmt.Printf("%s: to Anvar: %t\n", event.Cause, *event.ToManager == team[0].ID)

@@ -71,9 +71,9 @@ func slowWork(t *testing.T, url string, store cims.Storage) {
 
 	// Nobody can read the history.
 	db := host(t, url)
-	tx, err := db.Begin()
+	tx, err := db.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
-	_, err = tx.Exec("LOCK TABLE customer_status_history IN ACCESS EXCLUSIVE MODE")
+	_, err = tx.ExecContext(t.Context(), "LOCK TABLE customer_status_history IN ACCESS EXCLUSIVE MODE")
 	require.NoError(t, err)
 	slow, stop = context.WithCancel(t.Context())
 	for range many {
@@ -84,7 +84,7 @@ func slowWork(t *testing.T, url string, store cims.Storage) {
 	}
 	require.Eventually(t, func() bool {
 		var waiting bool
-		err := db.QueryRow("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'customer_status_history'::regclass)").Scan(&waiting)
+		err := db.QueryRowContext(t.Context(), "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'customer_status_history'::regclass)").Scan(&waiting)
 		return err == nil && waiting
 	}, patience, time.Millisecond)
 	short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)

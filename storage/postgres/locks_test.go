@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -78,52 +79,55 @@ func TestRightsAndRotationAreTwoLocks(t *testing.T) {
 // a status. A lead in that status waits, and leads in others don't.
 func TestLockedStatusKeepsNoOtherLeadWaiting(t *testing.T) {
 	t.Parallel()
-	url := databases(t, "").URL(t)
-	pool, err := pgxpool.New(t.Context(), url)
-	require.NoError(t, err)
-	defer pool.Close()
-	us := cims.System("test")
-	for _, known := range []bool{false, true} { // the state of the rotation, to the one that waits
-		var crm [2]*cims.Manager
-		for i := range crm {
-			store := open(t, url)
-			defer func() { require.NoError(t, store.Close()) }()
-			crm[i], err = cims.New(store, nil)
+	template, us := databases(t, ""), cims.System("test")
+	for _, known := range []bool{false, true} {
+		t.Run(fmt.Sprintf("the waiting one knows the rotation: %t", known), func(t *testing.T) {
+			t.Parallel()
+			url := template.URL(t)
+			pool, err := pgxpool.New(t.Context(), url)
 			require.NoError(t, err)
-		}
-		statuses, err := crm[0].Statuses(t.Context(), us, cims.StatusFilter{})
-		require.NoError(t, err)
-		locked, free := statuses[0], statuses[1]
-		if known {
-			_, err = crm[1].AddCustomer(t.Context(), us, cims.NewCustomer{FullName: "First"})
+			t.Cleanup(pool.Close)
+			var crm [2]*cims.Manager
+			for i := range crm {
+				store := open(t, url)
+				t.Cleanup(func() { require.NoError(t, store.Close()) })
+				crm[i], err = cims.New(store, nil)
+				require.NoError(t, err)
+			}
+			statuses, err := crm[0].Statuses(t.Context(), us, cims.StatusFilter{})
 			require.NoError(t, err)
-		}
-		tx, err := pool.Begin(t.Context())
-		require.NoError(t, err)
-		defer func() { _ = tx.Rollback(context.Background()) }() // if the test fails
-		name := "Edited"
-		_, err = postgres.WithTx(crm[0], tx).UpdateStatus(t.Context(), us, locked.ID, cims.StatusUpdate{DisplayName: &name})
-		require.NoError(t, err)
-		waits := make(chan error, 1)
-		go func() {
-			_, err := crm[1].AddCustomer(t.Context(), us, cims.NewCustomer{FullName: "Waits", StatusName: string(locked.Name)})
-			waits <- err
-		}()
-		require.Eventually(t, func() bool {
-			var waiting bool
-			err := pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')").Scan(&waiting)
-			return err == nil && waiting
-		}, time.Minute, time.Millisecond)
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		for range 2 {
-			_, err = crm[0].AddCustomer(ctx, us, cims.NewCustomer{FullName: "Lead", StatusName: string(free.Name)})
+			locked, free := statuses[0], statuses[1]
+			if known {
+				_, err = crm[1].AddCustomer(t.Context(), us, cims.NewCustomer{FullName: "First"})
+				require.NoError(t, err)
+			}
+			tx, err := pool.Begin(t.Context())
 			require.NoError(t, err)
-		}
-		require.NoError(t, tx.Commit(t.Context()))
-		require.NoError(t, <-waits)
-		for i := range crm {
-			require.NoError(t, crm[i].Close(t.Context()))
-		}
+			defer func() { _ = tx.Rollback(context.Background()) }() // if the test fails
+			name := "Edited"
+			_, err = postgres.WithTx(crm[0], tx).UpdateStatus(t.Context(), us, locked.ID, cims.StatusUpdate{DisplayName: &name})
+			require.NoError(t, err)
+			waits := make(chan error, 1)
+			go func() {
+				_, err := crm[1].AddCustomer(t.Context(), us, cims.NewCustomer{FullName: "Waits", StatusName: locked.Name})
+				waits <- err
+			}()
+			require.Eventually(t, func() bool {
+				var waiting bool
+				err := pool.QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')").Scan(&waiting)
+				return err == nil && waiting
+			}, time.Minute, time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			for range 2 {
+				_, err = crm[0].AddCustomer(ctx, us, cims.NewCustomer{FullName: "Lead", StatusName: free.Name})
+				require.NoError(t, err)
+			}
+			require.NoError(t, tx.Commit(t.Context()))
+			require.NoError(t, <-waits)
+			for i := range crm {
+				require.NoError(t, crm[i].Close(t.Context()))
+			}
+		})
 	}
 }

@@ -140,13 +140,13 @@ func conversionExcludeOwn(t *testing.T, d *database) {
 		require.NoError(t, err)
 		return lead.ID
 	}
-	real := []int64{add(d.crm, system), add(d.crm, system)} // Anvar's and Botir's
+	rest := []int64{add(d.crm, system), add(d.crm, system)} // Anvar's and Botir's
 	own := add(crm, d.actorOf(t, a))
 	rotated := add(d.crm, d.actorOf(t, a)) // Anvar has the turn
 	require.Equal(t, a, ownerID(d.customer(t, rotated)))
 	others := add(d.crm, d.actorOf(t, a)) // Botir's
 	waiting := d.bulk(t, 1, "contacted")[0]
-	for _, id := range []int64{real[1], own, rotated, waiting} {
+	for _, id := range []int64{rest[1], own, rotated, waiting} {
 		d.set(t, id, "project_started")
 	}
 	require.Equal(t, cims.Conversion{Total: 6, Count: 4}, d.rate(t, cims.ConversionQuery{}))

@@ -75,6 +75,8 @@ func (d *database) requireConsistentEach(t *testing.T, nth int) {
 				}
 				require.NotEqual(t, event.FromStatus, event.ToStatus)
 				status = event.ToStatus
+			case cims.NoteEvent:
+				require.Equal(t, status, event.ToStatus, "customer %d: a note changes nothing", customer.ID)
 			case cims.AssignmentEvent:
 				require.Equal(t, owner, value(event.FromManager), "customer %d: a change of owner is missing", customer.ID)
 				require.NotEqual(t, owner, value(event.ToManager))

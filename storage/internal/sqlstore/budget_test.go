@@ -58,7 +58,7 @@ func TestBudgetGivesTurns(t *testing.T) {
 		require.Eventually(t, func() bool {
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			return b.arrived == uint64(i)+2
+			return int(b.arrived) == i+2 //nolint:gosec // few
 		}, patience, tick)
 	}
 	release()

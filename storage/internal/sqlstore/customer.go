@@ -282,7 +282,7 @@ func (q *queries) Conversion(ctx context.Context, query cims.ConversionQuery) (c
 			WHERE h.customer_id = c.id AND h.cause = '` + string(cims.CauseCreated) + `' LIMIT 1 OFFSET 0)`)
 	}
 	cohort := "SELECT c.id, c.status_name FROM " + from + where.text() + " ORDER BY " + newest
-	reached, args := "cohort.status_name = ?", append(where.args, query.Target)
+	reached, args := "cohort.status_name = ?", slices.Concat(where.args, []any{query.Target})
 	if query.Mode == cims.Reached {
 		// OFFSET makes PostgreSQL look up each lead. Without statistics it would read the
 		// whole history.

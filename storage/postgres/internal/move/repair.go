@@ -43,8 +43,10 @@ func (m *Mover) Repair(ctx context.Context, options migration.RepairOptions) ([]
 
 // behind is a query for the sequences whose next value is not above the ids of their tables.
 var behind = func() string {
-	tables := []string{"SELECT CAST(pg_get_serial_sequence({'customer'}, {'customer.id'}) AS regclass) AS sequence, max({customer.id}) AS highest FROM {customer}",
-		"SELECT CAST(pg_get_serial_sequence({'user'}, {'user.id'}) AS regclass), max({user.id}) FROM {user}"}
+	tables := []string{
+		"SELECT CAST(pg_get_serial_sequence({'customer'}, {'customer.id'}) AS regclass) AS sequence, max({customer.id}) AS highest FROM {customer}",
+		"SELECT CAST(pg_get_serial_sequence({'user'}, {'user.id'}) AS regclass), max({user.id}) FROM {user}",
+	}
 	for _, t := range []string{"customer_status", "user_role", "sales_manager_assignment", "sales_manager_counter", "customer_status_history", "assignment_history"} {
 		tables = append(tables, "SELECT CAST(pg_get_serial_sequence('"+t+"', 'id') AS regclass), max(id) FROM "+t)
 	}
