@@ -23,8 +23,8 @@ func TestPlanSaysWhatDatabaseItIs(t *testing.T) {
 	t.Parallel()
 	for state, dump := range map[migration.State]string{
 		migration.Empty: "SELECT 1",
-		migration.Host: `CREATE TABLE "user" (id BIGINT PRIMARY KEY, email TEXT NOT NULL, name TEXT NOT NULL, surname TEXT NOT NULL, is_active BOOLEAN NOT NULL);
-			CREATE TABLE customer (id BIGINT PRIMARY KEY, full_name TEXT NOT NULL, phone_number TEXT, platform TEXT, username TEXT, notes TEXT, created_at TIMESTAMPTZ NOT NULL)`,
+		migration.Host: `CREATE TABLE "user" (id BIGSERIAL PRIMARY KEY, email TEXT NOT NULL, name TEXT NOT NULL, surname TEXT NOT NULL, is_active BOOLEAN NOT NULL);
+			CREATE TABLE customer (id BIGSERIAL PRIMARY KEY, full_name TEXT NOT NULL, phone_number TEXT, platform TEXT, username TEXT, notes TEXT, created_at TIMESTAMPTZ NOT NULL)`,
 		migration.EnumOnly: legacy.EnumOnly,
 		migration.Deployed: legacy.Deployed,
 	} {
