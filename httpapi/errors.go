@@ -98,7 +98,7 @@ func (r *route) problem(lang language, err error) problem {
 		return say(http.StatusServiceUnavailable, "outcome_unknown")
 	case unavailable(err):
 		return say(http.StatusServiceUnavailable)
-	case errors.Is(err, cims.ErrUnauthenticated): // whatever the cause wraps
+	case errors.Is(err, cims.ErrUnauthenticated): // even if its cause wraps another one
 		return say(http.StatusUnauthorized)
 	case errors.As(err, &line):
 		return lang.line(line)

@@ -12,7 +12,7 @@ type Kind int
 // The kinds of work. The zero value is an ordinary read or change.
 const (
 	Ordinary Kind = iota
-	SignIn        // who is calling, and whether the database is ready
+	SignIn        // authentication and readiness
 	Heavy         // a read over many rows
 	Import        // a transaction that stores many leads
 	Kinds         // the number of kinds

@@ -154,7 +154,7 @@ func conversionExcludeOwn(t *testing.T, d *database) {
 	require.Equal(t, cims.Conversion{Total: 3, Count: 2}, d.rate(t, cims.ConversionQuery{ExcludeOwn: true, Last: 3, Mode: cims.Current}), "the newest of the others")
 	require.Equal(t, cims.Conversion{Total: 1, Count: 0}, d.rate(t, cims.ConversionQuery{ExcludeOwn: true, SalesManagerID: &a}))
 	require.Equal(t, cims.Conversion{Total: 2, Count: 1}, d.rate(t, cims.ConversionQuery{ExcludeOwn: true, SalesManagerID: &b, Last: 1000}))
-	d.own(t, a, others) // who added it owns it now
+	d.own(t, a, others) // its adder owns it now
 	require.Equal(t, cims.Conversion{Total: 3, Count: 2}, d.rate(t, cims.ConversionQuery{ExcludeOwn: true}))
 }
 

@@ -193,7 +193,7 @@ func keepOwn(t *testing.T, d *database) {
 	require.NoError(t, err)
 	require.Empty(t, waiting)
 
-	// Who doesn't sell, or may write all leads, adds for the rotation.
+	// A user that doesn't sell, or may write all leads, adds for the rotation.
 	clerk := d.holder(t, "clerk", cims.LeadsWriteOwn)
 	for _, actor := range []cims.Actor{clerk, d.actor(t, cims.RoleCEO, "Boss")} {
 		lead, err := crm.AddCustomer(t.Context(), actor, cims.NewCustomer{FullName: "Lead"})
