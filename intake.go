@@ -121,6 +121,9 @@ func newLeadRequest(actor Actor, in NewCustomer) (*leadRequest, error) {
 // addLeads stores new leads in one transaction, in order, each with its sales
 // manager and its first history row.
 func (m *Manager) addLeads(ctx context.Context, requests []*leadRequest) error {
+	for _, request := range requests { // a batch that failed is tried again in parts
+		request.refused, request.repeats = nil, nil
+	}
 	done, err := m.addLeadsFast(ctx, requests)
 	if done || err != nil {
 		return err
@@ -299,8 +302,8 @@ func (m *Manager) giveNamed(ctx context.Context, tx Tx, state Rotation, requests
 	return nil
 }
 
-// statusFor returns the status of a request's lead. Who may write only his own leads
-// adds them in the initial status: otherwise he would choose the conversion rate.
+// statusFor returns the status of a request's lead. Under leads:write:own that is the
+// initial status, since otherwise the actor would choose the conversion rate.
 func (m *Manager) statusFor(ctx context.Context, tx Tx, known map[string]string, request *leadRequest) (string, error) {
 	status, err := m.statusOf(ctx, tx, known, request.in.StatusName)
 	if err != nil || request.scope.own == nil || request.in.StatusName == "" {

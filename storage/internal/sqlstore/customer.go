@@ -153,10 +153,9 @@ func (c *conditions) text() string {
 const manyMatches = 5_000
 
 // whereStarts selects the customers whose name or phone number starts with a prefix. A
-// phone number is also found without its plus sign, since that reads as a space in the query
-// of a URL. If few
-// match, it uses the prefix indexes. If many match, it scans the list in its order; the CASE
-// keeps the database from using the prefix indexes then.
+// phone number is also found without its plus sign, which reads as a space in a URL's query.
+// If few match, it uses the prefix indexes. If many match, it scans the list in its order;
+// the CASE keeps the database from using the prefix indexes then.
 func (q *queries) whereStarts(ctx context.Context, where *conditions, prefix string) error {
 	columns, prefixes := []string{"full_name", "phone_number"}, []string{prefix, prefix}
 	if prefix[0] >= '0' && prefix[0] <= '9' {
